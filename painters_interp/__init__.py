@@ -1,0 +1,37 @@
+"""Transformer layers as painters: what does each layer do to the shared canvas?
+
+Public names are listed once, below, and imported on first use, so that plans, tables and
+figures can be used without loading torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .plans import Plan as Plan
+
+_PUBLIC = {
+    "Plan": "plans",
+    "load_model": "models",
+    "applied": "execution",
+    "check": "execution",
+    "token_logprobs": "execution",
+    "capture": "streams",
+    "similarity": "comparison",
+    "evaluate": "evaluation",
+}
+_MODULES = ("errors", "experiments", "figures", "strategies", "tables")
+
+__all__ = [*_PUBLIC, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

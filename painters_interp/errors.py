@@ -1,0 +1,37 @@
+"""What every room raises: one family of errors, each a single line that says what would be right."""
+
+
+class PaintersError(Exception):
+    """Base of all errors a user can cause; the command line prints it and exits with 2."""
+
+
+class PlanError(PaintersError, ValueError):
+    """A plan's text does not parse, or asks for a layer that the model does not have."""
+
+
+class ModelError(PaintersError):
+    """A model cannot be found, fetched or read."""
+
+
+class UnsupportedModelError(ModelError):
+    """A model whose layers cannot be exchanged without being silently wrong."""
+
+
+class TextError(PaintersError, ValueError):
+    """Texts or tokens that cannot be used as they are: empty, too short, of the wrong shape."""
+
+
+class TaskError(PaintersError):
+    """A task that does not exist, whose data are missing, or that cannot be scored."""
+
+
+class MeasureError(PaintersError, ValueError):
+    """A measure that does not exist or cannot be computed on these streams."""
+
+
+class TableError(PaintersError, ValueError):
+    """A table that lacks the columns or rows that a function needs."""
+
+
+class OutputError(PaintersError, OSError):
+    """A folder or file that cannot be written."""
