@@ -1,1 +1,14 @@
-"""."""
+"""Running a plan: where a model keeps its layers, slots, shared prefixes, and the proof."""
+
+from .context import applied as applied
+from .families import Family as Family
+from .families import family_of as family_of
+from .proof import CheckReport as CheckReport
+from .proof import check as check
+from .runner import Recording as Recording
+from .runner import Scores as Scores
+from .runner import head as head
+from .runner import record as record
+from .runner import score_targets as score_targets
+from .runner import token_logprobs as token_logprobs
+from .runner import walk as walk

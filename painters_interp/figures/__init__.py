@@ -1,1 +1,11 @@
-"""."""
+"""Figures for publication, drawn from tables alone: a saved table is redrawn without a model."""
+
+from . import style as style
+from .curves import single_layer_curves as single_layer_curves
+from .curves import size_curves as size_curves
+from .curves import task_curves as task_curves
+from .curves import variant_curves as variant_curves
+from .export import save as save
+from .heatmaps import loop_heatmap as loop_heatmap
+from .heatmaps import similarity_heatmap as similarity_heatmap
+from .heatmaps import similarity_panel as similarity_panel

@@ -1,0 +1,235 @@
+"""Where a model keeps its layers and how it calls them, found on the model itself.
+
+There is no list of architectures: the layer list is located by identity, and one padded pass of
+the intact model shows whether every layer of a type is called with the same arguments, which is
+what makes layers exchangeable.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedConfig
+from transformers.cache_utils import Cache
+
+from ..errors import UnsupportedModelError
+
+
+@dataclass(frozen=True, eq=False)
+class Arguments:
+    """What a layer is called with besides the residual stream."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def without_cache(self) -> "Arguments":
+        """The same call with nothing to remember: no cache object, `use_cache` off."""
+        kwargs = {k: None if isinstance(v, Cache) else v for k, v in self.kwargs.items()}
+        if "use_cache" in kwargs:
+            kwargs["use_cache"] = False
+        return Arguments(tuple(None if isinstance(a, Cache) else a for a in self.args), kwargs)
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """One model's anatomy.
+
+    `owner.<attribute>` is the layer list that the model's own loop walks; `configs` are the
+    configurations on the way to it, whose `per_layer` lists the loop may consult by position.
+    """
+
+    owner: nn.Module
+    attribute: str
+    configs: tuple[PreTrainedConfig, ...]
+    per_layer: tuple[str, ...]
+    layer_types: tuple[str, ...]
+    returns_tuple: bool
+    causal: bool
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The list that the model's loop walks right now: blocks, or slots under a plan."""
+        layers: nn.ModuleList = getattr(self.owner, self.attribute)
+        return layers
+
+    def output(self, stream: Tensor) -> Any:
+        """`stream` in the form in which this model's layers return it."""
+        return (stream,) if self.returns_tuple else stream
+
+    @contextmanager
+    def exchanged(
+        self, slots: nn.ModuleList, calls: tuple[int, ...] | None = None
+    ) -> Iterator[None]:
+        """Let the model's loop walk `slots`; the blocks are back on exit, whatever happened.
+
+        With `calls`, one layer index per slot, the configuration says what runs: otherwise
+        longer lists are cut short and sliding and full masks go to the wrong layers.
+        """
+        blocks = self.layers
+        saved = [
+            (config, name, getattr(config, name))
+            for config in self.configs
+            for name in ("num_hidden_layers", *self.per_layer)
+            if hasattr(config, name)
+        ]
+        slots.training = self.owner.training
+        try:
+            if calls is not None:
+                for config, name, value in saved:
+                    permuted = len(calls) if isinstance(value, int) else [value[i] for i in calls]
+                    setattr(config, name, permuted)
+            setattr(self.owner, self.attribute, slots)
+            yield
+        finally:
+            setattr(self.owner, self.attribute, blocks)
+            for config, name, value in saved:
+                setattr(config, name, value)
+
+
+_families: WeakKeyDictionary[TransformerBridge, Family] = WeakKeyDictionary()
+
+
+def family_of(model: TransformerBridge) -> Family:
+    """The anatomy of `model`, probed once with a short padded pass.
+
+    Raises UnsupportedModelError, before anything is changed, for a model whose layers cannot be
+    exchanged without a wrong result: no single layer list, layers that share state, per-layer
+    settings that cannot follow the plan, or layers called with arguments of their own.
+    """
+    if model not in _families:
+        _families[model] = _examine(model)
+    return _families[model]
+
+
+def _examine(model: TransformerBridge) -> Family:
+    name = model.cfg.model_name
+    root = model.original_model
+    if getattr(root.config, "is_encoder_decoder", False):
+        raise UnsupportedModelError(
+            f"{name}: an encoder-decoder has two layer stacks; plans address one. "
+            "Decoder-only and encoder-only models work"
+        )
+    owner, attribute, configs = _layer_list(model)
+    n_layers = len(model.blocks)
+    _refuse_shared_state(name, configs)
+    per_layer = _per_layer_fields(name, configs, n_layers)
+    types = next(
+        (tuple(c.layer_types) for c in configs if getattr(c, "layer_types", None)),
+        ("layer",) * n_layers,
+    )
+    calls, returns_tuple = _intact_calls(model)
+    _refuse_unequal_calls(name, calls, types)
+    return Family(owner, attribute, configs, per_layer, types, returns_tuple, root.can_generate())
+
+
+def _layer_list(model: TransformerBridge) -> tuple[nn.Module, str, tuple[PreTrainedConfig, ...]]:
+    """The module and attribute that hold exactly the bridge's blocks, and the configs above it."""
+    blocks = list(model.blocks) if "blocks" in model._modules else []
+    for path, module in model.original_model.named_modules():
+        if isinstance(module, nn.ModuleList) and blocks and list(module) == blocks:
+            parents = path.split(".")[:-1]
+            chain = [
+                model.original_model.get_submodule(".".join(parents[:k]))
+                for k in range(len(parents) + 1)
+            ]
+            found = {id(m.config): m.config for m in chain if hasattr(m, "config")}
+            configs = tuple(c for c in found.values() if hasattr(c, "num_hidden_layers"))
+            return chain[-1], path.rpartition(".")[2], configs
+    raise UnsupportedModelError(
+        f"{model.cfg.model_name}: no single list of layers was found "
+        "(TransformerLens registers no `blocks` for it); plans need one residual stack"
+    )
+
+
+def _refuse_shared_state(name: str, configs: tuple[PreTrainedConfig, ...]) -> None:
+    for config in configs:
+        if getattr(config, "num_kv_shared_layers", 0):
+            raise UnsupportedModelError(
+                f"{name}: the last {config.num_kv_shared_layers} layers read keys and values of "
+                "other layers (num_kv_shared_layers), so no layer can be moved alone"
+            )
+        if getattr(config, "is_heterogeneous", False):
+            raise UnsupportedModelError(
+                f"{name}: layers have configurations of their own (per_layer_config), "
+                "which would not follow the plan"
+            )
+
+
+def _per_layer_fields(
+    name: str, configs: tuple[PreTrainedConfig, ...], n_layers: int
+) -> tuple[str, ...]:
+    """Names of configuration lists with one entry per layer; all must be settable."""
+    found: dict[str, None] = {}
+    for config in configs:
+        for field in dir(type(config)) + list(vars(config)):
+            if "layer" not in field or field.startswith("_") or field == "per_layer_config":
+                continue
+            value = getattr(config, field, None)
+            if not isinstance(value, (list, tuple)) or len(value) != n_layers:
+                continue
+            member = getattr(type(config), field, None)
+            if isinstance(member, property) and member.fset is None:
+                raise UnsupportedModelError(
+                    f"{name}: {type(config).__name__}.{field} is computed from other settings "
+                    "and cannot follow a plan"
+                )
+            found[field] = None
+    return tuple(found)
+
+
+@torch.no_grad()
+def _intact_calls(model: TransformerBridge) -> tuple[list[Arguments], bool]:
+    """One padded pass of the intact model: every layer's arguments, and whether it returns a tuple.
+
+    The pass asks for hidden states and attentions because transformers installs its capture
+    hooks on first use, and must not find slots there when it does.
+    """
+    calls: list[Arguments] = []
+    tuples: list[bool] = []
+
+    def note_arguments(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        rest = {k: v for k, v in kwargs.items() if k != "hidden_states"}
+        calls.append(Arguments(args[1:], rest).without_cache())
+
+    def note_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        tuples.append(isinstance(output, tuple))
+
+    handles = [b.register_forward_pre_hook(note_arguments, with_kwargs=True) for b in model.blocks]
+    handles += [block.register_forward_hook(note_output) for block in model.blocks]
+    try:
+        device = next(model.original_model.parameters()).device
+        tokens = torch.arange(1, 13, device=device).reshape(2, 6) % model.cfg.d_vocab
+        mask = torch.ones_like(tokens)
+        mask[0, :2] = 0
+        model(tokens, attention_mask=mask, output_hidden_states=True, output_attentions=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls, any(tuples)
+
+
+def _refuse_unequal_calls(name: str, calls: list[Arguments], types: tuple[str, ...]) -> None:
+    first: dict[str, int] = {}
+    for layer, kind in enumerate(types):
+        reference = first.setdefault(kind, layer)
+        a, b = calls[reference], calls[layer]
+        if not _same((a.args, a.kwargs), (b.args, b.kwargs)):
+            raise UnsupportedModelError(
+                f"{name}: layers {reference} and {layer} ({kind}) are called with different "
+                "arguments, so a layer moved elsewhere would compute something else"
+            )
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.shape == b.shape and bool(torch.equal(a, b))
+    if isinstance(a, (tuple, list)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    return a is b or bool(a == b)

@@ -1,0 +1,209 @@
+"""Many plans at once: beginnings that plans share are computed once.
+
+The plans form a prefix tree over steps. The residual stream is kept at each fork, the tree is
+walked depth first, and blocks are called directly with the arguments that the model itself would
+have given them. The result equals `applied`, which the tests hold to.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import TextError, UnsupportedModelError
+from ..plans import Plan, Step
+from .context import as_plan, ready, refuse_halves
+from .families import Arguments, Family
+from .slots import InjectorSlot, Mixture, Recorded, RecorderSlot, stream_of
+
+Advance = Callable[[int], object]
+Head = Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row vocab"]]
+
+# Rows of logits held at a time: 64 MiB of float32 for a vocabulary of 128 k.
+_ROWS_AT_ONCE = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A batch as the layers would see it: the embedding output and each layer's arguments."""
+
+    stream: Float[Tensor, "batch pos d_model"]
+    calls: tuple[Arguments, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Per plan and target: log-probability in nats, and whether the target was the argmax."""
+
+    logprobs: Float[Tensor, "plan target"]
+    greedy: Bool[Tensor, "plan target"]
+
+
+def record(
+    model: TransformerBridge,
+    tokens: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"] | None = None,
+) -> Recording:
+    """What every layer would be called with on this batch; no layer runs."""
+    family = ready(model)
+    calls: list[Arguments] = []
+    last = len(model.blocks) - 1
+    slots = [RecorderSlot(family, calls, last=i == last) for i in range(last + 1)]
+    with family.exchanged(nn.ModuleList(slots)), suppress(Recorded):
+        model(tokens, attention_mask=mask)
+    stream = slots[-1].stream
+    assert stream is not None
+    return Recording(stream, tuple(calls))
+
+
+@contextmanager
+def head(model: TransformerBridge) -> Iterator[Head]:
+    """The model's own final norm, head, soft caps and scales, as a function of residual rows."""
+    family: Family = ready(model)
+    slots = nn.ModuleList([InjectorSlot(family) for _ in model.blocks])
+    injector = slots[-1]
+    device = next(model.original_model.parameters()).device
+
+    def logits(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        injector.stream = rows.unsqueeze(1)
+        dummy = torch.zeros((len(rows), 1), dtype=torch.long, device=device)
+        out: Tensor = model(dummy)
+        return out.squeeze(1)
+
+    with family.exchanged(slots):
+        yield logits
+
+
+@dataclass(eq=False)
+class _Node:
+    """A distinct beginning: the plans that end here, and the steps that go on."""
+
+    ends: list[int] = field(default_factory=list)
+    children: dict[Step, "_Node"] = field(default_factory=dict)
+
+
+def _prefix_tree(plans: Sequence[Plan]) -> _Node:
+    root = _Node()
+    for index, plan in enumerate(plans):
+        node = root
+        for step in plan.steps:
+            node = node.children.setdefault(step, _Node())
+        node.ends.append(index)
+    return root
+
+
+def walk(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    recording: Recording,
+    advance: Advance = lambda calls: None,
+) -> Iterator[tuple[list[int], Float[Tensor, "batch pos d_model"]]]:
+    """Yield the final residual stream of every distinct plan, with the indices of its plans.
+
+    Streams come in the order of the walk, before the final norm. At most one stream per fork on
+    the current path is alive. `advance` is told the token-layer calls of each step.
+    """
+    for plan in plans:
+        refuse_halves(plan)
+    blocks = list(model.blocks)
+    tokens = recording.stream.shape[0] * recording.stream.shape[1]
+
+    def after(step: Step, stream: Tensor) -> Tensor:
+        mixture = Mixture(step)
+        for call in step.calls:
+            given = recording.calls[call.layer]
+            mixture.add(stream, stream_of(blocks[call.layer](stream, *given.args, **given.kwargs)))
+        advance(len(step.calls) * tokens)
+        return mixture.result(stream)
+
+    # A stack, not recursion: plans may be thousands of steps deep. The stream of a node is
+    # computed when the node is taken off, so siblings waiting on the stack cost only a reference.
+    waiting: list[tuple[_Node, Step | None, Tensor]] = [
+        (_prefix_tree(plans), None, recording.stream)
+    ]
+    while waiting:
+        node, step, stream = waiting.pop()
+        if step is not None:
+            stream = after(step, stream)
+        if node.ends:
+            yield node.ends, stream
+        waiting += [(child, s, stream) for s, child in reversed(node.children.items())]
+
+
+@torch.no_grad()
+def score_targets(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    tokens: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"] | None,
+    sources: Int[Tensor, "target 2"],
+    targets: Int[Tensor, " target"],
+    advance: Advance = lambda calls: None,
+) -> Scores:
+    """Score each target token from the residual row (batch, pos) that predicts it, under each plan.
+
+    Logits are computed at `sources` only.
+    """
+    recording = record(model, tokens, mask)
+    dtype = torch.promote_types(recording.stream.dtype, torch.float32)
+    logprobs = torch.empty((len(plans), len(targets)), dtype=dtype, device=tokens.device)
+    greedy = torch.empty((len(plans), len(targets)), dtype=torch.bool, device=tokens.device)
+    with head(model) as logits_of:
+        for indices, stream in walk(model, plans, recording, advance):
+            rows = stream[sources[:, 0], sources[:, 1]]
+            scored, hit = _scored(logits_of, rows, targets, dtype)
+            logprobs[indices], greedy[indices] = scored, hit
+    return Scores(logprobs, greedy)
+
+
+def _scored(
+    logits_of: Head, rows: Tensor, targets: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each target in `dtype`, and whether it is the argmax."""
+    logprobs, hits = [], []
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        logits = logits_of(rows[start : start + _ROWS_AT_ONCE]).to(dtype)
+        target = targets[start : start + _ROWS_AT_ONCE, None]
+        logprobs.append(logits.gather(-1, target).squeeze(-1) - logits.logsumexp(-1))
+        hits.append(logits.argmax(-1) == target.squeeze(-1))
+    return torch.cat(logprobs), torch.cat(hits)
+
+
+def token_logprobs(
+    model: TransformerBridge,
+    plans: Sequence[Plan | str],
+    tokens: Int[Tensor, "batch pos"],
+    attention_mask: Int[Tensor, "batch pos"] | None = None,
+) -> Float[Tensor, "plan batch pos-1"]:
+    """Log-probability in nats of every token given the real tokens before it, under each plan.
+
+    Entry t is log p(token t+1 | real tokens up to t), in float32 (float64 for a float64 model);
+    NaN where token t+1 is padding or has only padding before it. Positions are derived from the
+    mask, so left and right padding give the same numbers.
+
+    Raises UnsupportedModelError for masked language models, which have no next token, and
+    TextError for tokens that are not a batch of sequences of two tokens or more.
+    """
+    if not ready(model).causal:
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} is a masked language model: it has no next-token "
+            "probabilities. Use `applied` and read its logits at masked positions"
+        )
+    if tokens.ndim != 2 or tokens.shape[1] < 2:
+        raise TextError(f"tokens have shape {tuple(tokens.shape)}; (batch, pos >= 2) is needed")
+    real = torch.ones_like(tokens) if attention_mask is None else attention_mask
+    checked = [as_plan(plan, model) for plan in plans]
+    # The row that predicts token t+1 is the last real token at or before t.
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    previous = torch.where(real.bool(), positions, -1).cummax(dim=1).values[:, :-1]
+    batch, pos = torch.nonzero(real[:, 1:].bool() & (previous >= 0), as_tuple=True)
+    sources = torch.stack([batch, previous[batch, pos]], dim=1)
+    scores = score_targets(model, checked, tokens, attention_mask, sources, tokens[batch, pos + 1])
+    shape = (len(checked), tokens.shape[0], tokens.shape[1] - 1)
+    out = scores.logprobs.new_full(shape, torch.nan)
+    out[:, batch, pos] = scores.logprobs
+    return out

@@ -1,0 +1,149 @@
+"""The paper's experiments as tables of labelled plans; nothing here runs them.
+
+One row per (label, plan). `plan` is the canonical text over `n_layers` layers; the other columns
+are labels, and empty where they do not apply:
+
+    experiment    single_layers, variants, loops, internal_loops
+    variant       intact, drop, swap, skip, repeat, reverse, random, parallel, looped, ...
+    layer         the layer dropped, or the lower one of a swap
+    first         the paper's N: the window is `strategies.middle(n_layers, first)`
+    affected      the paper's M: how many layers the window holds
+    shuffle_seed  of a random order (a result table's `seed` is another one: the evaluation's)
+    times         how often a loop runs
+    distance      of a reordered window from the identity, 0 to 1: the share of layer pairs that
+                  changed their order (normalised Kendall tau). A shuffle may be the identity.
+
+The same plan may stand in several rows (a window of one layer reversed is the intact model):
+whoever evaluates a table computes each distinct plan once and joins.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from . import strategies as s
+from .plans import Plan
+from .tables import require, typed
+
+_LABELS = ("experiment", "variant", "layer", "first", "affected", "shuffle_seed", "times")
+_COLUMNS = (*_LABELS, "distance", "n_layers", "plan")
+_TIMES_OVER = {2: "double", 3: "triple"}
+
+Row = dict[str, Any]
+
+
+def every_window(n_layers: int) -> range:
+    """Every value of `first` whose window holds at least one layer."""
+    return range(n_layers // 2)
+
+
+def intact(n_layers: int) -> pd.DataFrame:
+    """The unaltered model alone: the row that every experiment has as its baseline."""
+    return _table("intact", n_layers, [])
+
+
+def single_layers(n_layers: int) -> pd.DataFrame:
+    """Fig. 2: drop layer i ("drop"); exchange layers i and i+1 ("swap")."""
+    drops = [_row("drop", s.drop(n_layers, i), layer=i) for i in range(n_layers)]
+    swaps = [_row("swap", s.swap(n_layers, i, i + 1), layer=i) for i in range(n_layers - 1)]
+    return _table("single_layers", n_layers, [*drops, *swaps])
+
+
+def variants(
+    n_layers: int, firsts: Iterable[int] | None = None, seeds: int = 3, times: int = 3
+) -> pd.DataFrame:
+    """Figs. 4-9, 11 and 12: what a window of middle layers goes through, six ways.
+
+    "skip", "repeat" (its centre, M times), "reverse", "random" (a shuffle per seed), "parallel",
+    "looped" (parallel, `times` times). `firsts` defaults to every second window, 0, 2, ...; the
+    paper's ten seeds and all windows are `variants(n, every_window(n), seeds=10)`.
+    """
+    firsts = every_window(n_layers)[::2] if firsts is None else firsts
+    rows = [row for first in firsts for row in _six_ways(n_layers, first, seeds, times)]
+    return _table("variants", n_layers, rows)
+
+
+def _six_ways(n_layers: int, first: int, seeds: int, times: int) -> Iterator[Row]:
+    window = s.middle(n_layers, first)
+    where = {"first": first, "affected": len(window)}
+    yield _row("skip", s.skip(n_layers, window), **where)
+    yield _row("repeat", s.repeat_center(n_layers, window), **where)
+    yield _reordered("reverse", s.reverse(n_layers, window), window, **where)
+    for seed in range(seeds):
+        shuffled = s.shuffle(n_layers, window, seed=seed)
+        yield _reordered("random", shuffled, window, shuffle_seed=seed, **where)
+    yield _row("parallel", s.parallel(n_layers, window), **where)
+    yield _row("looped", s.looped_parallel(n_layers, window, times=times), times=times, **where)
+
+
+def loops(n_layers: int, firsts: Iterable[int] | None = None, max_times: int = 28) -> pd.DataFrame:
+    """Fig. 10: each window in parallel, fed back k = 1 .. `max_times` times ("looped").
+
+    `firsts` defaults to every window of two layers or more: with one there is nothing to average.
+    """
+    if firsts is None:
+        firsts = [f for f in every_window(n_layers) if len(s.middle(n_layers, f)) > 1]
+    rows = []
+    for first in firsts:
+        window = s.middle(n_layers, first)
+        for k in range(1, max_times + 1):
+            plan = s.looped_parallel(n_layers, window, times=k)
+            rows.append(_row("looped", plan, first=first, affected=len(window), times=k))
+    return _table("loops", n_layers, rows)
+
+
+def internal_loops(
+    n_layers: int, firsts: Iterable[int] | None = None, times: Sequence[int] = (2, 3)
+) -> pd.DataFrame:
+    """Fig. 17: each layer of the window called k times in place, in order ("double", "triple")."""
+    rows = []
+    for first in every_window(n_layers) if firsts is None else firsts:
+        window = s.middle(n_layers, first)
+        for k in times:
+            text = " ".join(f"{i}*{k}" if i in window else str(i) for i in range(n_layers))
+            labels = {"first": first, "affected": len(window), "times": k}
+            name = _TIMES_OVER.get(k, f"{k} times")
+            rows.append(_row(name, Plan.parse(text, n_layers=n_layers), **labels))
+    return _table("internal_loops", n_layers, rows)
+
+
+def suite(n_layers: int, seeds: int = 10) -> pd.DataFrame:
+    """The paper's whole decoder suite: Figs. 2 and 4-12, over every window."""
+    parts = [
+        single_layers(n_layers),
+        variants(n_layers, every_window(n_layers), seeds=seeds),
+        loops(n_layers),
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def plans(table: pd.DataFrame) -> list[Plan]:
+    """The distinct plans of an experiment's table, in order of first appearance."""
+    require(table, "plan", "n_layers")
+    distinct = table[["plan", "n_layers"]].drop_duplicates()
+    return [
+        Plan.parse(text, n_layers=int(n))
+        for text, n in zip(distinct["plan"], distinct["n_layers"], strict=True)
+    ]
+
+
+def _row(variant: str, plan: Plan, **labels: Any) -> Row:
+    return {"variant": variant, "plan": str(plan), **labels}
+
+
+def _reordered(variant: str, plan: Plan, window: range, **labels: Any) -> Row:
+    order = [layer for layer in plan.layer_calls if layer in window]
+    return _row(variant, plan, distance=_disorder(order), **labels)
+
+
+def _disorder(order: Sequence[int]) -> float:
+    pairs = list(combinations(order, 2))
+    return sum(a > b for a, b in pairs) / len(pairs) if pairs else 0.0
+
+
+def _table(experiment: str, n_layers: int, rows: Sequence[Row]) -> pd.DataFrame:
+    baseline = _row("intact", s.full(n_layers))
+    table = pd.DataFrame([baseline, *rows]).reindex(columns=_COLUMNS)
+    return typed(table.assign(experiment=experiment, n_layers=n_layers))

@@ -1,0 +1,236 @@
+"""Scores as lines: against the layer that was altered, and against how many were."""
+
+from math import ceil
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from ..errors import TableError
+from ..tables import is_intact, median_over_tasks, primary, require, scored, summarise_seeds
+from . import style
+
+_AFFECTED = "number of affected layers M"
+_LEGEND_LINE = 3.7  # mm
+_SCORE = "score (0 chance, 1 intact)"
+
+
+@style.publication()
+def single_layer_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
+    """Fig. 2: one panel per task, its metric against the layer dropped or swapped.
+
+    Reads the result of `experiments.single_layers` (or of the suite). Bands are one standard
+    error; the dashed line is the intact model, the dotted one chance.
+    """
+    require(table, "variant", "layer", "task", "metric", "value")
+    table = primary(table)
+    tasks = list(table["task"].unique())
+    columns = min(3, len(tasks))
+    rows = ceil(len(tasks) / columns)
+    width = style.SINGLE if columns == 1 else style.DOUBLE
+    height = 48.0 * rows + (10 if columns > 1 else 15) + (5 if title else 0)
+    figure, axes = style.canvas(width, height, rows, columns)
+    for task, ax in zip(tasks, axes, strict=False):
+        _single_layer_panel(ax, table[table["task"] == task])
+        ax.set_title(style.task_label(task))
+    for ax in axes[len(tasks) :]:
+        ax.set_visible(False)
+    _legend_below(figure, axes[: len(tasks)], columns=4 if columns > 1 else 2)
+    if title:
+        figure.suptitle(style.wrapped(title, width))
+    return style.finished(figure)
+
+
+def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
+    altered = table[table["layer"].notna()]
+    if altered.empty:
+        raise TableError("no rows with a layer; see experiments.single_layers")
+    for variant, look in style.looks(altered["variant"]).items():
+        line = _ordered(altered[altered["variant"] == variant], "layer")
+        _plot(ax, line["layer"], line["value"], look)
+        if "stderr" in line:
+            low, high = line["value"] - line["stderr"], line["value"] + line["stderr"]
+            _band(ax, line["layer"], low, high, look)
+    for value in table.loc[is_intact(table), "value"].head(1):
+        _reference(ax, value, "intact model", style.INTACT)
+    for chance in table["chance"].dropna().head(1) if "chance" in table else ():
+        _reference(ax, chance, "chance", style.CHANCE)
+    ax.set(xlabel="layer i", ylabel=style.metric_label(table["metric"].iloc[0]))
+    _tidy(ax)
+
+
+@style.publication()
+def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
+    """Figs. 11 and 17: a line per variant, the median score over tasks against M.
+
+    Reads the result of `experiments.variants` (or of the suite, or of `internal_loops`),
+    normalising it if that is not done yet. Random order: mean over its seeds, band their range.
+    """
+    lines = summarise_seeds(median_over_tasks(_windows(table)))
+    figure, (ax,) = style.canvas(style.SINGLE, 80.0)
+    known = [v for v in style.VARIANTS if lines["variant"].eq(v).any()]
+    for variant, look in style.looks([*known, *lines["variant"]]).items():
+        line = _ordered(lines[lines["variant"] == variant], "affected")
+        _plot(ax, line["affected"], line["score"], look, _name(variant, look, line))
+        _band(ax, line["affected"], line["low"], line["high"], look)
+    _score_axes(ax, _AFFECTED)
+    ax.set_title(style.wrapped(title or "", style.SINGLE))
+    _legend_below(figure, [ax], columns=2)
+    return style.finished(figure)
+
+
+@style.publication()
+def task_curves(table: pd.DataFrame, variant: str, title: str | None = None) -> Figure:
+    """Figs. 4-9: one variant, a line per task and the bold median over them, against M.
+
+    Reads what `variant_curves` reads. Of random orders, the mean over the seeds is drawn. The
+    title defaults to the variant's name.
+    """
+    rows = _of_variant(_windows(table), variant)
+    figure, (ax,) = style.canvas(style.SINGLE, 80.0)
+    lines = summarise_seeds(rows)
+    for task, look in style.looks(lines["task"]).items():
+        line = _ordered(lines[lines["task"] == task], "affected")
+        _plot(ax, line["affected"], line["score"], look).set(linewidth=0.9, alpha=0.9)
+    median = _ordered(summarise_seeds(median_over_tasks(rows)), "affected")
+    ax.plot(
+        median["affected"],
+        median["score"],
+        color="black",
+        linewidth=2.2,
+        zorder=1.9,
+        label="median",
+    )
+    _score_axes(ax, _AFFECTED)
+    name = style.looks([variant])[variant].label
+    ax.set_title(style.wrapped(name if title is None else title, style.SINGLE))
+    _legend_below(figure, [ax], columns=3)
+    return style.finished(figure)
+
+
+@style.publication()
+def size_curves(table: pd.DataFrame, variant: str = "skip", title: str | None = None) -> Figure:
+    """Fig. 12: a line per model, the median score against the share of layers altered."""
+    require(table, "model", "n_layers")
+    lines = summarise_seeds(median_over_tasks(_of_variant(_windows(table), variant)))
+    figure, (ax,) = style.canvas(style.SINGLE, 75.0)
+    for model, look in style.looks(lines["model"]).items():
+        line = _ordered(lines[lines["model"] == model], "affected")
+        share = 100 * line["affected"] / line["n_layers"]
+        _plot(ax, share, line["score"], look)
+        _band(ax, share, line["low"], line["high"], look)
+    _score_axes(ax, "affected layers (% of all)")
+    name = style.looks([variant])[variant].label
+    ax.set_title(style.wrapped(name if title is None else title, style.SINGLE))
+    _legend_below(figure, [ax], columns=2)
+    return style.finished(figure)
+
+
+def _windows(table: pd.DataFrame) -> pd.DataFrame:
+    """The scored rows in which a window was altered; of a suite, without the loop heatmap's."""
+    require(table, "variant", "affected")
+    rows = scored(table)
+    rows = rows[rows["affected"].notna()]
+    if "experiment" in rows:
+        rows = rows[rows["experiment"].ne("loops")]
+    if rows.empty:
+        raise TableError("no rows with a window of affected layers; see experiments.variants")
+    return rows
+
+
+def _of_variant(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
+    chosen = rows[rows["variant"] == variant]
+    if chosen.empty:
+        known = ", ".join(rows["variant"].unique())
+        raise TableError(f"no rows with variant {variant!r}; the table has {known}")
+    return chosen
+
+
+def _ordered(line: pd.DataFrame, x: str) -> pd.DataFrame:
+    """The points of one line from left to right; TableError if it would go up and down at one x."""
+    if (twice := line[x].duplicated()).any():
+        name, value = line["variant"].iloc[0], line.loc[twice, x].iloc[0]
+        raise TableError(
+            f"variant {name!r} has several rows at {x} {value}; "
+            "keep one model, one run and one metric per figure"
+        )
+    return line.sort_values(x)
+
+
+def _name(variant: str, look: style.Look, line: pd.DataFrame) -> str:
+    if variant == "looped" and "times" in line and line["times"].nunique() == 1:
+        return f"{look.label} x{line['times'].iloc[0]}"
+    seeds = line["seeds"].max()
+    return f"{look.label} ({seeds} seeds)" if seeds > 1 else look.label
+
+
+def _plot(
+    ax: Axes, x: "pd.Series[int]", y: "pd.Series[float]", look: style.Look, name: str | None = None
+) -> Line2D:
+    (line,) = ax.plot(
+        x.astype(float), y, **look.line(len(x)), label=look.label if name is None else name
+    )
+    return line
+
+
+def _band(
+    ax: Axes,
+    x: "pd.Series[int]",
+    low: "pd.Series[float]",
+    high: "pd.Series[float]",
+    look: style.Look,
+) -> None:
+    if (high > low).any():
+        ax.fill_between(x.astype(float), low, high, color=look.colour, alpha=0.22, linewidth=0)
+
+
+def _score_axes(ax: Axes, xlabel: str) -> None:
+    """Axes of normalised scores: lines at 1 and 0, named where the curves leave room."""
+    for score, name, where, side in ((1.0, "intact", 0.99, "right"), (0.0, "chance", 0.01, "left")):
+        _reference(ax, score, None, style.INTACT if score else style.CHANCE)
+        ax.annotate(
+            name,
+            (where, score),
+            xycoords=ax.get_yaxis_transform(),
+            xytext=(0, 1.5),
+            textcoords="offset points",
+            ha=side,
+            color=style.REFERENCE,
+        )
+    ax.set(xlabel=xlabel, ylabel=_SCORE)
+    ax.set_ylim(top=max(1.12, ax.get_ylim()[1]))  # room for the word over its line
+    _tidy(ax)
+
+
+def _reference(ax: Axes, value: float, name: str | None, dashes: style.Dashes) -> None:
+    ax.axhline(value, color=style.REFERENCE, linestyle=dashes, linewidth=0.8, zorder=1, label=name)
+
+
+def _tidy(ax: Axes) -> None:
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+    sns.despine(ax=ax)
+
+
+def _legend_below(figure: Figure, axes: list[Axes], columns: int) -> None:
+    """One legend for all panels, under them: over the curves it would hide some.
+
+    Long names take fewer columns, down to one: a legend is never cut off at the figure's edge.
+    """
+    entries = {
+        label: handle
+        for ax in axes
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    for ncols in range(columns, 0, -1):
+        legend = figure.legend(
+            list(entries.values()), list(entries), loc="outside lower center", ncols=ncols
+        )
+        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
+    # The sizes above allow for three lines of legend; more must not squeeze the axes.
+    more = max(0, ceil(len(entries) / ncols) - 3)
+    figure.set_figheight(figure.get_figheight() + more * _LEGEND_LINE / 25.4)

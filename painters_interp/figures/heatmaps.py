@@ -1,0 +1,157 @@
+"""Square and rectangular maps: similarity of states, and loops against affected layers."""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import TableError
+from ..tables import median_over_tasks, require, scored
+from . import style
+
+# Perceptually uniform and rising in lightness, so that it also reads in greyscale.
+_COLOURS = "viridis"
+_MISSING = "0.85"
+
+Limits = tuple[float, float]
+
+
+def similarity_heatmap(
+    matrix: pd.DataFrame,
+    label: str = "cosine similarity",
+    title: str | None = None,
+    limits: Limits | None = None,
+) -> Figure:
+    """Fig. 3: similarity of every pair of states, state 0 at the top left.
+
+    `matrix` is square with the states as index and columns. `limits` of the colour scale
+    default to 0..1, widened where the values go beyond. Missing values are grey.
+    """
+    return similarity_panel({title or "": matrix}, label=label, limits=limits)
+
+
+@style.publication()
+def similarity_panel(
+    matrices: Mapping[str, pd.DataFrame],
+    label: str = "cosine similarity",
+    limits: Limits | None = None,
+    columns: int = 3,
+) -> Figure:
+    """Fig. 14, or one measure beside another: several matrices on one colour scale, by title."""
+    if not matrices:
+        raise TableError("no matrices to draw; needed: at least one, by title")
+    columns = min(columns, len(matrices))
+    rows = ceil(len(matrices) / columns)
+    width = style.SINGLE if columns == 1 else style.DOUBLE
+    height = rows * (width - 20) / columns + (4 if any(matrices) else 0)
+    figure, axes = style.canvas(width, height, rows, columns)
+    low, high = limits or _limits(matrices.values())
+    for (title, matrix), ax in zip(matrices.items(), axes, strict=False):
+        _draw(ax, _square(matrix), low, high)
+        ax.set_aspect("equal")
+        ax.set_title(style.wrapped(title, width / columns))
+        ax.set_xlabel("state")
+    for ax in axes[::columns]:
+        ax.set_ylabel("state")
+    for ax in axes[len(matrices) :]:
+        ax.set_visible(False)
+    _scale(figure, axes[: len(matrices)], label)
+    return style.finished(figure)
+
+
+@style.publication()
+def loop_heatmap(
+    table: pd.DataFrame, title: str | None = None, limits: Limits | None = None
+) -> Figure:
+    """Fig. 10: score of the looped window, M affected layers across, k loops upwards.
+
+    Reads the result of `experiments.loops` (or of the suite), normalising it and taking the
+    median over tasks if that is not done yet. A white dot marks the best k of each M; of equals,
+    the smallest.
+    """
+    scores = _loop_scores(table)
+    low, high = limits or _limits([scores])
+    figure, (ax,) = style.canvas(style.SINGLE, 75.0)
+    _draw(ax, scores, low, high)
+    ax.invert_yaxis()
+    best = scores.fillna(-np.inf).to_numpy().argmax(axis=0)
+    ax.plot(
+        np.arange(len(best)) + 0.5,
+        best + 0.5,
+        linestyle="none",
+        marker="o",
+        markersize=3.4,
+        color="white",
+        markeredgecolor="black",
+        markeredgewidth=0.6,
+        label="best k for each M",
+    )
+    ax.set(xlabel="number of affected layers M", ylabel="loops k")
+    ax.set_title(style.wrapped(title or "", style.SINGLE))
+    figure.legend(loc="outside lower center")
+    _scale(figure, [ax], "score (0 chance, 1 intact)")
+    return style.finished(figure)
+
+
+def _loop_scores(table: pd.DataFrame) -> pd.DataFrame:
+    require(table, "variant", "affected", "times")
+    medians = scored(table)
+    if "task" in medians:
+        medians = median_over_tasks(medians)
+    chosen = medians[medians["variant"].eq("looped") & medians["times"].notna()]
+    if "experiment" in chosen and chosen["experiment"].eq("loops").any():
+        chosen = chosen[chosen["experiment"].eq("loops")]
+    if chosen.empty:
+        raise TableError(
+            'no rows with variant "looped" and a number of times; see experiments.loops'
+        )
+    if chosen.duplicated(["affected", "times"]).any():
+        raise TableError("several rows for one M and k; keep one model and one run per figure")
+    return chosen.pivot(index="times", columns="affected", values="score")
+
+
+def _square(matrix: pd.DataFrame) -> pd.DataFrame:
+    if matrix.empty or not matrix.index.equals(matrix.columns):
+        raise TableError(
+            f"a similarity matrix has the same states down and across; "
+            f"this one is {matrix.shape[0]} x {matrix.shape[1]}"
+        )
+    return matrix
+
+
+def _limits(matrices: Any) -> Limits:
+    values = np.concatenate([np.asarray(m, dtype=float).ravel() for m in matrices])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        raise TableError("the matrix holds no finite value")
+    return min(0.0, float(values.min())), max(1.0, float(values.max()))
+
+
+def _draw(ax: Axes, values: pd.DataFrame, low: float, high: float) -> None:
+    # Rasterised: as vector cells, PDF viewers draw hairlines between neighbours.
+    sns.heatmap(
+        values.astype(float),
+        ax=ax,
+        vmin=low,
+        vmax=high,
+        cmap=_COLOURS,
+        cbar=False,
+        rasterized=True,
+    )
+    ax.set_facecolor(_MISSING)
+    for axis, names in ((ax.xaxis, values.columns), (ax.yaxis, values.index)):
+        chosen = style.tick_values(int(v) for v in names)
+        where = [list(names).index(v) + 0.5 for v in chosen]
+        axis.set_ticks(where, [str(v) for v in chosen], rotation=0)
+        axis.label.set_visible(True)
+    ax.set(xlabel="", ylabel="")
+
+
+def _scale(figure: Figure, axes: Sequence[Axes], label: str) -> None:
+    bar = figure.colorbar(axes[0].collections[0], ax=list(axes), label=label, aspect=25, pad=0.02)
+    bar.outline.set_visible(False)

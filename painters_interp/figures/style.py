@@ -1,0 +1,191 @@
+"""How a figure looks: sizes in mm, 7-8 pt type, and one look per variant in all figures."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import matplotlib.pyplot as plt
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+SINGLE = 89.0  # mm, one column of a journal page
+DOUBLE = 183.0  # mm, the page's full width
+INK = "0.15"
+
+Dashes = str | tuple[int, tuple[float | int, ...]]
+REFERENCE = "0.4"  # the grey of the lines of the intact model and of chance
+INTACT: Dashes = (0, (5, 2))
+CHANCE: Dashes = (0, (1, 1.5))
+
+_SETTINGS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs on every machine
+    "font.size": 7,
+    "axes.titlesize": 8,
+    "figure.titlesize": 8,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "axes.grid": False,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.6,
+    "legend.frameon": False,
+    "legend.handlelength": 2.8,
+    "figure.dpi": 150,
+    "figure.facecolor": "white",
+    "savefig.dpi": 300,
+    "savefig.bbox": None,  # "tight" would change the width a journal asked for
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,  # TrueType: text stays text, as publishers ask
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "painters_interp",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, marker and dashes of one line, and its name in a legend."""
+
+    colour: str
+    marker: str
+    dashes: Dashes
+    label: str
+
+    def line(self, points: int) -> dict[str, Any]:
+        """Arguments for `Axes.plot` of a line with so many points; about ten of them are marked."""
+        return {
+            "color": self.colour,
+            "marker": self.marker,
+            "linestyle": self.dashes,
+            "markevery": max(1, round(points / 10)),
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.4,
+        }
+
+
+# Hues after Okabe and Ito, told apart with any colour vision; lightness moved apart so that the
+# six variants of one figure also form a ladder in greyscale (L* 10, 34, 47, 58, 70, 78). Listed
+# in the paper's order from harmless to harmful, which is the order in legends.
+_DASHED: Dashes = (0, (4, 1.5))
+_DOTTED: Dashes = (0, (1, 1.2))
+_DASHDOT: Dashes = (0, (5, 1.2, 1, 1.2))
+_LONG: Dashes = (0, (8, 2))
+_DENSE: Dashes = (0, (2.5, 1))
+VARIANTS = {
+    "looped": Look("#0B4F9C", "o", "solid", "looped parallel"),
+    "random": Look("#F0B820", "^", _DENSE, "random order"),
+    "reverse": Look("#009E73", "v", _DASHDOT, "reversed order"),
+    "parallel": Look("#56B4E9", "D", _LONG, "parallel"),
+    "skip": Look("#C8461E", "s", _DASHED, "skip"),
+    "repeat": Look("#1A1A1A", "X", _DOTTED, "repeat middle layer"),
+    "drop": Look("#C8461E", "s", "solid", "drop layer i"),
+    "swap": Look("#56B4E9", "o", _DENSE, "swap layers i, i+1"),
+    "double": Look("#0B4F9C", "P", "solid", "each layer twice"),
+    "triple": Look("#CC79A7", "d", _DASHED, "each layer three times"),
+}
+# For tasks, models and variants of one's own. Lengths without a common divisor: 210 looks.
+_COLOURS = ("#0B4F9C", "#C8461E", "#56B4E9", "#009E73", "#F0B820", "#CC79A7", "#7A4B00")
+_MARKERS = ("o", "s", "D", "v", "^", "P")
+_LINES: tuple[Dashes, ...] = ("solid", _DASHED, _LONG, _DASHDOT, _DENSE)
+TASKS = {
+    "arc_challenge": "ARC (challenge)",
+    "arc_easy": "ARC (easy)",
+    "gsm8k": "GSM8K",
+    "hellaswag": "HellaSwag",
+    "lambada_openai": "LAMBADA",
+    "lambada_standard": "LAMBADA (standard)",
+    "piqa": "PIQA",
+    "winogrande": "WinoGrande",
+}
+METRICS = {
+    "acc": "accuracy",
+    "acc_norm": "accuracy (length-normalised)",
+    "exact_match": "exact match",
+    "f1": "F1",
+    "mcc": "Matthews correlation",
+}
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each name: a variant has the same one in every figure, others take spare ones."""
+    spare = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
+    return {
+        name: VARIANTS[name] if name in VARIANTS else Look(*next(spare), task_label(name))
+        for name in dict.fromkeys(names)
+    }
+
+
+def task_label(name: str) -> str:
+    """The usual spelling of a task's name."""
+    return TASKS.get(name, name)
+
+
+def wrapped(text: str, width: float) -> str:
+    """A title broken into lines that fit so many millimetres, at 8 pt."""
+    return textwrap.fill(text, int(width / 1.8))
+
+
+def metric_label(metric: str) -> str:
+    """A metric in words; the name of lm-eval's filter, after a comma, is left out."""
+    name = metric.split(",")[0]
+    return METRICS.get(name, name)
+
+
+@contextmanager
+def publication() -> Iterator[None]:
+    """A `with` block (or decorator) in which matplotlib draws as this package's figures are drawn.
+
+    Starts from matplotlib's defaults, so that a user's own style does not change a figure.
+    """
+    with matplotlib.style.context([_SETTINGS], after_reset=True):
+        yield
+
+
+def canvas(
+    width: float, height: float, rows: int = 1, columns: int = 1
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many millimetres with rows x columns axes, in reading order."""
+    size = (width / 25.4, height / 25.4)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    # Made by pyplot, so that a notebook knows how to show it; then taken from its list, so that
+    # it is not shown twice. On one kind of canvas, so that no window system changes the layout.
+    plt.close(figure)
+    FigureCanvasAgg(figure)
+    return figure, list(axes.flat)
+
+
+def finished(figure: Figure) -> Figure:
+    """Lay out the figure while the style holds: ticks made later would have another size."""
+    figure.draw_without_rendering()
+    return figure
+
+
+def tick_values(values: Iterable[int], most: int = 8) -> list[int]:
+    """Round numbers among `values` to put ticks at: multiples of 1, 2, 5, 10, ..., at most so many.
+
+    If the values share no such grid (odd numbers, say), every so-manyth of them.
+    """
+    known = sorted(values)
+    for step in (1, 2, 5, 10, 20, 50, 100):
+        chosen = [v for v in known if v % step == 0]
+        if len(chosen) <= most:
+            break
+    spaced = np.unique(np.diff(chosen))
+    return chosen if len(spaced) == 1 else known[:: -(-len(known) // most)]

@@ -1,0 +1,83 @@
+"""From a `.gguf` file to a float32 safetensors checkpoint with its tokenizer, once."""
+
+import hashlib
+import io
+import shutil
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from .cache import appearing
+from .quiet import first_line, say, without_bars
+
+
+def convert(gguf: Path, folder: Path, name: str) -> Path:
+    """Write `gguf`, dequantised to float32, as a checkpoint to `folder` unless it is there.
+
+    Raises ModelError, naming the file, where it is truncated or no GGUF model.
+    """
+    if folder.is_dir():
+        return folder
+    say(f"converting {name} to float32, once, into {folder} ...")
+    with appearing(folder) as part:
+        # The reader's own bar cannot be switched off, only caught.
+        with without_bars(), redirect_stderr(io.StringIO()):
+            model, tokenizer = _read(gguf, name)
+            _unquantised(model).save_pretrained(part)
+            tokenizer.save_pretrained(part)
+        for file in part.iterdir():
+            # safetensors writes 0600, which would lock others out of a shared cache.
+            shutil.copymode(part / "config.json", file)
+    return folder
+
+
+def content_hash(*files: Path) -> str:
+    """The sha256 of the files' contents one after the other, as hexadecimal text."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(gguf: Path, name: str) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            **where, dtype=torch.float32, output_loading_info=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(**where, config=model.config)
+    except Exception as error:  # readers raise whatever a broken file makes them stumble over
+        raise ModelError(
+            f"{name} cannot be read as a GGUF model ({first_line(error)}); "
+            "is the file complete, and of an architecture that transformers can load?"
+        ) from error
+    if info["missing_keys"]:
+        raise ModelError(
+            f"{name} lacks {len(info['missing_keys'])} weights of {type(model).__name__}; "
+            "give a GGUF file that holds the whole model in one part"
+        )
+    return model, tokenizer
+
+
+def _unquantised(model: Any) -> Any:
+    """The same weights in a model that transformers will save.
+
+    One read from GGUF holds plain float32 tensors but stays marked as quantised, and
+    save_pretrained refuses it.
+    """
+    import torch
+
+    fields = model.config.to_dict()
+    fields.pop("quantization_config", None)
+    with torch.device("meta"):  # assign=True below: no second copy of the weights
+        fresh = type(model)(type(model.config)(**fields))
+    fresh.load_state_dict(model.state_dict(), assign=True)
+    fresh.tie_weights()
+    fresh.generation_config = model.generation_config
+    return fresh

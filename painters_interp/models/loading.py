@@ -1,0 +1,180 @@
+"""From a checkpoint folder to a hooked model, and what that model is called in tables."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import ModelError
+from .conversion import content_hash
+from .quiet import first_line, without_bars
+from .sources import Checkpoint, locate
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+else:  # importing it takes seconds, and only loading a model is worth them
+    TransformerBridge = Any
+
+_DTYPES = ("float32", "float64", "bfloat16", "float16")
+
+
+def load_model(
+    name_or_path: str | Path,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> TransformerBridge:
+    """Load a model with hooks: `smollm2-135m`, a hub id, a checkpoint directory or a `.gguf`.
+
+    `dtype` is float32 unless given; `device` is the first GPU where there is one. Masked
+    language models such as BERT are recognised by their config. Code that comes with a
+    model runs only with `trust_remote_code=True`. Raises ModelError.
+    """
+    place, kind = _device(device), _dtype(dtype)
+    source = locate(name_or_path, revision, trust_remote_code)
+    with without_bars():
+        model = _read(source, kind, trust_remote_code).to(place).eval()
+        bridge = _bridge(source, model, trust_remote_code)
+    bridge.cfg.model_name = source.name
+    bridge.cfg.revision = source.revision
+    return bridge
+
+
+def identity(model: TransformerBridge) -> dict[str, Any]:
+    """Which model this is: model, revision, dtype, n_layers, d_model.
+
+    The revision is a hub commit or version where one is known, otherwise the hash of the
+    checkpoint's files, and None for a model made in memory. Bridges that were booted
+    without `load_model` are named as well as they can be.
+    """
+    config = model.original_model.config
+    revision = getattr(model.cfg, "revision", None) or getattr(config, "_commit_hash", None)
+    if revision is None:
+        # Hashing takes about a second per GB, so only when asked, and once.
+        revision = model.cfg.revision = _fingerprint(config.name_or_path)
+    return {
+        "model": str(model.cfg.model_name),
+        "revision": revision,
+        # The bridge's own cfg.dtype says float32 for any model handed to it ready-made.
+        "dtype": str(next(model.original_model.parameters()).dtype).removeprefix("torch."),
+        "n_layers": int(model.cfg.n_layers),
+        "d_model": int(model.cfg.d_model),
+    }
+
+
+def _fingerprint(folder: str) -> str | None:
+    path = Path(folder)
+    weights = sorted([*path.glob("*.safetensors"), *path.glob("*.bin")])
+    if not (folder and weights and (path / "config.json").is_file()):
+        return None
+    return f"sha256:{content_hash(path / 'config.json', *weights)[:16]}"
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:  # not Apple's GPU, unless asked for: it lacks float64
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"device {str(device)!r} cannot be used here ({first_line(error)[:60]}); use cpu, cuda"
+            " or cuda:N where there is such a GPU"
+        ) from error
+    return place
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    name = str(dtype or "float32").removeprefix("torch.")
+    if name not in _DTYPES:
+        raise ModelError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
+    kind: torch.dtype = getattr(torch, name)
+    return kind
+
+
+def _read(source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+    """The plain Hugging Face model, in a class that holds every weight it needs."""
+    from transformers import AutoConfig
+
+    # False, not None: with None transformers asks on the terminal.
+    trust = {"trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(source.folder, **trust)
+        model, info = _auto_class(config).from_pretrained(
+            source.folder, config=config, dtype=dtype, output_loading_info=True, **trust
+        )
+    except Exception as error:  # each file format has its own errors
+        raise _load_error(source, error) from error
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{source.name} lacks {len(missing)} weights of {type(model).__name__}, such as "
+            f"{missing[0]}, which would be random; use a checkpoint with its language-model head"
+        )
+    # A checkpoint may name its bare encoder here; the bridge looks its adapter up by this.
+    model.config.architectures = [type(model).__name__]
+    return model
+
+
+def _auto_class(config: Any) -> Any:
+    """AutoModelForMaskedLM for encoders, AutoModelForCausalLM for everything else.
+
+    A config that names no head (`BertModel`, or nothing) counts as an encoder where its
+    family has a masked-LM class and it is not set up as a decoder.
+    """
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        return AutoModelForCausalLM
+    decoder = getattr(config, "is_decoder", False)
+    masked = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not decoder
+    return AutoModelForMaskedLM if masked else AutoModelForCausalLM
+
+
+def _bridge(source: Checkpoint, model: Any, trust_remote_code: bool) -> TransformerBridge:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    tokenizer = _tokenizer(source, trust_remote_code)
+    try:
+        return TransformerBridge.boot_transformers(
+            str(source.folder),
+            hf_model=model,
+            tokenizer=tokenizer,
+            dtype=model.dtype,
+            device=model.device,
+            trust_remote_code=trust_remote_code,
+        )
+    except Exception as error:  # an architecture that TransformerLens does not know
+        raise _load_error(source, error) from error
+
+
+def _tokenizer(source: Checkpoint, trust_remote_code: bool) -> Any:
+    """The checkpoint's own tokenizer, read from disk because the bridge reads it there again."""
+    from transformers import AutoTokenizer
+
+    cause, reason = None, "no tokenizer files"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.folder, trust_remote_code=trust_remote_code
+        )
+        # Without files, transformers makes up one that knows its special tokens alone.
+        if len(tokenizer) > len(tokenizer.all_special_tokens):
+            return tokenizer
+    except Exception as error:  # missing, damaged, or code of its own
+        if "trust_remote_code" in str(error):
+            raise _load_error(source, error) from error
+        cause, reason = error, first_line(error)
+    raise ModelError(
+        f"{source.name} has no tokenizer that can be read from {source.folder} ({reason}); "
+        "save it there with tokenizer.save_pretrained"
+    ) from cause
+
+
+def _load_error(source: Checkpoint, error: Exception) -> ModelError:
+    if "trust_remote_code" in str(error):
+        return ModelError(
+            f"{source.name} runs code of its own; "
+            "read it, and pass trust_remote_code=True if you trust it"
+        )
+    return ModelError(f"{source.name} cannot be loaded from {source.folder}: {first_line(error)}")

