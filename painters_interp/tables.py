@@ -26,7 +26,7 @@ INTEGER = ("n_layers", "layer", "first", "affected", "shuffle_seed", "times", "n
 _RUN = (*MODEL, *TASK, "seed")
 # What differs between the tasks of one plan, and between the shuffles of one window.
 _PER_TASK = {*TASK, *RESULT, "score", "score_stderr"}
-_PER_SHUFFLE = {"plan", "shuffle_seed", "distance", "value", "stderr", "score", "score_stderr"}
+_PER_SHUFFLE = {"shuffle_seed", "distance", "value", "stderr", "score", "score_stderr"}
 _PREFERRED = ("acc", "exact_match", "mcc", "f1", "acc_norm")
 _PACKAGES = ("painters_interp", "torch", "transformers", "transformer_lens", "lm_eval")
 
@@ -122,15 +122,19 @@ def scored(table: pd.DataFrame) -> pd.DataFrame:
 def median_over_tasks(table: pd.DataFrame) -> pd.DataFrame:
     """One row per labelled plan: the median of `score` over its tasks, and `tasks`, their number.
 
-    Raises TableError if some plan of an experiment lacks a task: a median over fewer tasks is
-    another quantity, and would look like an effect of the plan.
+    Raises TableError if a task counts twice (two metrics: see `primary`), or if some plan of an
+    experiment lacks a task: a median over other tasks would look like an effect of the plan.
     """
     require(table, "task", "score")
     keys = [str(c) for c in table if c not in _PER_TASK]
     if not keys:
         raise TableError("the table does not say which plan a row belongs to; add a column plan")
     groups = table.groupby(keys, dropna=False, sort=False)
-    medians = groups.agg(score=("score", "median"), tasks=("task", "nunique")).reset_index()
+    medians = groups.agg(
+        score=("score", "median"), tasks=("task", "nunique"), rows=("task", "size")
+    ).reset_index()
+    if (medians.pop("rows") > medians["tasks"]).any():
+        raise TableError("a task has several rows for one plan; keep one metric of one run")
     within = [c for c in (*MODEL, "experiment") if c in medians]
     most = medians.groupby(within, dropna=False)["tasks"].transform("max") if within else None
     short = medians["tasks"] < (medians["tasks"].max() if most is None else most)
@@ -143,10 +147,12 @@ def median_over_tasks(table: pd.DataFrame) -> pd.DataFrame:
 def summarise_seeds(table: pd.DataFrame, of: str = "score") -> pd.DataFrame:
     """Mean of column `of` over the shuffles of a window, with `low`, `high` and `seeds`.
 
-    Rows that differ in nothing but their shuffle become one; all others keep their value, with
-    low = high = value. `distance` becomes the mean distance from the identity.
+    Rows that differ in nothing but their shuffle become one, without a plan; all others stay,
+    with low = high = value. `distance` becomes the mean distance from the identity.
     """
     require(table, of)
+    if {"plan", "shuffle_seed"} <= set(table):
+        table = table.assign(plan=table["plan"].where(table["shuffle_seed"].isna()))
     keys = [str(c) for c in table if c not in _PER_SHUFFLE | {of}]
     named: dict[str, Any] = {of: (of, "mean"), "low": (of, "min"), "high": (of, "max")}
     named["seeds"] = (of, "size")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-# Tiny models gain nothing from more threads, and several test runs may share the machine.
-torch.set_num_threads(min(4, os.cpu_count() or 1))
+# Tiny models gain nothing from more threads, and lose much where test workers share the cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

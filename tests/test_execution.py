@@ -71,7 +71,7 @@ def assert_equal(a: Tensor, b: Tensor, tolerance: float) -> None:
     torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
 
 
-def decoded(model: TransformerBridge, tokens: Tensor, prefill: int = 7) -> Tensor:
+def decoded(model: TransformerBridge, tokens: Tensor, prefill: int = 40) -> Tensor:
     rows, cache = [], None
     for start, end in [(0, prefill), *((t, t + 1) for t in range(prefill, tokens.shape[1]))]:
         logits, cache = model(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ import pytest
 import tiny
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
-from transformers import AutoModelForCausalLM, BertForSequenceClassification, BertModel
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, BertForSequenceClassification, BertModel, T5Config
 
 from painters_interp.errors import ModelError, OutputError
 from painters_interp.models import bundled, cache, catalog, conversion, fetch, identity, load_model
@@ -204,6 +206,12 @@ def test_checkpoint_without_language_model_head_is_refused(tmp_path: Path, headl
         load_model(tmp_path)
 
 
+def test_encoder_decoder_is_refused(tmp_path: Path) -> None:
+    T5Config(num_layers=2).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="it is an encoder-decoder"):
+        load_model(tmp_path)
+
+
 def test_directory_that_is_no_checkpoint_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as error:
         load_model(tmp_path)
@@ -282,6 +290,19 @@ def test_interrupted_conversion_leaves_nothing(
             fetch(gguf_file)
     assert list(empty_cache.iterdir()) == []
     assert (fetch(gguf_file) / "model.safetensors").is_file()
+
+
+def test_full_disk_is_one_clear_line(
+    gguf_file: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def save_pretrained(self, folder: Path) -> None:
+            raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr(conversion, "_unquantised", lambda model: Full())
+    with pytest.raises(OutputError, match=r"\(I/O error: No space left on device\); set PAINTERS"):
+        fetch(gguf_file)
+    assert list(empty_cache.iterdir()) == []
 
 
 # The cache.
@@ -419,6 +440,7 @@ def snapshot(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[dict[str, Any
             raise answer
         return str(answer)
 
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *args, **options: None)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     return calls
 
@@ -449,6 +471,23 @@ def test_snapshot_cached_by_another_tool_is_used_offline(
     config = str(tmp_path / "config.json")
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *a, **k: config)
     assert fetch("org/tiny") == tmp_path
+
+
+def test_hub_that_never_answers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = (
+        "import painters_interp.models.sources as s; s._ANSWER_WITHIN = 0.5\n"
+        "try: s.fetch('org/tiny')\n"
+        "except s.ModelError as error: print(error)"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{mute.getsockname()[1]}")
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert "org/tiny is not in the local cache and the model hub was not reached" in done.stdout
 
 
 def test_model_that_the_hub_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,13 @@ def test_a_median_over_fewer_tasks_is_refused(two_tasks):
         tables.median_over_tasks(table)
 
 
+def test_two_metrics_of_a_task_do_not_count_twice(two_tasks):
+    both = pd.concat([two_tasks, two_tasks.assign(metric="acc_norm")])
+    with pytest.raises(TableError, match="a task has several rows for one plan"):
+        tables.median_over_tasks(tables.normalise(both))
+    assert len(tables.median_over_tasks(tables.scored(both))) == 3
+
+
 def test_medians_keep_the_rows_of_an_experiment_apart():
     table = experiments.suite(6, seeds=2)
     scores = pd.concat([table.assign(task=task, score=1.0) for task in ("a", "b")])
@@ -137,6 +144,8 @@ def test_seeds_are_summarised_by_mean_and_range():
         [0.6, 0.3, 0.9, 3]
     )
     assert list(means.loc["skip", ["score", "low", "high", "seeds"]]) == [0.5, 0.5, 0.5, 1]
+    assert means.loc["skip", "plan"] == "0 1 7"
+    assert pd.isna(means.loc["random", "plan"])
     assert means.loc["random", "distance"] == pytest.approx(
         table.loc[table["variant"] == "random", "distance"].mean()
     )

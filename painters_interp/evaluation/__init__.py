@@ -1,1 +1,6 @@
-"""."""
+"""Benchmarks under many plans at once: lm-eval's tasks and metrics, our execution."""
+
+from .evaluating import evaluate as evaluate
+from .scoring import Questions as Questions
+from .scoring import prepare as prepare
+from .tasks import PROBES as PROBES

@@ -1,6 +1,8 @@
 """Running a plan: where a model keeps its layers, slots, shared prefixes, and the proof."""
 
 from .context import applied as applied
+from .context import as_plan as as_plan
+from .context import ready as ready
 from .families import Family as Family
 from .families import family_of as family_of
 from .proof import CheckReport as CheckReport

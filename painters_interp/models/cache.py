@@ -5,7 +5,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_dir
@@ -56,5 +56,6 @@ def _rename(part: Path, folder: Path) -> None:
 def _remove_abandoned(folder: Path) -> None:
     """Remove what killed runs left behind; young folders may belong to a running process."""
     for part in folder.parent.glob(f".{folder.name}-*"):
-        if time.time() - part.stat().st_mtime > _ABANDONED_AFTER:
-            shutil.rmtree(part, ignore_errors=True)
+        with suppress(FileNotFoundError):  # its process has just finished
+            if time.time() - part.stat().st_mtime > _ABANDONED_AFTER:
+                shutil.rmtree(part, ignore_errors=True)

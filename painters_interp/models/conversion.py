@@ -7,7 +7,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, OutputError
 from .cache import appearing
 from .quiet import first_line, say, without_bars
 
@@ -20,15 +20,10 @@ def convert(gguf: Path, folder: Path, name: str) -> Path:
     if folder.is_dir():
         return folder
     say(f"converting {name} to float32, once, into {folder} ...")
-    with appearing(folder) as part:
-        # The reader's own bar cannot be switched off, only caught.
-        with without_bars(), redirect_stderr(io.StringIO()):
-            model, tokenizer = _read(gguf, name)
-            _unquantised(model).save_pretrained(part)
-            tokenizer.save_pretrained(part)
-        for file in part.iterdir():
-            # safetensors writes 0600, which would lock others out of a shared cache.
-            shutil.copymode(part / "config.json", file)
+    # The reader's own bar cannot be switched off, only caught.
+    with appearing(folder) as part, without_bars(), redirect_stderr(io.StringIO()):
+        model, tokenizer = _read(gguf, name)
+        _write(_unquantised(model), tokenizer, part)
     return folder
 
 
@@ -63,6 +58,20 @@ def _read(gguf: Path, name: str) -> tuple[Any, Any]:
             "give a GGUF file that holds the whole model in one part"
         )
     return model, tokenizer
+
+
+def _write(model: Any, tokenizer: Any, folder: Path) -> None:
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        for file in folder.iterdir():
+            # safetensors writes 0600, which would lock others out of a shared cache.
+            shutil.copymode(folder / "config.json", file)
+    except Exception as error:  # a full disk is an OSError or a SafetensorError
+        raise OutputError(
+            f"cache folder {folder.parent} cannot be written ({first_line(error)}); "
+            "set PAINTERS_CACHE to a folder with room"
+        ) from error
 
 
 def _unquantised(model: Any) -> Any:

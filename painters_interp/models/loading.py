@@ -101,6 +101,8 @@ def _read(source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool) -> An
     trust = {"trust_remote_code": trust_remote_code}
     try:
         config = AutoConfig.from_pretrained(source.folder, **trust)
+        if getattr(config, "is_encoder_decoder", False):
+            raise ValueError("it is an encoder-decoder, whose two stacks no single plan describes")
         model, info = _auto_class(config).from_pretrained(
             source.folder, config=config, dtype=dtype, output_loading_info=True, **trust
         )

@@ -94,11 +94,13 @@ def _suggestion(name: str) -> str:
 _WANTED = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.safetensors"]
 # Other formats of the same weights lie in subfolders, or beside them under this name.
 _UNWANTED = ["*/*", "consolidated*"]
+_ANSWER_WITHIN = 10.0  # seconds
 
 
 def _from_hub(name: str, revision: str | None, trust_remote_code: bool) -> Path:
     """The snapshot folder of a hub model, downloaded where it is missing or out of date."""
-    from huggingface_hub import snapshot_download, try_to_load_from_cache
+    from huggingface_hub import HfApi, snapshot_download, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     def download(*patterns: str) -> Path:
         return Path(
@@ -112,15 +114,18 @@ def _from_hub(name: str, revision: str | None, trust_remote_code: bool) -> Path:
 
     code = ["*.py"] if trust_remote_code else []
     try:
+        # Downloads wait for ever on a network that swallows packets, as many clusters' do.
+        HfApi().model_info(name, revision=revision, timeout=_ANSWER_WITHIN)
         folder = download(*code)
         if not any(folder.glob("*.safetensors")):  # older models
             folder = download(*code, "pytorch_model*.bin")
         return folder
+    except HFValidationError as error:
+        raise _hub_error(name, revision, error) from error
     except Exception as error:  # as many types as there are ways to lose a connection
-        if isinstance(error, FileNotFoundError):  # no connection; another tool may have cached it
-            config = try_to_load_from_cache(name, "config.json", revision=revision)
-            if isinstance(config, str):
-                return Path(config).parent
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+        if isinstance(config, str):
+            return Path(config).parent
         raise _hub_error(name, revision, error) from error
 
 
@@ -138,7 +143,7 @@ def _hub_error(name: str, revision: str | None, error: Exception) -> ModelError:
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return ModelError(f"{name} has no revision {revision!r} on the hub")
-    reason = first_line(error.__cause__ or error)
+    reason = first_line(error)
     if constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE is set"
     return ModelError(

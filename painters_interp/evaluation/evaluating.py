@@ -1,0 +1,88 @@
+"""`evaluate`: plans and tasks in, one tidy table out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import PlanError
+from ..execution import as_plan
+from ..models import identity
+from ..plans import Plan, shared_calls
+from ..progress import progress
+from ..tables import MEASURED, MODEL, require, typed
+from .scoring import Answers, Questions, prepare, score
+from .tasks import metrics
+
+Plans = Sequence[Plan | str] | Mapping[str, Plan | str] | pd.DataFrame
+
+
+def evaluate(
+    model: TransformerBridge,
+    plans: Plans,
+    tasks: Sequence[str] | Questions,
+    data: str | Path | None = None,
+    limit: int | float | None = None,
+    num_fewshot: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Score plans on lm-eval tasks, all plans on the same items in one shared pass.
+
+    `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
+    the result. `tasks` are names of loglikelihood or multiple-choice tasks, from the hub, from
+    the folder `data`, or built in (`evaluation.PROBES`); or what `prepare` returned. `limit` is
+    the number of items per task (all by default).
+
+    Returns one row per labelled plan, task and metric: the labels, then model, revision, dtype,
+    plan, task, version, metric, value, stderr, n, chance, higher_is_better, seed. Raises
+    PlanError, TaskError and UnsupportedModelError.
+    """
+    labels = _labelled(model, plans)
+    distinct = {text: as_plan(text, model) for text in labels["plan"]}
+    if not isinstance(tasks, Questions):
+        tasks = prepare(model, tasks, data, limit, num_fewshot, seed)
+    values = list(distinct.values())
+    with progress("scoring", tasks.tokens * shared_calls(values)) as advance:
+        answers = score(model, values, tasks, advance)
+    rows = [row for i, text in enumerate(distinct) for row in _rows(text, i, tasks, answers)]
+    facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
+    results = pd.DataFrame(rows).assign(**facts, seed=tasks.seed)
+    return typed(labels.merge(results, on="plan", how="left")[_columns(labels)])
+
+
+def _labelled(model: TransformerBridge, plans: Plans) -> pd.DataFrame:
+    """A table with a canonical plan per row, and whatever labels came with it."""
+    if isinstance(plans, pd.DataFrame):
+        require(plans, "plan")
+        table = plans
+    elif isinstance(plans, Mapping):
+        table = pd.DataFrame({"label": list(plans), "plan": list(plans.values())})
+    else:
+        table = pd.DataFrame({"plan": list(plans)}, dtype=object)
+    if table.empty:
+        raise PlanError("no plans; give at least one, such as the intact model's")
+    return table.assign(plan=[str(as_plan(plan, model)) for plan in table["plan"]])
+
+
+def _columns(labels: pd.DataFrame) -> list[str]:
+    return [*(str(c) for c in labels if c not in MEASURED), *MEASURED]
+
+
+def _rows(
+    plan: str, index: int, questions: Questions, answers: Answers
+) -> Iterator[dict[str, Any]]:
+    start = 0
+    for task in questions.tasks:
+        span = slice(start, start := start + len(task.instances))
+        given = zip(
+            answers.loglikelihood[index, span].tolist(),
+            answers.greedy[index, span].tolist(),
+            strict=True,
+        )
+        named = {"plan": plan, "task": task.config.task, "version": str(task.VERSION)}
+        for metric in metrics(task, list(given)):
+            found = asdict(metric)
+            yield {**named, "metric": found.pop("name"), **found}

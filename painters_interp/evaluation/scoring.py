@@ -1,0 +1,173 @@
+"""From lm-eval's requests to tokens, and from tokens to log-likelihoods under every plan."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import Task
+from lm_eval.models.huggingface import HFLM
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import TaskError, UnsupportedModelError
+from ..execution import family_of, score_targets
+from ..plans import Plan
+from ..texts import Batch, by_length
+from .tasks import load_tasks
+
+_BATCH_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Request:
+    """A continuation to score: the last tokens that follow the inputs of `sequence`."""
+
+    sequence: int
+    continuation: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Tasks in the tokens of one model: distinct model inputs, and what to read from each.
+
+    `truncated` counts requests that were longer than the context and lost tokens on the left.
+    """
+
+    tasks: tuple[Task, ...]
+    sequences: tuple[tuple[int, ...], ...]
+    requests: tuple[Request, ...]
+    truncated: int
+    seed: int
+
+    @property
+    def items(self) -> int:
+        """Number of documents over all tasks."""
+        return sum(len({i.doc_id for i in task.instances}) for task in self.tasks)
+
+    @cached_property
+    def batches(self) -> tuple[Batch, ...]:
+        """The inputs in batches of similar length."""
+        return tuple(by_length(self.sequences, _BATCH_TOKENS, torch.device("cpu")))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that pass through every layer call, padding included."""
+        return sum(batch.tokens.numel() for batch in self.batches)
+
+
+def prepare(
+    model: TransformerBridge,
+    tasks: Sequence[str],
+    data: str | Path | None = None,
+    limit: int | float | None = None,
+    num_fewshot: int | None = None,
+    seed: int = 0,
+) -> Questions:
+    """Load tasks and tokenise their requests as lm-eval does for this model.
+
+    Inputs that several requests share (choices of one token after the same context) are kept
+    once. Raises TaskError, and UnsupportedModelError for masked language models.
+    """
+    if not family_of(model).causal:
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} is a masked language model; lm-eval's log-likelihood tasks "
+            "need next-token probabilities"
+        )
+    loaded = load_tasks(tasks, data, limit, num_fewshot, seed)
+    tokenizer = _tokenizer(model)
+    pairs = tokenizer.loglikelihood(
+        [instance for task in loaded for instance in task.instances], disable_tqdm=True
+    )
+    room = tokenizer.max_length
+    sequences: dict[tuple[int, ...], int] = {}
+    requests = []
+    for context, continuation in pairs:
+        # As HFLM: cut on the left to fit, and drop the last token, which predicts nothing.
+        inputs = tuple((context + continuation)[-(room + 1) :][:-1])
+        requests.append(Request(sequences.setdefault(inputs, len(sequences)), tuple(continuation)))
+    truncated = sum(len(a) + len(b) > room + 1 for a, b in pairs)
+    return Questions(tuple(loaded), tuple(sequences), tuple(requests), truncated, seed)
+
+
+class _Tokens(HFLM):  # type: ignore[misc]
+    """lm-eval's own tokenisation of requests, and nothing run."""
+
+    def _loglikelihood_tokens(
+        self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> Any:
+        for (_, continuation), _, tokens in requests:
+            if not 0 < len(tokens) <= self.max_length:
+                raise TaskError(
+                    f"continuation {continuation[:40]!r} has {len(tokens)} tokens; "
+                    f"1 to {self.max_length} can be scored"
+                )
+        return [(context, tokens) for _, context, tokens in requests]
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
+        """(context tokens, continuation tokens) of every request."""
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+
+
+def _tokenizer(model: TransformerBridge) -> _Tokens:
+    logger = logging.getLogger("lm_eval.models.huggingface")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns that a ready model ignores loading options
+    try:
+        return _Tokens(pretrained=model.original_model, tokenizer=model.tokenizer)
+    finally:
+        logger.setLevel(level)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Per plan and request: log-likelihood of the continuation (nats), and whether it is greedy."""
+
+    loglikelihood: Float[np.ndarray, "plan request"]
+    greedy: Bool[np.ndarray, "plan request"]
+
+
+def score(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    questions: Questions,
+    advance: Callable[[int], object] = lambda calls: None,
+) -> Answers:
+    """Score every request under every plan, plans sharing their beginnings."""
+    asked: list[list[int]] = [[] for _ in questions.sequences]
+    for index, request in enumerate(questions.requests):
+        asked[request.sequence].append(index)
+    shape = (len(plans), len(questions.requests))
+    loglikelihood, greedy = np.empty(shape), np.empty(shape, dtype=bool)
+    device = next(model.original_model.parameters()).device
+    for batch in questions.batches:
+        order: list[int] = []
+        starts: list[int] = []
+        sources: list[tuple[int, int]] = []
+        targets: list[int] = []
+        for row, sequence in enumerate(batch.indices):
+            end = len(questions.sequences[sequence])
+            for index in asked[sequence]:
+                continuation = questions.requests[index].continuation
+                order.append(index)
+                starts.append(len(targets))
+                sources += [(row, p) for p in range(end - len(continuation), end)]
+                targets += continuation
+        scores = score_targets(
+            model,
+            plans,
+            batch.tokens.to(device),
+            batch.mask.to(device),
+            torch.tensor(sources, device=device),
+            torch.tensor(targets, device=device),
+            advance,
+        )
+        summed = np.add.reduceat(scores.logprobs.double().cpu().numpy(), starts, axis=1)
+        loglikelihood[:, order] = summed
+        greedy[:, order] = np.logical_and.reduceat(scores.greedy.cpu().numpy(), starts, axis=1)
+    return Answers(loglikelihood, greedy)

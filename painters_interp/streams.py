@@ -1,0 +1,82 @@
+"""Residual streams, read at TransformerLens hook points and handed on batch by batch."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from .execution import applied, as_plan, ready
+from .plans import Plan
+from .texts import Batch, in_order, tokenize
+
+
+@dataclass(frozen=True, eq=False)
+class Streams:
+    """The residual stream of one batch at every depth.
+
+    State 0 is the embedding output, state k the stream after layer k-1 (under a plan: after step
+    k-1), before the final norm. `texts` says which text each row comes from.
+    """
+
+    states: Float[Tensor, "state batch pos d_model"]
+    mask: Int[Tensor, "batch pos"]
+    tokens: Int[Tensor, "batch pos"]
+    texts: tuple[int, ...]
+
+
+def capture(
+    model: TransformerBridge,
+    texts: Sequence[str],
+    plan: Plan | str | None = None,
+    batch_size: int = 8,
+) -> Iterator[Streams]:
+    """Yield the residual streams of `texts`, batch by batch, in the order given.
+
+    Without a plan the intact model is read at `blocks.{i}.hook_resid_pre` / `hook_resid_post`;
+    under a plan at `steps.{s}.hook_resid_pre` / `hook_resid_post` (plan.depth + 1 states).
+    Texts longer than the context are read in pieces. Nothing is computed past the last state.
+
+    Raises TextError for no texts or a text of fewer than two tokens.
+    """
+    ready(model)
+    value = None if plan is None else as_plan(plan, model)
+    pieces, owners = tokenize(texts, model.tokenizer, model.cfg.n_ctx)
+    device = next(model.original_model.parameters()).device
+
+    def batches() -> Iterator[Streams]:
+        for batch in in_order(pieces, batch_size, device):
+            states = _states(model, batch, value)
+            rows = tuple(owners[i] for i in batch.indices)
+            yield Streams(states, batch.mask, batch.tokens, rows)
+
+    return batches()
+
+
+class _LastStateRead(Exception):
+    """Ends a pass at its last state: the final norm and the head would run for nothing."""
+
+
+@torch.no_grad()
+def _states(
+    model: TransformerBridge, batch: Batch, plan: Plan | None
+) -> Float[Tensor, "state batch pos d_model"]:
+    place, depth = ("blocks", len(model.blocks)) if plan is None else ("steps", plan.depth)
+    points = [f"{place}.0.hook_resid_pre"]
+    points += [f"{place}.{k}.hook_resid_post" for k in range(depth)]
+    found: list[Tensor] = []
+
+    def read(tensor: Tensor, hook: Any) -> None:
+        found.append(tensor)
+        if len(found) == len(points):
+            raise _LastStateRead
+
+    hooks = [(point, read) for point in points]
+    under = nullcontext() if plan is None else applied(model, plan)
+    with under, model.hooks(fwd_hooks=hooks), suppress(_LastStateRead):
+        model(batch.tokens, attention_mask=batch.mask)
+    return torch.stack(found)
