@@ -1,4 +1,4 @@
-"""What every room raises: one family of errors, each a single line that says what would be right."""
+"""What every room raises: one family of errors, each a line that says what would be right."""
 
 
 class PaintersError(Exception):

@@ -45,16 +45,24 @@ def capture(
     """
     ready(model)
     value = None if plan is None else as_plan(plan, model)
-    pieces, owners = tokenize(texts, model.tokenizer, model.cfg.n_ctx)
+    pieces, owners = in_pieces(model, texts)
     device = next(model.original_model.parameters()).device
 
     def batches() -> Iterator[Streams]:
         for batch in in_order(pieces, batch_size, device):
+            ready(model)  # since the last batch the caller may have applied a plan
             states = _states(model, batch, value)
             rows = tuple(owners[i] for i in batch.indices)
             yield Streams(states, batch.mask, batch.tokens, rows)
 
     return batches()
+
+
+def in_pieces(model: TransformerBridge, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+    """Token ids of `texts` in pieces that fit the context of `model`, and whose piece each is."""
+    # The tokenizer knows of position embeddings that take no token, such as RoBERTa's two.
+    context = min(model.cfg.n_ctx, model.tokenizer.model_max_length)
+    return tokenize(texts, model.tokenizer, context)
 
 
 class _LastStateRead(Exception):

@@ -13,7 +13,7 @@ from .errors import TextError
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Right-padded sequences; `mask` is 1 on real tokens, `indices` says which sequences they are."""
+    """Right-padded sequences; `mask` is 1 on real tokens, `indices` names the sequences."""
 
     tokens: Int[Tensor, "batch pos"]
     mask: Int[Tensor, "batch pos"]
@@ -28,11 +28,11 @@ def tokenize(
     Returns the pieces and, for each, the index of its text. Raises TextError for no texts at all
     and for a text that has fewer than two tokens, which would leave nothing after the first.
     """
-    if isinstance(texts, str) or not texts:
+    if isinstance(texts, str) or len(texts) == 0:
         raise TextError("texts must be a list of at least one string")
     pieces, owners = [], []
     for index, text in enumerate(texts):
-        ids = tokenizer(text)["input_ids"]
+        ids = tokenizer(text, verbose=False)["input_ids"]  # it would warn of what is cut below
         if len(ids) < 2:
             raise TextError(
                 f"text {index} ({text[:40]!r}) has {len(ids)} token(s); two or more are needed"
@@ -70,7 +70,10 @@ def in_order(
 def by_length(
     sequences: Sequence[Sequence[int]], max_tokens: int, device: torch.device
 ) -> Iterator[Batch]:
-    """Batches of similar length, longest first, each of at most `max_tokens` padded tokens."""
+    """Batches of similar length, longest first, each of at most `max_tokens` padded tokens.
+
+    A sequence longer than that is a batch of its own.
+    """
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     while order:
         size = max(1, max_tokens // len(sequences[order[0]]))

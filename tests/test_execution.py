@@ -84,12 +84,11 @@ def decoded(model: TransformerBridge, tokens: Tensor, prefill: int = 40) -> Tens
     return torch.cat(rows, dim=1)
 
 
+@pytest.mark.parametrize("family", tiny.DECODERS, scope="module", indirect=True)
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_token_by_token_decoding_equals_the_uncached_pass(
     model64: TransformerBridge, family: str, plan: Plan
 ) -> None:
-    if not family_of(model64).causal:
-        pytest.skip("an encoder decodes nothing")
     tokens = tiny.tokens(batch=2, length=60)
     with applied(model64, plan):
         uncached = model64(tokens)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from painters_interp import experiments, store, tables
+from painters_interp import experiments, files, store, tables
 from painters_interp.errors import OutputError, TableError
 
 
@@ -190,7 +190,7 @@ def test_the_same_table_is_the_same_bytes(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
-    path = store.write_whole(tmp_path / "table.csv", b"old")
+    path = files.write_whole(tmp_path / "table.csv", b"old")
 
     def full_disk(self, content):
         with self.open("wb") as file:
@@ -199,7 +199,7 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
     with pytest.raises(OutputError, match="No space left on device"):
-        store.write_whole(path, b"new")
+        files.write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["table.csv"]
 
@@ -208,7 +208,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     blocked = tmp_path / "file" / "runs"
     for attempt in (
-        lambda: store.writable_folder(blocked),
+        lambda: files.writable_folder(blocked),
         lambda: store.write_table(experiments.intact(3), blocked / "table", {}),
     ):
         with pytest.raises(OutputError) as raised:
@@ -220,7 +220,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_writable_folder_is_made_and_left_empty(tmp_path):
-    assert names(store.writable_folder(tmp_path / "a" / "b")) == []
+    assert names(files.writable_folder(tmp_path / "a" / "b")) == []
 
 
 def test_a_missing_table_is_named(tmp_path):

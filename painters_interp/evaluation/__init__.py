@@ -3,4 +3,5 @@
 from .evaluating import evaluate as evaluate
 from .scoring import Questions as Questions
 from .scoring import prepare as prepare
+from .scoring import time_per_call as time_per_call
 from .tasks import PROBES as PROBES

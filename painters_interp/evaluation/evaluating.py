@@ -50,14 +50,19 @@ def evaluate(
     rows = [row for i, text in enumerate(distinct) for row in _rows(text, i, tasks, answers)]
     facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
     results = pd.DataFrame(rows).assign(**facts, seed=tasks.seed)
+    results = results.astype({"stderr": float, "chance": float})  # None to NaN, also in all rows
     return typed(labels.merge(results, on="plan", how="left")[_columns(labels)])
 
 
 def _labelled(model: TransformerBridge, plans: Plans) -> pd.DataFrame:
-    """A table with a canonical plan per row, and whatever labels came with it."""
+    """A table with a canonical plan per row, and whatever labels came with it.
+
+    What an earlier evaluation measured is no label, so its table can be evaluated again.
+    """
     if isinstance(plans, pd.DataFrame):
         require(plans, "plan")
-        table = plans
+        measured = [c for c in plans if c in MEASURED and c != "plan"]
+        table = plans.drop(columns=measured).drop_duplicates() if measured else plans
     elif isinstance(plans, Mapping):
         table = pd.DataFrame({"label": list(plans), "plan": list(plans.values())})
     else:

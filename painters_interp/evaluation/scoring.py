@@ -1,6 +1,6 @@
 """From lm-eval's requests to tokens, and from tokens to log-likelihoods under every plan."""
 
-import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +16,11 @@ from lm_eval.models.huggingface import HFLM
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TaskError, UnsupportedModelError
-from ..execution import family_of, score_targets
+from ..execution import family_of, record, score_targets, walk
 from ..plans import Plan
+from ..strategies import full
 from ..texts import Batch, by_length
-from .tasks import load_tasks
+from .tasks import load_tasks, quiet_lm_eval
 
 _BATCH_TOKENS = 1024
 
@@ -49,6 +50,16 @@ class Questions:
     def items(self) -> int:
         """Number of documents over all tasks."""
         return sum(len({i.doc_id for i in task.instances}) for task in self.tasks)
+
+    @property
+    def texts(self) -> list[str]:
+        """The first task's documents as running text: context and longest continuation."""
+        longest: dict[int, str] = {}
+        for instance in self.tasks[0].instances:
+            text = "".join(instance.args)
+            if len(text) > len(longest.get(instance.doc_id, "")):
+                longest[instance.doc_id] = text
+        return list(longest.values())
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
@@ -101,7 +112,9 @@ class _Tokens(HFLM):  # type: ignore[misc]
     def _loglikelihood_tokens(
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> Any:
-        for (_, continuation), _, tokens in requests:
+        for (text, continuation), context, tokens in requests:
+            if not context:
+                raise TaskError(f"context {text!r} has no tokens, so nothing predicts what follows")
             if not 0 < len(tokens) <= self.max_length:
                 raise TaskError(
                     f"continuation {continuation[:40]!r} has {len(tokens)} tokens; "
@@ -115,13 +128,25 @@ class _Tokens(HFLM):  # type: ignore[misc]
 
 
 def _tokenizer(model: TransformerBridge) -> _Tokens:
-    logger = logging.getLogger("lm_eval.models.huggingface")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns that a ready model ignores loading options
-    try:
+    with quiet_lm_eval():  # it warns that a ready model ignores loading options
         return _Tokens(pretrained=model.original_model, tokenizer=model.tokenizer)
-    finally:
-        logger.setLevel(level)
+
+
+@torch.no_grad()
+def time_per_call(model: TransformerBridge, questions: Questions) -> float:
+    """Seconds that one layer takes for one token here, measured on a few of the questions."""
+    batch = questions.batches[len(questions.batches) // 2]
+    rows = max(1, 256 // batch.tokens.shape[1])
+    tokens, mask = batch.tokens[:rows], batch.mask[:rows]
+    device = next(model.original_model.parameters()).device
+    seconds = 0.0
+    for _ in range(2):  # the first pass warms up
+        start = time.perf_counter()
+        recording = record(model, tokens.to(device), mask.to(device))
+        for _, stream in walk(model, [full(len(model.blocks))], recording):
+            float(stream.sum())  # waits for the device
+        seconds = time.perf_counter() - start
+    return seconds / (tokens.numel() * len(model.blocks))
 
 
 @dataclass(frozen=True, eq=False)

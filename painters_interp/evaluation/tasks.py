@@ -4,17 +4,23 @@ Prompts, shots, filters and metrics are lm-eval's own. Tasks come from the hub, 
 folder, or from this package (the probes, which need neither).
 """
 
+import json
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import datasets
+from huggingface_hub import constants as hub
+from huggingface_hub import get_session
+from lm_eval import utils as lm_eval_utils
+from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean, stderr_for_metric
 from lm_eval.api.task import Task
 from lm_eval.evaluator_utils import get_sample_size
@@ -25,6 +31,9 @@ from ..errors import TaskError
 PROBES = ("probe_cloze", "probe_facts", "probe_arithmetic", "probe_grammar", "probe_order")
 _PROBE_FOLDER = Path(__file__).parent / "probes"
 _SCORED = ("loglikelihood", "multiple_choice")
+_SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
+_ANSWER_WITHIN = 5.0  # seconds
+_NOISY = ("lm_eval", "datasets", "huggingface_hub")
 _ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match")
 
 
@@ -59,17 +68,20 @@ def load_tasks(
     """
     if isinstance(names, str) or not names:
         raise TaskError("tasks must be a list of at least one task name")
-    manager = _manager(everything=not set(names) <= set(PROBES))
-    with _quiet():
-        tasks = [task for name in names for task in _found(manager, name, data)]
-        for task in tasks:
-            _build(task, limit, num_fewshot, seed, local=data is not None)
-    return tasks
+    beyond = not set(names) <= set(PROBES)
+    manager = task_manager(everything=beyond)
+    source = _hub_or_its_cache() if beyond and data is None else nullcontext()
+    with quiet_lm_eval(), _templates_compiled_once(), source:
+        # By name, so that a task asked for twice, alone and in its group, is scored once.
+        tasks = {t.config.task: t for name in names for t in _found(manager, name, data)}
+        for task in tasks.values():
+            _build(task, limit, num_fewshot, seed)
+    return list(tasks.values())
 
 
 @lru_cache(maxsize=2)
-def _manager(everything: bool) -> TaskManager:
-    # Indexing lm-eval's own tasks takes seconds, the probes alone none.
+def task_manager(everything: bool) -> TaskManager:
+    """lm-eval's index of tasks: the probes and, if wanted, its own, which takes seconds to read."""
     return TaskManager(include_path=str(_PROBE_FOLDER), include_defaults=everything)
 
 
@@ -80,40 +92,71 @@ def _found(manager: TaskManager, name: str, data: str | Path | None) -> list[Tas
         raise TaskError(f"no task {name!r}; {hint}")
     spec: str | dict[str, Any] = name
     if data is not None and name not in PROBES:
-        spec = {"group": "local", "task": [_local(name, Path(data))]}
+        entry = manager.task_index[name]
+        if "task" not in (entry.cfg or {}) or "group" in entry.cfg:
+            raise TaskError(f"{name!r} is a group of tasks; with local data, name its tasks")
+        # Inside a group the changes are merged into the registered task; alone they are not.
+        spec = {"group": "local", "task": [_local(name, entry.cfg, Path(data) / name)]}
     try:
         return list(manager.load([spec])["tasks"].values())
     except Exception as error:  # each data source has its own errors
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         where = f"the folder {Path(data) / name}" if data else "the hub and its local cache"
         raise TaskError(
-            f"task {name!r}: its data could not be read from {where} ({reason}). "
+            f"task {name!r}: its data could not be read from {where} ({_first_line(error)}). "
             f"Give a folder of local copies with --data (data=), or use a built-in task: "
             f"{', '.join(PROBES)}"
         ) from error
 
 
-def _local(name: str, data: Path) -> dict[str, Any]:
-    folder = data / name
-    if not any(folder.glob("*.jsonl")):
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _local(name: str, declared: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What to change in a task's definition so that it reads `folder`; its splits keep their names.
+
+    The files are read into memory: no cache folder, and no guessing of splits from file names.
+    """
+    splits = {key: declared[key] for key in _SPLITS if declared.get(key)}
+    files = {split: folder / f"{split}.jsonl" for split in splits.values()}
+    files = {split: path for split, path in files.items() if path.is_file()}
+    scored = splits.get("test_split") or splits.get("validation_split")
+    if scored not in files:
         raise TaskError(
-            f"task {name!r}: no {folder}/<split>.jsonl; --data needs one folder per task with "
-            "its splits, such as test.jsonl"
+            f"task {name!r} is scored on {folder / str(scored)}.jsonl, which does not exist; "
+            "--data (data=) needs one folder per task, with a file per split"
         )
-    changes = {"task": name, "dataset_path": str(folder), "dataset_name": None}
+    changes = {
+        "task": name,
+        "dataset_path": str(folder),
+        "dataset_name": None,
+        "dataset_kwargs": None,
+        "custom_dataset": partial(_read, files),
+    }
     # A task insists on the splits that it names, also those that nothing reads.
-    missing = [s for s in ("training", "validation", "test") if not _split(folder, s)]
-    return changes | {f"{split}_split": None for split in missing}
+    return changes | {key: None for key, split in splits.items() if split not in files}
 
 
-def _split(folder: Path, split: str) -> bool:
-    stem = {"training": "train"}.get(split, split)
-    return (folder / f"{stem}.jsonl").is_file()
+def _read(files: Mapping[str, Path], /, **_: object) -> dict[str, datasets.Dataset]:
+    """The JSON lines of each split as a data set; lm-eval passes the task's metadata along."""
+    return {split: datasets.Dataset.from_dict(_columns(path)) for split, path in files.items()}
 
 
-def _build(
-    task: Task, limit: int | float | None, num_fewshot: int | None, seed: int, local: bool
-) -> None:
+def _columns(path: Path) -> dict[str, list[Any]]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        try:
+            if line.strip():
+                rows.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path.name}, line {number} is no JSON object") from error
+    if not rows:
+        raise ValueError(f"{path.name} has no items")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _build(task: Task, limit: int | float | None, num_fewshot: int | None, seed: int) -> None:
     name = task.config.task
     if task.OUTPUT_TYPE not in _SCORED:
         raise TaskError(
@@ -123,16 +166,23 @@ def _build(
     # As in lm-eval: a task that declares zero shots keeps zero.
     if num_fewshot is not None and task.config.num_fewshot != 0:
         task.set_config("num_fewshot", num_fewshot)
-    if local and task.config.num_fewshot and not task.has_training_docs():
+    shots = task.config.num_fewshot or 0
+    fewshot = task.config.fewshot_config
+    if shots and not (task.has_training_docs() or fewshot.split or fewshot.samples):
         raise TaskError(
-            f"task {name!r}: {task.config.num_fewshot} shots need a train.jsonl in its folder; "
-            "without one they would be drawn from the items that are scored"
+            f"task {name!r}: {shots} shots would be drawn from the items that are scored, because "
+            "the task names no training split or its folder has no train.jsonl"
         )
     task.set_fewshot_seed(seed)
+    items = get_sample_size(task, limit)
+    if items is not None and items < 1:
+        raise TaskError(f"task {name!r}: limit {limit} leaves no items; give a number above 0")
     try:
-        task.build_all_requests(limit=get_sample_size(task, limit))
-    except ValueError as error:
-        raise TaskError(f"task {name!r}: no items left with limit {limit}") from error
+        task.build_all_requests(limit=items)
+    except Exception as error:  # templates and samplers have their own errors
+        raise TaskError(
+            f"task {name!r}: its requests cannot be built with {shots} shots ({_first_line(error)})"
+        ) from error
 
 
 def metrics(task: Task, answers: Sequence[tuple[float, bool]]) -> list[Metric]:
@@ -141,7 +191,14 @@ def metrics(task: Task, answers: Sequence[tuple[float, bool]]) -> list[Metric]:
     for instance, answer in zip(task.instances, answers, strict=True):
         instance.resps, instance.filtered_resps = [answer], {}
         by_document[instance.doc_id].append(instance)
-    task.apply_filters()
+    with quiet_lm_eval(), _templates_compiled_once():
+        task.apply_filters()
+        values = _values(task, by_document)
+    return [_aggregated(task, name, found) for name, found in values.items()]
+
+
+def _values(task: Task, by_document: Mapping[int, list[Instance]]) -> dict[str, list[Any]]:
+    """Every metric's value for every document, in order."""
     values: dict[str, list[Any]] = defaultdict(list)
     for requests in by_document.values():
         requests.sort(key=lambda request: request.idx)
@@ -149,7 +206,7 @@ def metrics(task: Task, answers: Sequence[tuple[float, bool]]) -> list[Metric]:
             given = [request.filtered_resps[key] for request in requests]
             for name, value in task.process_results(requests[0].doc, given).items():
                 values[name if key == "none" else f"{name},{key}"].append(value)
-    return [_aggregated(task, name, found) for name, found in values.items()]
+    return values
 
 
 def _aggregated(task: Task, name: str, values: list[Any]) -> Metric:
@@ -168,29 +225,67 @@ def _aggregated(task: Task, name: str, values: list[Any]) -> Metric:
 
 def _chance(task: Task, metric: str) -> float | None:
     """What guessing reaches: one over the number of choices, on average over the items."""
-    if metric not in _ACCURACIES:
+    if metric not in _ACCURACIES or callable(task.config.process_results) or _many_right(task):
         return None
-    if task.OUTPUT_TYPE != "multiple_choice":
-        return 0.0
-    choices: dict[int, int] = defaultdict(int)
-    for instance in task.instances:
-        # Mutual information also asks for every choice without a context: not a choice more.
-        choices[instance.doc_id] += instance.args[0] != "" or not _mutual(task)
-    return sum(1 / n for n in choices.values()) / len(choices)
+    if task.OUTPUT_TYPE != "multiple_choice" or metric == "exact_match":
+        return 0.0  # the text itself would have to be guessed
+    requests = Counter(instance.doc_id for instance in task.instances)
+    # Mutual information asks for every choice a second time, without its context.
+    per_choice = 2 if "acc_mutual_info" in task.aggregation() else 1
+    return per_choice * float(mean([1 / n for n in requests.values()]))
 
 
-def _mutual(task: Task) -> bool:
-    return any(m["metric"] == "acc_mutual_info" for m in task.config.metric_list or [])
+def _many_right(task: Task) -> bool:
+    """Whether several choices may be right, and guessing is better than it looks."""
+    return bool(getattr(task, "multiple_target", False))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep lm-eval's own bars and notices off the terminal: there is one bar, and it is ours."""
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet_lm_eval() -> Iterator[None]:
+    """Keep the bars and notices of lm-eval off the terminal: there is one bar, and it is ours."""
+    loggers = [logging.getLogger(name) for name in _NOISY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with redirect_stderr(StringIO()):
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _hub_or_its_cache() -> Iterator[None]:
+    """Where the hub does not answer, go offline: its client would retry for minutes."""
+    before = hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    if not before[0] and not _hub_answers():
+        hub.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _hub_answers() -> bool:
+    try:
+        get_session().head(hub.ENDPOINT, timeout=_ANSWER_WITHIN)
+    except Exception:  # as many types as there are ways to have no network
+        return False
+    return True
+
+
+_template = lru_cache(maxsize=256)(lm_eval_utils.env.from_string)
+
+
+@contextmanager
+def _templates_compiled_once() -> Iterator[None]:
+    """Keep lm-eval's compiled templates: it compiles them anew for every item, and again to score.
+
+    Under hundreds of plans that would take longer than the model does.
+    """
+    lm_eval_utils.env.from_string = _template
+    try:
+        yield
+    finally:
+        del lm_eval_utils.env.from_string

@@ -7,6 +7,7 @@ from .families import Family as Family
 from .families import family_of as family_of
 from .proof import CheckReport as CheckReport
 from .proof import check as check
+from .proof import specimens as specimens
 from .runner import Recording as Recording
 from .runner import Scores as Scores
 from .runner import head as head

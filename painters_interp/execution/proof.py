@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from .. import strategies as s
 from ..plans import Plan
 from .context import applied, as_plan, ready
 from .runner import head, record, walk
@@ -61,6 +62,28 @@ def check(model: TransformerBridge, plan: Plan | str) -> CheckReport:
             )
         runner = _gap(_shared(model, plan, long), plain)
     return CheckReport(plan, cached, runner, padding)
+
+
+def specimens(n_layers: int) -> list[Plan]:
+    """Plans with every kind of step, for a model of `n_layers`; those that need more are left out.
+
+    Skip first, middle and last; swap; reverse; repeat; parallel; looped; summed; damped.
+    """
+    n, window = n_layers, s.middle(n_layers, 0)
+    if n < 4:
+        return [s.full(n), *(s.drop(n, i) for i in range(n) if n > 1)]
+    a, b = n // 2 - 1, n // 2
+    return [
+        s.full(n),
+        *(s.drop(n, i) for i in (0, b, n - 1)),
+        s.swap(n, 0, 1),
+        s.reverse(n, window),
+        s.repeat_center(n, window),
+        s.parallel(n, window),
+        s.looped_parallel(n, window, times=3),
+        Plan.parse(f"0-{a} ({b}|{n - 1})@sum", n),
+        Plan.parse(f"0-{a} {b}@0.5*2", n),
+    ]
 
 
 @contextmanager

@@ -1,8 +1,6 @@
 """Figures to files, byte for byte the same whenever the table is the same."""
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from ..errors import OutputError
+from ..files import write_whole
 from . import style
 
 # What each writer would otherwise stamp into the file: the hour and its own version.
@@ -30,7 +29,7 @@ def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("pdf", "png
     if unknown := [f for f in formats if f not in _UNSTAMPED]:
         raise OutputError(f"cannot write a figure as {unknown[0]!r}; use pdf, png or svg")
     stem = Path(stem)
-    paths = [_write(stem.with_name(f"{stem.name}.{f}"), _rendered(figure, f)) for f in formats]
+    paths = [write_whole(stem.with_name(f"{stem.name}.{f}"), _rendered(figure, f)) for f in formats]
     plt.close(figure)
     return paths
 
@@ -40,21 +39,3 @@ def _rendered(figure: Figure, kind: str) -> bytes:
     with style.publication():
         figure.savefig(buffer, format=kind, metadata=_UNSTAMPED[kind])
     return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> Path:
-    # As store.write_whole, which is a neighbour of this room: figures import tables only.
-    half = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_bytes(content)
-        half.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write in {path.parent}: {error.strerror or error}; "
-            "give a folder that you may write in"
-        ) from error
-    finally:
-        with suppress(OSError):
-            half.unlink()
-    return path

@@ -44,10 +44,10 @@ class Measure(ABC):
         """The matrices so far. Raises MeasureError if nothing was counted."""
         if not self._sums:
             raise MeasureError("no document had a token to compare")
-        means = [(total / weight).cpu().numpy() for total, weight in self._sums.values()]
+        means = [(total / weight).numpy() for total, weight in self._sums.values()]
         return Matrix(np.stack(means))
 
     def _add(self, document: int, total: Float[Tensor, "state state"], weight: float) -> None:
         """A document read in pieces is the weighted mean of its pieces."""
         before, weight_before = self._sums.get(document, (0.0, 0.0))
-        self._sums[document] = (before + total.double(), weight_before + weight)
+        self._sums[document] = (before + total.cpu().double(), weight_before + weight)

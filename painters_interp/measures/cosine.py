@@ -18,12 +18,14 @@ class Cosine(Measure):
         mask: Int[Tensor, "batch pos"],
         documents: tuple[int, ...],
     ) -> None:
-        unit = normalize(_at_least_float32(states), dim=-1) * mask[None, :, :, None]
+        unit = normalize(_at_least_float32(states), dim=-1)
+        # Filled, not multiplied: what stands at padding may be NaN.
+        unit = unit.masked_fill(~mask.bool()[None, :, :, None], 0)
         rows = rearrange(unit, "state batch pos d -> batch state (pos d)")
         sums = einsum(rows, rows, "batch i x, batch j x -> batch i j")
         for document, total, count in zip(documents, sums, mask.sum(1).tolist(), strict=True):
             if count:
-                self._add(document, total, count)
+                self._add(document, total, float(count))
 
 
 class FlatCosine(Measure):

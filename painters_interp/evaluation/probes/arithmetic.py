@@ -8,9 +8,24 @@ from collections.abc import Callable, Sequence
 
 from .items import Item, distractors
 
-_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-).split()
+_WORDS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+]
 _THINGS = ("apples", "coins", "books", "eggs", "pens", "cups", "cards", "balls", "bells", "stones")
 
 Draw = Callable[[random.Random], Item]

@@ -9,7 +9,7 @@ _PAIRS = """
 The children [play|plays] in the garden after school.
 My brother [works|work] in a small hospital.
 Those dogs [bark|barks] at every visitor.
-The soup [smells|smell] of garlic and fish.
+The bread [smells|smell] of garlic and butter.
 Our neighbours [grow|grows] their own tomatoes.
 This train [stops|stop] at every village.
 The twins [were|was] born in a taxi.
@@ -139,7 +139,7 @@ They have [not|also] seen any wolves this winter.
 [Nobody who knows the|The boy who knows no] songs has ever sung here.
 [No actor that the|The actor that no] critics praise has any doubts.
 [No one with|The one with no] friends has ever been lonely.
-[No letter from his|The letter from no] sisters ever arrived.
+[No letter from his|The letter from no] brother has ever arrived.
 [No town near the|The town near no] river has any bridges.
 # quantity
 There were [fewer|less] cars on the road today.
@@ -148,8 +148,8 @@ There is [less|fewer] water in the lake this year.
 He does not have [much|many] time today.
 She made very [few|little] mistakes.
 We need a [little|few] salt for the soup.
-A large [number|amount] of sisters came to visit.
-The smallest [number|amount] of ships was in May.
+How [many|much] sisters does the baker have?
+A large [number|amount] of students came.
 There was too [much|many] smoke in the room.
 Only a [few|little] people came to the concert.
 Each [child|children] in the photographs is smiling.

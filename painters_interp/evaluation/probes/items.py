@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Item:
-    """One question; ``kind`` says what it asks about. Without a question the choices stand alone."""
+    """One question; ``kind`` says what it is about. An empty question: the choices stand alone."""
 
     kind: str
     question: str
@@ -43,8 +43,8 @@ def spread(items: Sequence[Item], rng: random.Random) -> list[Item]:
     return [shuffled[i] for i in sorted(range(len(items)), key=places.__getitem__)]
 
 
-def jsonl(items: Sequence[Item], *, kind: str, seed: int) -> str:
-    """Return the file's text: items spread, choices shuffled, right answers equally often in each place.
+def jsonl(items: Sequence[Item], kind: str, seed: int) -> str:
+    """Return the file's text: items spread, choices shuffled, each place right equally often.
 
     ``kind`` is the name of the column that holds an item's kind.
     """

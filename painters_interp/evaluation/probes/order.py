@@ -1,28 +1,141 @@
-"""Sequences to continue, repeat or look back at: the same words in another order ask for another answer."""
+"""Sequences to continue, repeat or look back at: another order of the words, another answer."""
 
 import random
 from collections.abc import Callable, Sequence
 
 from .items import Item, distractors
 
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
-_LETTERS = "A B C D E F G H I J K L M N O P Q R S T U V W X Y Z".split()
-_NUMBERS = (
-    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty"
-).split()
-_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
-_NOUNS = (
-    "apple river candle horse window spoon tiger garden pencil bread castle button lemon bridge "
-    "violin basket mirror rabbit hammer pillow ladder carrot bottle wagon"
-).split()
-_NAMES = "Tom Anna Ben Mary Sam Lucy Jack Emma Paul Kate Omar Rosa".split()
-_FOODS = "tea milk cake soup rice fish bread honey cheese pasta".split()
-_CITIES = "Paris London Rome Berlin Madrid Vienna Athens Cairo Tokyo Moscow".split()
-_ANIMALS = "lion bear wolf fox deer goat horse tiger camel rabbit".split()
+_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+_LETTERS = [
+    "A",
+    "B",
+    "C",
+    "D",
+    "E",
+    "F",
+    "G",
+    "H",
+    "I",
+    "J",
+    "K",
+    "L",
+    "M",
+    "N",
+    "O",
+    "P",
+    "Q",
+    "R",
+    "S",
+    "T",
+    "U",
+    "V",
+    "W",
+    "X",
+    "Y",
+    "Z",
+]
+_NUMBERS = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
+_ORDINALS = [
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+]
+_NOUNS = [
+    "apple",
+    "river",
+    "candle",
+    "horse",
+    "window",
+    "spoon",
+    "tiger",
+    "garden",
+    "pencil",
+    "bread",
+    "castle",
+    "button",
+    "lemon",
+    "bridge",
+    "violin",
+    "basket",
+    "mirror",
+    "rabbit",
+    "hammer",
+    "pillow",
+    "ladder",
+    "carrot",
+    "bottle",
+    "wagon",
+]
+_NAMES = [
+    "Tom",
+    "Anna",
+    "Ben",
+    "Mary",
+    "Sam",
+    "Lucy",
+    "Jack",
+    "Emma",
+    "Paul",
+    "Kate",
+    "Omar",
+    "Rosa",
+]
+_FOODS = ["tea", "milk", "cake", "soup", "rice", "fish", "bread", "honey", "cheese", "pasta"]
+_CITIES = [
+    "Paris",
+    "London",
+    "Rome",
+    "Berlin",
+    "Madrid",
+    "Vienna",
+    "Athens",
+    "Cairo",
+    "Tokyo",
+    "Moscow",
+]
+_ANIMALS = ["lion", "bear", "wolf", "fox", "deer", "goat", "horse", "tiger", "camel", "rabbit"]
 
 # Sequences that people know, hand-written: shown | next | wrong answers, one or two of them shown.
 _KNOWN = """

@@ -1,0 +1,5 @@
+"""`python -m painters_interp` is `painters`."""
+
+from .cli import main
+
+main()

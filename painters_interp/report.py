@@ -1,0 +1,110 @@
+"""From a folder of tables to its figures, and to a few sentences about what they show.
+
+Everything here is read back from disk, so a saved run can be redrawn and summed up without a model.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from . import figures
+from .errors import TableError
+from .store import read_table
+from .tables import is_intact, median_over_tasks, scored, summarise_seeds, to_matrices
+
+MEASURES = {"cosine": "cosine, per token", "cosine_flat": "cosine, flattened (as published)"}
+
+
+def _similarity(table: pd.DataFrame) -> Figure:
+    named = {MEASURES.get(name, name): matrix for name, matrix in to_matrices(table).items()}
+    return figures.similarity_panel(named)
+
+
+# A table's file name, and the figure that is drawn from it.
+DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    "similarity": _similarity,
+    "single_layers": figures.single_layer_curves,
+    "variants": figures.variant_curves,
+}
+
+
+def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Path]:
+    """Draw the tables in `folder` that have a figure (or only `names`); return what was written.
+
+    Raises TableError if there is none.
+    """
+    folder = Path(folder)
+    drawn: list[Path] = []
+    for name in names:
+        if (folder / f"{name}.csv").is_file():
+            drawn += figures.save(DRAWINGS[name](read_table(folder / name)), folder / name)
+    if not drawn:
+        raise TableError(
+            f"no tables to draw in {folder}; `painters run` writes "
+            f"{', '.join(f'{name}.csv' for name in DRAWINGS)}"
+        )
+    return drawn
+
+
+def summary(folder: str | Path) -> list[str]:
+    """What a run in `folder` found, a sentence each; as many as its tables allow."""
+    folder = Path(folder)
+    parts = {"similarity": _canvas, "single_layers": _layers, "variants": _orders}
+    sentences: list[str] = []
+    for name, told in parts.items():
+        if (folder / f"{name}.csv").is_file():
+            sentences += told(read_table(folder / name))
+    return sentences
+
+
+def _canvas(table: pd.DataFrame) -> list[str]:
+    means = {}
+    for name, matrix in to_matrices(table).items():
+        last = len(matrix) - 1
+        middle = range(last // 4, last - last // 4 + 1)
+        inner = matrix.to_numpy()[np.ix_(middle, middle)]
+        apart = ~np.eye(len(middle), dtype=bool)
+        ends = matrix.to_numpy()[[0, last]][:, list(middle)]
+        means[name] = (inner[apart].mean(), ends.mean())
+    told = "; ".join(
+        f"{MEASURES.get(name, name)} {inner:.2f} (first and last state with them {ends:.2f})"
+        for name, (inner, ends) in means.items()
+    )
+    return [f"Shared canvas: states {middle.start}-{middle.stop - 1} with each other: {told}."]
+
+
+def _layers(table: pd.DataFrame) -> list[str]:
+    """Which single layers matter, on the scale where 1 is the intact model and 0 chance."""
+    medians = median_over_tasks(scored(table))
+    told = []
+    for variant, action in (("drop", "dropping layer"), ("swap", "swapping with the next layer")):
+        rows = medians[medians["variant"] == variant].sort_values("score", kind="stable")
+        worst = ", ".join(f"{layer} ({score:.2f})" for layer, score in _pairs(rows.head(3)))
+        told.append(
+            f"Single layers, {action}: worst at {worst}; "
+            f"median over layers {rows['score'].median():.2f} (1 = intact, 0 = chance)."
+        )
+    return told
+
+
+def _pairs(rows: pd.DataFrame) -> list[tuple[int, float]]:
+    return list(zip(rows["layer"].astype(int), rows["score"], strict=True))
+
+
+def _orders(table: pd.DataFrame) -> list[str]:
+    """How the variants rank at a few and at many changed layers."""
+    lines = summarise_seeds(median_over_tasks(scored(table)))
+    lines = lines[~is_intact(lines) & (lines["affected"] > 1)]
+    sizes = sorted(lines["affected"].unique())
+    told = []
+    for size in dict.fromkeys((sizes[min(1, len(sizes) - 1)], sizes[len(sizes) // 2])):
+        rows = lines[lines["affected"] == size].sort_values("score", ascending=False)
+        ranked = " > ".join(
+            f"{variant} {score:.2f}"
+            for variant, score in zip(rows["variant"], rows["score"], strict=True)
+        )
+        told.append(f"{size} middle layers changed: {ranked}.")
+    return told

@@ -1,0 +1,148 @@
+"""One plan at a time against shared prefixes: layer calls, time, memory, and the same scores.
+
+    python tests/benchmarks/shared_prefix.py [--items 4] [--sample 16] [--model smollm2-135m]
+
+(a) is what one does without this package's runner: lm-eval's HFLM under `applied`, full logits,
+plan after plan. It is timed on a sample of plans spread over the range of layer calls and fitted
+by layer calls, because all of them would take hours. (b) is the runner in float32 on all plans,
+(c) the runner in bfloat16. All three score the same items in one process.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from lm_eval.models.huggingface import HFLM
+
+from painters_interp import applied, experiments, load_model
+from painters_interp.evaluation import Questions, prepare
+from painters_interp.evaluation.scoring import score
+from painters_interp.evaluation.tasks import quiet_lm_eval
+from painters_interp.plans import Plan, shared_calls
+
+
+def main() -> None:
+    options = _options()
+    model = load_model(options.model)
+    n_layers = len(model.blocks)
+    plans = experiments.plans(experiments.suite(n_layers))
+    questions = prepare(model, [options.task], data=options.data, limit=options.items)
+    single, shared = sum(len(p.calls) for p in plans), shared_calls(plans)
+    print(
+        f"{options.model}, {n_layers} layers; {options.items} items of {options.task}, "
+        f"{questions.tokens} tokens; {torch.get_num_threads()} threads"
+    )
+    print(
+        f"{len(plans)} plans: {single:,} layer calls one by one, {shared:,} shared "
+        f"({single / shared:.1f} times fewer)"
+    )
+    score(model, plans[:1], questions)  # warm up
+
+    sample = _spread(plans, options.sample)
+    seconds, expected = _one_by_one(model, sample, questions)
+    slope, offset = np.polyfit([len(p.calls) for p in sample], seconds, 1)
+    total = offset * len(plans) + slope * single
+    print(
+        f"(a) HFLM under applied, {len(sample)} plans of {min(len(p.calls) for p in sample)} to "
+        f"{max(len(p.calls) for p in sample)} calls in {sum(seconds):.1f} s; fit "
+        f"{1e3 * offset:.0f} ms + {1e3 * slope:.2f} ms a call; all plans: {total:.0f} s"
+    )
+
+    floor = _peak()
+    with _stopwatch(model) as spent:
+        answers, elapsed = _timed(lambda: score(model, plans, questions))
+    found = answers.loglikelihood[[plans.index(p) for p in sample]]
+    print(
+        f"(b) runner, float32: {elapsed:.1f} s, {total / elapsed:.1f} times faster; "
+        f"blocks {100 * spent['blocks'] / elapsed:.1f} %, head {100 * spent['head'] / elapsed:.1f} %, "
+        f"else {100 * (1 - sum(spent.values()) / elapsed):.1f} %; largest difference to (a) "
+        f"{np.abs(found - expected).max():.1e} nats; memory {floor:.0f} -> {_peak():.0f} MiB"
+    )
+
+    model.original_model.to(torch.bfloat16)
+    low, elapsed = _timed(lambda: score(model, plans, questions))
+    gaps = np.abs(low.loglikelihood - answers.loglikelihood)
+    print(
+        f"(c) runner, bfloat16: {elapsed:.1f} s, {total / elapsed:.1f} times faster; difference "
+        f"to (b) {gaps.mean():.2f} mean, {gaps.max():.2f} worst, nats a continuation"
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--task", default="probe_cloze")
+    parser.add_argument("--data", default=None)
+    parser.add_argument("--items", type=int, default=4)
+    parser.add_argument("--sample", type=int, default=16)
+    return parser.parse_args()
+
+
+def _spread(plans: list[Plan], count: int) -> list[Plan]:
+    """`count` plans spread evenly over the range of layer calls."""
+    ordered = sorted(plans, key=lambda plan: len(plan.calls))
+    places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
+    return [ordered[place] for place in places]
+
+
+def _one_by_one(
+    model: Any, plans: list[Plan], questions: Questions
+) -> tuple[list[float], np.ndarray]:
+    """Seconds of each plan, and its log-likelihoods (plan, request)."""
+    with quiet_lm_eval():
+        lm = HFLM(pretrained=model.original_model, tokenizer=model.tokenizer, batch_size=16)
+    instances = [instance for task in questions.tasks for instance in task.instances]
+    seconds, scores = [], []
+    for plan in plans:
+        with applied(model, plan):
+            answers, elapsed = _timed(lambda: lm.loglikelihood(instances, disable_tqdm=True))
+        seconds.append(elapsed)
+        scores.append([value for value, _ in answers])
+    return seconds, np.array(scores)
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
+
+
+@contextmanager
+def _stopwatch(model: Any) -> Iterator[dict[str, float]]:
+    """Seconds spent inside blocks and inside the head, taken from outside by hooks."""
+    spent = {"blocks": 0.0, "head": 0.0}
+    begun: list[float] = []
+
+    def start(*_: Any) -> None:
+        begun.append(time.perf_counter())
+
+    def stop_as(name: str) -> Callable[..., None]:
+        def stop(*_: Any) -> None:
+            spent[name] += time.perf_counter() - begun.pop()
+
+        return stop
+
+    head = [(model.ln_final, "head"), (model.unembed, "head")]
+    handles = []
+    for module, name in [*((block, "blocks") for block in model.blocks), *head]:
+        handles.append(module.register_forward_pre_hook(start))
+        handles.append(module.register_forward_hook(stop_as(name)))
+    try:
+        yield spent
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _peak() -> float:
+    """Peak resident memory so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
