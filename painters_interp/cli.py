@@ -337,6 +337,8 @@ def figures(
 
     for path in report.draw(folder):
         print(path)
+    for sentence in report.summary(folder):
+        print(sentence)
 
 
 @app.command()

@@ -13,7 +13,15 @@ from matplotlib.figure import Figure
 from . import figures
 from .errors import TableError
 from .store import read_table
-from .tables import is_intact, median_over_tasks, scored, summarise_seeds, to_matrices
+from .tables import (
+    above_chance,
+    is_intact,
+    median_over_tasks,
+    primary,
+    scored,
+    summarise_seeds,
+    to_matrices,
+)
 
 MEASURES = {"cosine": "cosine, per token", "cosine_flat": "cosine, flattened (as published)"}
 
@@ -23,25 +31,32 @@ def _similarity(table: pd.DataFrame) -> Figure:
     return figures.similarity_panel(named)
 
 
+def _variants(table: pd.DataFrame) -> Figure | None:
+    rows = above_chance(primary(table))
+    return None if rows.empty else figures.variant_curves(rows)
+
+
 # A table's file name, and the figure that is drawn from it.
-DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure]] = {
+DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
     "similarity": _similarity,
     "single_layers": figures.single_layer_curves,
-    "variants": figures.variant_curves,
+    "variants": _variants,
 }
 
 
 def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Path]:
     """Draw the tables in `folder` that have a figure (or only `names`); return what was written.
 
-    Raises TableError if there is none.
+    A figure of scores leaves out tasks on which the intact model is not clearly above chance, and
+    is not drawn if none is left. Raises TableError if there is no table.
     """
     folder = Path(folder)
+    present = [name for name in names if (folder / f"{name}.csv").is_file()]
     drawn: list[Path] = []
-    for name in names:
-        if (folder / f"{name}.csv").is_file():
-            drawn += figures.save(DRAWINGS[name](read_table(folder / name)), folder / name)
-    if not drawn:
+    for name in present:
+        figure = DRAWINGS[name](read_table(folder / name))
+        drawn += [] if figure is None else figures.save(figure, folder / name)
+    if not present:
         raise TableError(
             f"no tables to draw in {folder}; `painters run` writes "
             f"{', '.join(f'{name}.csv' for name in DRAWINGS)}"
@@ -52,11 +67,20 @@ def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Pat
 def summary(folder: str | Path) -> list[str]:
     """What a run in `folder` found, a sentence each; as many as its tables allow."""
     folder = Path(folder)
-    parts = {"similarity": _canvas, "single_layers": _layers, "variants": _orders}
+    tables = {
+        name: read_table(folder / name) for name in DRAWINGS if (folder / f"{name}.csv").is_file()
+    }
+    told = {"similarity": _canvas, "single_layers": _layers, "variants": _orders}
     sentences: list[str] = []
-    for name, told in parts.items():
-        if (folder / f"{name}.csv").is_file():
-            sentences += told(read_table(folder / name))
+    for name, table in tables.items():
+        clear = table if name == "similarity" else above_chance(primary(table))
+        if len(clear):
+            sentences += told[name](clear)
+        if name != "similarity" and (out := sorted({*table["task"]} - {*clear["task"]})):
+            sentences.append(
+                f"Left out of the {name} scores, as the intact model is not clearly above chance: "
+                f"{', '.join(out)}."
+            )
     return sentences
 
 

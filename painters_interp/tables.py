@@ -95,6 +95,19 @@ def normalise(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**scores).drop(columns="intact")
 
 
+def above_chance(table: pd.DataFrame, errors: float = 2.0) -> pd.DataFrame:
+    """The rows of tasks on which the intact model is clearly better than guessing.
+
+    Clearly: by more than `errors` standard errors. On other tasks the scale from chance to intact
+    is noise, and so would be a median over tasks that takes them in.
+    """
+    require(table, "task", "metric", "value", "stderr", "chance")
+    intact = table[is_intact(table)]
+    margin = intact["value"] - intact["chance"] - errors * intact["stderr"].fillna(0.0)
+    clear = intact.loc[margin > 0, ["task", "metric"]].drop_duplicates()
+    return table.merge(clear, on=["task", "metric"])
+
+
 def _with_intact(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a column `intact`: what the unaltered model reaches in the same run."""
     keys = [c for c in _RUN if c in table]

@@ -98,12 +98,13 @@ def test_sums_are_right() -> None:
                 sum_ = int(a) - int(b) if signs[item["kind"]] in "-minus" else int(a) + int(b)
                 assert str(sum_) == (shown or right)
                 checked += 1
+            assert found[0][2] != right, "the worked example shows the answer"
         elif item["kind"].startswith("count"):
             shown = [int(n) for n in re.findall(r"\d+", item["question"])]
             steps = {b - a for a, b in zip(shown, [*shown[1:], int(right)], strict=True)}
             assert len(steps) == 1
             checked += 1
-    assert checked > 200
+    assert checked > 150
 
 
 def test_generator_reproduces_the_files(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,9 +171,9 @@ def test_lm_eval_alone_loads_them_offline_from_any_directory(tmp_path: Path) -> 
     [
         ("probe_cloze", 0.69, 0.70),
         ("probe_facts", 0.84, 0.83),
-        ("probe_arithmetic", 0.66, 0.66),
-        ("probe_grammar", 0.91, 0.92),
-        ("probe_order", 0.69, 0.69),
+        ("probe_arithmetic", 0.62, 0.61),
+        ("probe_grammar", 0.91, 0.89),
+        ("probe_order", 0.69, 0.68),
     ],
 )
 def test_default_model_is_clearly_above_chance(

@@ -69,9 +69,9 @@ def load_tasks(
     if isinstance(names, str) or not names:
         raise TaskError("tasks must be a list of at least one task name")
     beyond = not set(names) <= set(PROBES)
-    manager = task_manager(everything=beyond)
     source = _hub_or_its_cache() if beyond and data is None else nullcontext()
     with quiet_lm_eval(), _templates_compiled_once(), source:
+        manager = task_manager(everything=beyond)
         # By name, so that a task asked for twice, alone and in its group, is scored once.
         tasks = {t.config.task: t for name in names for t in _found(manager, name, data)}
         for task in tasks.values():

@@ -15,7 +15,7 @@ from .items import jsonl
 # The items are drawn with SEED and put in order with ORDER_SEED. The second was picked so that the
 # first 32 items, which is what ``--limit 32`` takes, are about as hard as the rest.
 SEED = 0
-ORDER_SEED = 1722
+ORDER_SEED = 570
 HERE = Path(__file__).parent
 
 

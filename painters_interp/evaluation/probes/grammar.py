@@ -8,15 +8,11 @@ _PAIRS = """
 # subject_verb
 The children [play|plays] in the garden after school.
 My brother [works|work] in a small hospital.
-Those dogs [bark|barks] at every visitor.
 The bread [smells|smell] of garlic and butter.
-Our neighbours [grow|grows] their own tomatoes.
 This train [stops|stop] at every village.
 The twins [were|was] born in a taxi.
-Her eyes [are|is] as green as the sea.
 The museum [has|have] a new roof.
 Two of my friends [live|lives] in Norway.
-The moon [looks|look] huge tonight.
 Both windows [were|was] open when we left.
 Everybody [knows|know] the answer by now.
 These shoes [hurt|hurts] my feet.
@@ -26,38 +22,29 @@ Sugar and butter [are|is] bad for your heart.
 The keys to the cabinet [are|is] on the table.
 The picture of the mountains [hangs|hang] in the hall.
 The boys beside the fence [are|is] my cousins.
-The owner of the two hotels [lives|live] in Rome.
 The letters from my uncle [were|was] hidden in a box.
 The noise of the trucks [keeps|keep] me awake.
 The women in the blue car [have|has] lost their way.
-The price of the tickets [was|were] too high.
 The songs on this old record [make|makes] me cry.
-The teacher of the younger pupils [is|are] ill today.
 The stairs behind the kitchen [lead|leads] to the cellar.
 The mother of the twins [teaches|teach] at our school.
 The apples in the basket [look|looks] ripe.
 The man who sold the horses [was|were] not honest.
-The nurses who help the doctor [work|works] at night.
 The colour of her eyes [changes|change] with the weather.
 # determiner_noun
 She put [these|this] dirty old plates back on the shelf.
 I have never seen [that|those] long French film before.
 He repaired [those|that] rusty bicycles in an hour.
-Who left [this|these] big yellow bag here?
 We planted [these|this] tall pear trees ourselves.
-The baker gave me [that|those] warm brown loaf.
 Please carry [those|that] folding chairs into the garden.
 My aunt knitted [this|these] long woollen scarf.
 Somebody has eaten [these|this] sweet black cherries.
 Nobody believes [that|those] silly old story.
 They sold [those|that] old paintings in Paris.
-I cannot open [this|these] heavy door.
 The fox came through [that|those] hole in the fence.
 You should read [these|this] letters before you answer.
 Did you hear [that|those] strange low noise?
-A storm destroyed [those|that] pretty little boats.
 # reflexive
-The girl looked at [herself|himself] in the mirror.
 The sister of the king hurt [herself|himself].
 The girl who loved the prince drowned [herself|himself].
 The boys in front of the mayor introduced [themselves|himself].
@@ -68,26 +55,19 @@ My father cut [himself|herself] while shaving.
 The son of the two actors calls [himself|themselves] a poet.
 The aunt of the boys bought [herself|themselves] a car.
 The mother of the emperor poisoned [herself|himself].
-Those men call [themselves|himself] pirates.
-The machine turned [itself|ourselves] off.
 My sister and I built the shed [ourselves|herself].
-The old man was talking to [himself|herself] again.
 The widow who lived with the monks taught [herself|themselves] Latin.
 # verb_form
 She has [written|wrote] three books about birds.
 They have already [gone|went] to bed.
 I had never [seen|saw] so much snow.
-The window was [broken|broke] by a stone.
 He has [drunk|drank] all of the milk.
 The bell had [rung|rang] twice before I woke.
 My uncle has [driven|drove] a bus for years.
 Somebody has [stolen|stole] my umbrella.
 The boat [sank|sinked] in the harbour last night.
-We [caught|catched] six fish on Sunday.
 The letter was [hidden|hid] behind a brick.
-She [taught|teached] me how to dance.
 The birds have [flown|flew] south for the winter.
-He [brought|bringed] his own spoon to dinner.
 All the roses have [grown|grew] tall this year.
 Have you ever [ridden|rode] a camel?
 # word_order
@@ -96,85 +76,65 @@ She [always drinks|drinks always] tea in the morning.
 We bought a [big red|red big] tent for the trip.
 You can see how tired [the girl is|is the girl].
 Tell me what [you want|do you want].
-They live in a [small house|house small] near the sea.
 He gave [the dog a bone|a bone the dog].
-Nobody can say why [she left|left she].
-The coffee was [too hot|hot too] to drink.
 She speaks [French very well|very well French].
 Last night [the baby slept|slept the baby] for ten hours.
 Please [turn it off|turn off it] before you go.
 This cup is not [big enough|enough big] for me.
 Where [did you find|you did find] that hat?
-He is [such a kind|a such kind] man.
 How [old are you|you are old] now?
 # pronoun_case
 The teacher asked [us|we] to be quiet.
 [They|Them] invited me to the wedding.
-My mother sent [him|he] to the shop.
 [She|Her] plays the flute every evening.
 Nobody told [them|they] about the accident.
 [We|Us] are going home on Friday.
-The dog followed [me|I] all the way to school.
 [He|Him] and his wife keep bees.
 I bought a present for [her|she].
 Between you and [me|I], the cake was awful.
-The old lady thanked [them|they] with a smile.
 [I|Me] would like a glass of water.
 The judge did not believe [him|he].
 Are [they|them] coming with us tonight?
-The rain caught [us|we] on the bridge.
 Why does [she|her] never answer the phone?
 # negative_polarity
 [Nobody|Somebody] has ever climbed that wall.
 [No|Some] student could find any mistake.
-He [hardly|often] ever calls his sister.
 [Nothing|Something] could ever make him smile.
-[None|Most] of the guests ate any fish.
 [Few|Many] people had ever heard of her.
 She cannot swim, and I cannot [either|also].
-They have [not|also] seen any wolves this winter.
 [No man that the|The man that no] guests saw has ever smiled.
 [No dog in the|The dog in no] yard has ever bitten anyone.
 [No shop that these|The shop that no] people like has ever made any money.
-[Nobody who knows the|The boy who knows no] songs has ever sung here.
 [No actor that the|The actor that no] critics praise has any doubts.
 [No one with|The one with no] friends has ever been lonely.
 [No letter from his|The letter from no] brother has ever arrived.
 [No town near the|The town near no] river has any bridges.
 # quantity
 There were [fewer|less] cars on the road today.
-How [much|many] money did you lose?
 There is [less|fewer] water in the lake this year.
 He does not have [much|many] time today.
 She made very [few|little] mistakes.
 We need a [little|few] salt for the soup.
-How [many|much] sisters does the baker have?
 A large [number|amount] of students came.
 There was too [much|many] smoke in the room.
-Only a [few|little] people came to the concert.
 Each [child|children] in the photographs is smiling.
 One of the [players|player] was tired.
 Neither of the two [men|man] was waiting.
 The farmer owns two hundred [geese|goose].
-She lost one [tooth|teeth] on Monday.
 Most [trees|tree] lose their leaves in autumn.
 # relative_clause
 The man that the nurses like [is|are] leaving town.
-The dogs that my uncle trains [bark|barks] all night.
-The girl who feeds the pigeons [lives|live] next door.
 The books that she gave the boys [were|was] about ships.
 The farmer whose cows got out [was|were] very angry.
 The cakes that our baker makes [taste|tastes] of lemon.
 The bridge that the soldiers built [has|have] fallen down.
 The people who own that shop [are|is] from Spain.
-The song that the children sang [was|were] a sad one.
 The lawyers that the king trusted [have|has] left him.
 The woman who sells flowers [knows|know] everyone.
 The birds that the cat watches [sit|sits] on the roof.
 The boat that carries the tourists [leaves|leave] at noon.
 The pupils who admire the painter [write|writes] to him.
 The coat with the gold buttons [belongs|belong] to me.
-The trees that shade our house [lose|loses] their leaves.
 """
 
 _MARK = re.compile(r"\[(.+)\|(.+)\]")

@@ -218,17 +218,17 @@ def _story(rng: random.Random) -> Item:
 
 _KINDS: list[tuple[int, Draw]] = [
     (7, _continue("calendar", _DAYS, step=1, shown=3, cyclic=True)),
-    (12, _continue("calendar", _MONTHS, step=1, shown=3, cyclic=True)),
+    (9, _continue("calendar", _MONTHS, step=1, shown=3, cyclic=True)),
     (7, _continue("calendar_skip", _DAYS, step=2, shown=3, cyclic=True)),
-    (12, _continue("calendar_skip", _MONTHS, step=2, shown=4, cyclic=True)),
-    (10, _continue("letters", _LETTERS, step=1, shown=4, cyclic=False)),
-    (10, _continue("letters_skip", _LETTERS, step=2, shown=4, cyclic=False)),
+    (11, _continue("calendar_skip", _MONTHS, step=2, shown=4, cyclic=True)),
+    (8, _continue("letters", _LETTERS, step=1, shown=4, cyclic=False)),
+    (8, _continue("letters_skip", _LETTERS, step=2, shown=4, cyclic=False)),
     (8, _continue("number_words", _NUMBERS, step=2, shown=4, cyclic=False)),
-    (10, _continue("number_words_down", _NUMBERS, step=-1, shown=4, cyclic=False)),
-    (6, _continue("ordinals", _ORDINALS, step=1, shown=3, cyclic=False)),
-    (22, _copy),
-    (18, _pattern),
-    (20, _story),
+    (8, _continue("number_words_down", _NUMBERS, step=-1, shown=4, cyclic=False)),
+    (5, _continue("ordinals", _ORDINALS, step=1, shown=3, cyclic=False)),
+    (18, _copy),
+    (15, _pattern),
+    (16, _story),
 ]
 
 

@@ -1,0 +1,207 @@
+"""Every command end to end, on a tiny checkpoint; and what bad input looks like."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+
+from painters_interp import cli, store
+
+N = tiny.N_LAYERS
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny.save("llama", tmp_path_factory.mktemp("checkpoints") / "tiny-llama"))
+
+
+@pytest.fixture
+def painters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run a command line in this process; gives (exit code, stdout, stderr)."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["painters", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+class TestRun:
+    """On the default model: a random one is at chance, so its scores have no scale."""
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("runs") / "out"
+        sys.argv = ["painters", "run", "--out", str(folder), "--device", "cpu"]
+        sys.argv += ["--limit", "6", "--tasks", "probe_facts"]
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+        return folder
+
+    def test_writes_each_figure_with_its_table_and_provenance(self, folder: Path) -> None:
+        expected = {
+            f"{name}.{kind}" for name in cli.EXPERIMENTS for kind in ("pdf", "png", "csv", "json")
+        }
+        assert {path.name for path in folder.iterdir()} == expected
+        facts = json.loads((folder / "variants.json").read_text())
+        assert facts["model"] == "smollm2-135m"
+        assert facts["items"] == 6
+        assert facts["tasks"] == {"probe_facts": "1.0"}
+
+    def test_the_tables_hold_every_labelled_plan(self, folder: Path) -> None:
+        single = store.read_table(folder / "single_layers")
+        assert set(single["variant"]) == {"intact", "drop", "swap"}
+        assert single["plan"].nunique() == 1 + 30 + 29
+        variants = store.read_table(folder / "variants")
+        assert set(variants["first"].dropna()) == set(range(0, 15, 2))
+        assert set(variants.loc[variants["variant"] == "random", "shuffle_seed"]) == {0, 1, 2}
+        assert variants["value"].notna().all()
+
+    def test_figures_are_redrawn_byte_for_byte(self, folder: Path, painters) -> None:
+        before = {p: p.read_bytes() for p in folder.iterdir() if p.suffix in (".pdf", ".png")}
+        code, out, _ = painters("figures", folder)
+        assert code == 0
+        assert all(str(path) in out for path in before)
+        assert {p: p.read_bytes() for p in before} == before
+
+
+def test_run_prints_its_cost_first_and_its_findings_last(painters, checkpoint, tmp_path) -> None:
+    code, out, err = painters(
+        "run",
+        "--model",
+        checkpoint,
+        "--out",
+        tmp_path,
+        "--limit",
+        1,
+        "--tasks",
+        "probe_grammar",
+        "--experiments",
+        "variants",
+        "--every-window",
+    )
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert "shared layer calls" in lines[0]
+    assert lines[1].startswith("Estimate: about ")
+    assert f"{tmp_path}/variants.csv" in out
+    assert "not clearly above chance: probe_grammar" in lines[-1]
+
+
+def test_similarity(painters, checkpoint, tmp_path) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the first document\n\nand the second one\n")
+    code, out, _ = painters(
+        "similarity", "--model", checkpoint, "--texts", texts, "--out", tmp_path, "--plan", "0-2"
+    )
+    assert code == 0
+    assert out.split() == [str(tmp_path / f"similarity.{kind}") for kind in ("pdf", "png")]
+    table = store.read_table(tmp_path / "similarity")
+    assert set(table["measure"]) == {"cosine", "cosine_flat"}
+    assert table["row"].max() == 3  # states of a plan of three steps
+
+
+def test_evaluate(painters, checkpoint, tmp_path) -> None:
+    code, out, _ = painters(
+        "evaluate",
+        "0-2 4-5",
+        "5-0",
+        "--model",
+        checkpoint,
+        "--tasks",
+        "probe_facts",
+        "--limit",
+        3,
+        "--out",
+        tmp_path / "scores",
+    )
+    assert code == 0
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert list(table["label"].unique()) == ["intact", "0-2 4-5", "5-0"]
+    assert "0-2 4 5" in out
+
+
+def test_check(painters, checkpoint) -> None:
+    code, out, _ = painters("check", "--model", checkpoint, "--plan", "0-2 4-5")
+    assert code == 0
+    assert out.startswith("ok")
+    assert out.rstrip().endswith("0-2 4 5")
+    code, out, _ = painters("check", "--model", checkpoint)
+    assert code == 0
+    assert len(out.splitlines()) > 8
+
+
+def test_plan_models_and_fetch(painters, checkpoint) -> None:
+    assert painters("plan", "0-8 (9-20)*3 21-29")[1].splitlines()[0] == "0-8 (9-20)*3 21-29"
+    assert "54 layer calls" in painters("plan", "0-8 (9-20)*3 21-29")[1]
+    assert "smollm2-135m" in painters("models")[1]
+    assert painters("fetch", checkpoint)[1].strip() == checkpoint
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["plan", "0-8 (9-20"], "plan '0-8 (9-20'"),
+        (["plan", ""], "plan ''"),
+        (["plan", "0-30"], "n_layers=30 allows 0..29"),
+        (["plan"], "Missing argument"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["run", "--model", "no-such-model-anywhere"], "no-such-model-anywhere"),
+        (["run", "--experiments", "nonsense"], "no experiment 'nonsense'; there are similarity"),
+        (["figures", "."], "no tables to draw"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    painters, tmp_path, monkeypatch, words, message
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = painters(*words)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--tasks", "probe_fact"], "no task 'probe_fact'; did you mean probe_facts"),
+        (["evaluate", "0-9"], "n_layers=6 allows 0..5"),
+        (["check", "--plan", "9"], "n_layers=6 allows 0..5"),
+        (["similarity", "--texts", "missing.txt"], "cannot read texts from missing.txt"),
+        (["similarity", "--measures", "nonsense"], "no measure 'nonsense'; there are cosine"),
+        (["run", "--dtype", "int4"], "dtype 'int4' is not one of float32"),
+    ],
+)
+def test_bad_input_with_a_model(
+    painters, checkpoint, tmp_path, monkeypatch, words, message
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = painters(*words, "--model", checkpoint)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_an_unwritable_folder_is_found_before_anything_runs(painters, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    code, out, err = painters("run", "--out", tmp_path / "file" / "out")
+    assert (code, out) == (2, "")
+    assert "cannot write in" in err
+    assert err.count("\n") == 1
+
+
+def test_a_truncated_gguf_is_named(painters, tmp_path) -> None:
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
+    code, _, err = painters("run", "--model", tmp_path / "cut.gguf", "--out", tmp_path / "out")
+    assert code == 2
+    announced, failed = err.splitlines()
+    assert announced.startswith("converting")
+    assert "cut.gguf" in failed
