@@ -124,7 +124,7 @@ def _orders(table: pd.DataFrame) -> list[str]:
     lines = lines[~is_intact(lines) & (lines["affected"] > 1)]
     sizes = sorted(lines["affected"].unique())
     told = []
-    for size in dict.fromkeys((sizes[min(1, len(sizes) - 1)], sizes[len(sizes) // 2])):
+    for size in sizes[:2]:
         rows = lines[lines["affected"] == size].sort_values("score", ascending=False)
         ranked = " > ".join(
             f"{variant} {score:.2f}"

@@ -398,6 +398,13 @@ def test_no_network_and_no_cache_says_what_to_do(
     )
 
 
+def test_text_is_read_by_the_checkpoints_own_tokenizer(default_model: Any) -> None:
+    # TransformerLens would make every tokenizer prepend a BOS token; this model's does not.
+    assert default_model.tokenizer("Hello there")["input_ids"] == [19556, 665]
+    assert default_model.to_tokens("Hello there", prepend_bos=False).tolist() == [[19556, 665]]
+    assert default_model.to_tokens("Hello there").tolist() == [[1, 19556, 665]]
+
+
 def test_default_model_predicts_english(default_model: Any) -> None:
     assert identity(default_model) == {
         "model": "smollm2-135m",

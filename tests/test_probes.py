@@ -185,7 +185,6 @@ def test_default_model_is_clearly_above_chance(
     lm = HFLM(
         pretrained=default_model.original_model,
         tokenizer=default_model.tokenizer,
-        add_bos_token=False,  # as lm-eval does it for this model; the bridge's tokenizer would
         batch_size=16,
     )
     done = lm_eval.simple_evaluate(

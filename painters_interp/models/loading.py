@@ -139,7 +139,7 @@ def _bridge(source: Checkpoint, model: Any, trust_remote_code: bool) -> Transfor
 
     tokenizer = _tokenizer(source, trust_remote_code)
     try:
-        return TransformerBridge.boot_transformers(
+        bridge = TransformerBridge.boot_transformers(
             str(source.folder),
             hf_model=model,
             tokenizer=tokenizer,
@@ -149,6 +149,24 @@ def _bridge(source: Checkpoint, model: Any, trust_remote_code: bool) -> Transfor
         )
     except Exception as error:  # an architecture that TransformerLens does not know
         raise _load_error(source, error) from error
+    _keep_own_tokenizer(bridge, tokenizer)
+    return bridge
+
+
+def _keep_own_tokenizer(bridge: TransformerBridge, tokenizer: Any) -> None:
+    """Put the checkpoint's tokenizer in place of the bridge's, which always prepends a BOS token.
+
+    Benchmarks and captures read text as the model's makers do; `bridge.to_tokens` and
+    `bridge("text")` still prepend BOS unless told otherwise, as everywhere in TransformerLens.
+    """
+    from transformer_lens.model_bridge.sources._bridge_builder import detect_tokenizer_bos_eos
+
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    # Not through the property: its setter would make the tokenizer prepend BOS again.
+    bridge._tokenizer = tokenizer
+    found = detect_tokenizer_bos_eos(tokenizer)
+    bridge.cfg.tokenizer_prepends_bos, bridge.cfg.tokenizer_appends_eos = found
 
 
 def _tokenizer(source: Checkpoint, trust_remote_code: bool) -> Any:

@@ -59,7 +59,8 @@ def main() -> None:
     found = answers.loglikelihood[[plans.index(p) for p in sample]]
     print(
         f"(b) runner, float32: {elapsed:.1f} s, {total / elapsed:.1f} times faster; "
-        f"blocks {100 * spent['blocks'] / elapsed:.1f} %, head {100 * spent['head'] / elapsed:.1f} %, "
+        f"blocks {100 * spent['blocks'] / elapsed:.1f} %, "
+        f"head {100 * spent['head'] / elapsed:.1f} %, "
         f"else {100 * (1 - sum(spent.values()) / elapsed):.1f} %; largest difference to (a) "
         f"{np.abs(found - expected).max():.1e} nats; memory {floor:.0f} -> {_peak():.0f} MiB"
     )
