@@ -1,6 +1,5 @@
 """The README's example runs as printed, and the notebooks run and keep their outputs."""
 
-import os
 import re
 import subprocess
 import sys
@@ -47,4 +46,4 @@ def test_a_notebook_is_committed_executed_and_names_no_machine(path: Path) -> No
     counts = [cell.execution_count for cell in code]
     assert counts == list(range(1, len(code) + 1))
     assert not any(out.output_type == "error" for cell in code for out in cell.outputs)
-    assert os.path.expanduser("~") not in path.read_text()
+    assert str(Path.home()) not in path.read_text()
