@@ -130,11 +130,37 @@ def test_evaluate(painters, checkpoint, tmp_path) -> None:
 def test_check(painters, checkpoint) -> None:
     code, out, _ = painters("check", "--model", checkpoint, "--plan", "0-2 4-5")
     assert code == 0
-    assert out.startswith("ok")
-    assert out.rstrip().endswith("0-2 4 5")
-    code, out, _ = painters("check", "--model", checkpoint)
+    header, row, verdict = out.splitlines()
+    assert header.split() == [
+        "cached",
+        "gap",
+        "runner",
+        "gap",
+        "padding",
+        "gap",
+        "own",
+        "gap",
+        "plan",
+    ]
+    assert row.startswith("ok")
+    assert row.endswith("-  0-2 4 5")
+    assert verdict.startswith("1 of 1 ok")
+    assert "tolerance 0.001 nats" in verdict
+
+
+def test_check_covers_every_kind_of_step_and_shows_the_models_own_dtype(
+    painters, checkpoint
+) -> None:
+    code, out, _ = painters("check", "--model", checkpoint, "--dtype", "bfloat16")
+    rows = out.splitlines()[1:-1]
     assert code == 0
-    assert len(out.splitlines()) > 8
+    assert len(rows) == 12
+    assert all(row.startswith("ok") for row in rows)
+    assert any("*3" in row for row in rows)
+    assert any("@sum" in row for row in rows)
+    assert any(".attn" in row for row in rows)
+    own = [float(row.split()[4]) for row in rows]
+    assert max(own) > 1e-2  # bfloat16 differs from itself, which is no error
 
 
 def test_plan_models_and_fetch(painters, checkpoint) -> None:

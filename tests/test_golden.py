@@ -2,6 +2,7 @@
 
 `golden/authors_forward.json`: mean next-token negative log-likelihood (nats) of a short prompt and
 the five most likely next tokens, per method; `start_layer` is `first` in `strategies.middle`.
+`golden/authors_decoding.json`: the most likely tokens at each step of their cached decoding.
 """
 
 import json
@@ -17,7 +18,9 @@ from painters_interp import Plan, applied, token_logprobs
 from painters_interp import strategies as s
 from painters_interp.execution import head, record, walk
 
-CASES = json.loads((Path(__file__).parent / "golden/authors_forward.json").read_text())
+GOLDEN = Path(__file__).parent / "golden"
+CASES = json.loads((GOLDEN / "authors_forward.json").read_text())
+DECODING = json.loads((GOLDEN / "authors_decoding.json").read_text())
 PROMPTS = sorted({case["prompt"] for case in CASES})
 N = 30
 
@@ -68,3 +71,43 @@ def test_applied_gives_the_same_numbers(default_model: TransformerBridge) -> Non
         assert logprobs[0, -1].topk(5).values.tolist() == pytest.approx(
             case["top_logprobs"], abs=1e-3
         )
+
+
+@pytest.mark.parametrize("case", DECODING, ids=lambda c: f"{c['method']}-{c['prompt'][:8]}")
+@torch.no_grad()
+def test_averaged_decoding_gives_the_published_codes_numbers(
+    default_model: TransformerBridge, case: dict[str, Any]
+) -> None:
+    tokens, prefill = torch.tensor([case["token_ids"]]), case["prefill"]
+    with applied(default_model, plan_of(case), cache="averaged"):
+        _, cache = default_model(
+            tokens[:, :prefill], use_cache=True, return_type="logits_and_cache"
+        )
+        for step in case["decode"]:
+            logits, cache = default_model(
+                torch.tensor([[step["fed_token"]]]),
+                past_key_values=cache,
+                return_type="logits_and_cache",
+            )
+            found = logits[0, -1].log_softmax(-1)[step["top_ids"]]
+            assert found.tolist() == pytest.approx(step["top_logprobs"], abs=1e-3)
+
+
+@torch.no_grad()
+def test_exact_decoding_equals_one_pass_where_the_published_code_does_not(
+    default_model: TransformerBridge,
+) -> None:
+    for case in DECODING:
+        if case["max_gap_to_uncached"] < 0.1:
+            continue
+        tokens = torch.tensor([case["token_ids"]])
+        with applied(default_model, plan_of(case)):
+            expected = default_model(tokens).log_softmax(-1)
+            _, cache = default_model(tokens[:, :3], use_cache=True, return_type="logits_and_cache")
+            for t in range(3, tokens.shape[1]):
+                logits, cache = default_model(
+                    tokens[:, t : t + 1], past_key_values=cache, return_type="logits_and_cache"
+                )
+                torch.testing.assert_close(
+                    logits.log_softmax(-1)[:, 0], expected[:, t], atol=1e-3, rtol=0
+                )

@@ -2,17 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..errors import PlanError, UnsupportedModelError
+from ..errors import PlanError, TextError, UnsupportedModelError
 from ..plans import Plan
 from .families import Family, family_of
-from .slots import StepPoints, plan_slots
+from .halves import refuse_halves
+from .slots import CACHES, StepPoints, plan_slots
 
 
 @contextmanager
-def applied(model: TransformerBridge, plan: Plan | str) -> Iterator[TransformerBridge]:
+def applied(
+    model: TransformerBridge, plan: Plan | str, cache: str = "exact"
+) -> Iterator[TransformerBridge]:
     """Run `plan` in everything that is done with `model` inside the `with` block.
 
     Forward passes, cached decoding, `original_model.generate`, `bridge.generate` (give it an
@@ -20,16 +25,34 @@ def applied(model: TransformerBridge, plan: Plan | str) -> Iterator[TransformerB
     fire at every call of layer i; `steps.{s}.hook_resid_pre` and `hook_resid_post` address the
     steps of the plan. The model is restored bit for bit on exit, also after an exception.
 
+    `cache="averaged"` decodes as the paper's code does: the members of a parallel group remember
+    the mean of their keys and values, so that decoding differs from one pass over the same text.
+
     Raises PlanError for a plan of another depth or a second plan inside the first, and
     UnsupportedModelError for a model whose layers cannot be exchanged exactly.
     """
+    if cache not in CACHES:
+        raise PlanError(f"cache={cache!r} is not one of {', '.join(CACHES)}")
     plan = as_plan(plan, model)
     family = ready(model)
-    refuse_halves(plan)
+    if cache == "averaged":
+        _refuse_mixed_groups(plan, family)
+    refuse_halves(model, plan)
     points = StepPoints(plan.depth)
-    slots = plan_slots(plan, list(model.blocks), points)
-    with family.exchanged(slots, plan.layer_calls), _registered(model, points):
+    slots = plan_slots(plan, list(model.blocks), points, cache)
+    with family.exchanged(slots, plan.layer_calls), _registered(model, points), _masked(model):
         yield model
+
+
+def _refuse_mixed_groups(plan: Plan, family: Family) -> None:
+    """Sliding and full layers hold different stretches of text: their caches have no mean."""
+    for step in plan.steps:
+        kinds = {family.layer_types[call.layer] for call in step.calls}
+        if len(kinds) > 1:
+            raise UnsupportedModelError(
+                f"plan {str(plan)!r}: step {step} joins layers of {' and '.join(sorted(kinds))}, "
+                'whose caches cannot be averaged; use cache="exact"'
+            )
 
 
 def as_plan(plan: Plan | str, model: TransformerBridge) -> Plan:
@@ -55,17 +78,6 @@ def ready(model: TransformerBridge) -> Family:
     return family_of(model)
 
 
-def refuse_halves(plan: Plan) -> None:
-    """Refuse attention-only and MLP-only calls, which no model here can run yet."""
-    for step in plan.steps:
-        for call in step.calls:
-            if call.half is not None:
-                raise UnsupportedModelError(
-                    f"plan {str(plan)!r}: calls of half a layer ({call.layer}.{call.half}) can be "
-                    "written and counted, but not run"
-                )
-
-
 @contextmanager
 def _registered(model: TransformerBridge, points: StepPoints) -> Iterator[None]:
     """Register `points` as `model.steps`, so that the bridge's hook calls find them by name."""
@@ -77,3 +89,33 @@ def _registered(model: TransformerBridge, points: StepPoints) -> Iterator[None]:
         for name in points.get_hooks():
             # The bridge enters a component's hooks in its registry but never takes them out.
             model._hook_registry.pop(f"steps.{name}", None)
+
+
+@contextmanager
+def _masked(model: TransformerBridge) -> Iterator[None]:
+    """Let `model.generate` refuse padded tokens without a mask, which it would read as text."""
+    generate = model.generate
+
+    def guarded(input: Any = "", *args: Any, **kwargs: Any) -> Any:
+        told = kwargs.get("attention_mask") is not None or kwargs.get("padding_side") is not None
+        if isinstance(input, Tensor) and not told and _looks_padded(model, input):
+            raise TextError(
+                "the prompts begin with different numbers of pad tokens, which would be read as "
+                "text; pass attention_mask=... (1 on real tokens)"
+            )
+        return generate(input, *args, **kwargs)
+
+    model.generate = guarded
+    try:
+        yield
+    finally:
+        del model.generate
+
+
+def _looks_padded(model: TransformerBridge, tokens: Tensor) -> bool:
+    """Whether rows differ in their leading pad tokens; a pad token that is also BOS leads all."""
+    pad = getattr(model.tokenizer, "pad_token_id", None)
+    if pad is None or tokens.ndim != 2:
+        return False
+    leading = (tokens == pad).long().cumprod(dim=1).sum(dim=1)
+    return bool((leading != leading[0]).any())

@@ -12,6 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from .. import strategies as s
 from ..plans import Plan
 from .context import applied, as_plan, ready
+from .halves import splittable
 from .runner import head, record, walk
 
 TOLERANCE = 1e-3
@@ -25,13 +26,15 @@ class CheckReport:
 
     `cached_gap`: prefill and token-by-token decoding against one uncached pass (None for
     encoders). `runner_gap`: shared prefixes against `applied`. `padding_gap`: left- and
-    right-padded batches against single sequences.
+    right-padded batches against single sequences. `own_gap`: the cached gap (for encoders the
+    runner gap) in the model's own dtype, for information only; None for a float32 model.
     """
 
     plan: Plan
     cached_gap: float | None
     runner_gap: float
     padding_gap: float
+    own_gap: float | None
     tolerance: float = TOLERANCE
 
     @property
@@ -61,18 +64,31 @@ def check(model: TransformerBridge, plan: Plan | str) -> CheckReport:
                 _gap(_padded(model, long, short, left=left), brief) for left in (True, False)
             )
         runner = _gap(_shared(model, plan, long), plain)
-    return CheckReport(plan, cached, runner, padding)
+    return CheckReport(plan, cached, runner, padding, _own_gap(model, plan, long, causal))
 
 
-def specimens(n_layers: int) -> list[Plan]:
-    """Plans with every kind of step, for a model of `n_layers`; those that need more are left out.
+def _own_gap(
+    model: TransformerBridge, plan: Plan, tokens: Int[Tensor, "1 pos"], causal: bool
+) -> float | None:
+    if next(model.original_model.parameters()).dtype == torch.float32:
+        return None
+    with applied(model, plan):
+        plain = _logprobs(model, tokens)
+        other = _decoded(model, tokens) if causal else None
+    return _gap(_shared(model, plan, tokens) if other is None else other, plain)
 
-    Skip first, middle and last; swap; reverse; repeat; parallel; looped; summed; damped.
+
+def specimens(model: TransformerBridge) -> list[Plan]:
+    """Plans with every kind of step that `model` can run.
+
+    Skip first, middle and last; swap; reverse; repeat; parallel; looped; summed; damped; halves.
     """
-    n, window = n_layers, s.middle(n_layers, 0)
+    n = len(model.blocks)
     if n < 4:
         return [s.full(n), *(s.drop(n, i) for i in range(n) if n > 1)]
-    a, b = n // 2 - 1, n // 2
+    a, b, window = n // 2 - 1, n // 2, s.middle(n, 0)
+    texts = [f"0-{a} ({b}|{n - 1})@sum", f"0-{a} {b}@0.5*2"]
+    texts += [f"0.attn 1-{a} {b}.mlp"] if splittable(model) else []
     return [
         s.full(n),
         *(s.drop(n, i) for i in (0, b, n - 1)),
@@ -81,8 +97,7 @@ def specimens(n_layers: int) -> list[Plan]:
         s.repeat_center(n, window),
         s.parallel(n, window),
         s.looped_parallel(n, window, times=3),
-        Plan.parse(f"0-{a} ({b}|{n - 1})@sum", n),
-        Plan.parse(f"0-{a} {b}@0.5*2", n),
+        *(Plan.parse(text, n) for text in texts),
     ]
 
 

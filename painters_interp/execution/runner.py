@@ -16,8 +16,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TextError, UnsupportedModelError
 from ..plans import Plan, Step
-from .context import as_plan, ready, refuse_halves
+from .context import as_plan, ready
 from .families import Arguments, Family
+from .halves import only, refuse_halves
 from .slots import InjectorSlot, Mixture, Recorded, RecorderSlot, stream_of
 
 Advance = Callable[[int], object]
@@ -108,15 +109,17 @@ def walk(
     the current path is alive. `advance` is told the token-layer calls of each step.
     """
     for plan in plans:
-        refuse_halves(plan)
+        refuse_halves(model, plan)
     blocks = list(model.blocks)
     tokens = recording.stream.shape[0] * recording.stream.shape[1]
 
     def after(step: Step, stream: Tensor) -> Tensor:
         mixture = Mixture(step)
         for call in step.calls:
-            given = recording.calls[call.layer]
-            mixture.add(stream, stream_of(blocks[call.layer](stream, *given.args, **given.kwargs)))
+            block, given = blocks[call.layer], recording.calls[call.layer]
+            with only(block, call.half):
+                output = block(stream, *given.args, **given.kwargs)
+            mixture.add(stream, stream_of(output))
         advance(len(step.calls) * tokens)
         return mixture.result(stream)
 
@@ -152,11 +155,25 @@ def score_targets(
     dtype = torch.promote_types(recording.stream.dtype, torch.float32)
     logprobs = torch.empty((len(plans), len(targets)), dtype=dtype, device=tokens.device)
     greedy = torch.empty((len(plans), len(targets)), dtype=torch.bool, device=tokens.device)
+    at_once = max(1, _ROWS_AT_ONCE // max(1, len(targets)))
+    finished: list[tuple[list[int], Tensor]] = []
+
+    def read_out() -> None:
+        """Score the finished plans together: the head's weights are read once for all of them."""
+        rows = torch.cat([rows for _, rows in finished])
+        scored, hits = _scored(logits_of, rows, targets.repeat(len(finished)), dtype)
+        for place, (indices, _) in enumerate(finished):
+            span = slice(place * len(targets), (place + 1) * len(targets))
+            logprobs[indices], greedy[indices] = scored[span], hits[span]
+        finished.clear()
+
     with head(model) as logits_of:
         for indices, stream in walk(model, plans, recording, advance):
-            rows = stream[sources[:, 0], sources[:, 1]]
-            scored, hit = _scored(logits_of, rows, targets, dtype)
-            logprobs[indices], greedy[indices] = scored, hit
+            finished.append((indices, stream[sources[:, 0], sources[:, 1]]))
+            if len(finished) == at_once:
+                read_out()
+        if finished:
+            read_out()
     return Scores(logprobs, greedy)
 
 

@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 from transformers.cache_utils import Cache
 
-from ..plans import Plan, Step
+from ..plans import Half, Plan, Step
 from .families import Arguments, Family
+from .halves import only
+
+CACHES = ("exact", "averaged")
 
 
 class Mixture:
@@ -81,13 +84,51 @@ class StepPoints(nn.ModuleList):
     def __init__(self, depth: int) -> None:
         super().__init__([StepPoint() for _ in range(depth)])
 
+    @property
+    def points(self) -> list[StepPoint]:
+        """One per step."""
+        return [point for point in self if isinstance(point, StepPoint)]
+
     def get_hooks(self) -> dict[str, HookPoint]:
         """Hook points by name below `steps.`, as the bridge asks its components for them."""
         return {
             f"{s}.{end}": getattr(point, end)
-            for s, point in enumerate(self)
+            for s, point in enumerate(self.points)
             for end in ("hook_resid_pre", "hook_resid_post")
         }
+
+
+class Group:
+    """The slots of one step: they read one stream, and put back together what they add.
+
+    `cache="averaged"` is the published decoding: after the step, every member remembers the mean
+    of the members' keys and values instead of its own.
+    """
+
+    def __init__(self, step: Step, slots: range, point: StepPoint, cache: str) -> None:
+        self._mixture, self._slots, self._cache = Mixture(step), slots, cache
+        self._pre, self._post = point.hook_resid_pre, point.hook_resid_post
+
+    def read(self, slot: int, stream: Tensor) -> Tensor:
+        """What the member in `slot` reads: the first one's hook acts on behalf of all."""
+        return self._pre(stream) if slot == self._slots[0] else stream
+
+    def write(self, slot: int, stream: Tensor, output: Tensor) -> Tensor:
+        """What the member in `slot` passes on: its input; the last one, the combination."""
+        self._mixture.add(stream, output)
+        return self._post(self._mixture.result(stream)) if slot == self._slots[-1] else stream
+
+    def remember(self, slot: int, cache: Cache, new: int) -> None:
+        """Average the last `new` keys and values over the group, once its last member has run."""
+        if self._cache == "exact" or slot != self._slots[-1] or len(self._slots) == 1:
+            return
+        layers = [cache.layers[index] for index in self._slots]
+        for name in ("keys", "values"):
+            held = torch.stack([getattr(layer, name) for layer in layers])
+            recent = min(new, held.shape[-2])
+            mean = held[..., -recent:, :].mean(dim=0)
+            for layer, own in zip(layers, held, strict=True):
+                setattr(layer, name, torch.cat([own[..., :-recent, :], mean], dim=-2))
 
 
 class Slot(nn.Module):
@@ -97,45 +138,35 @@ class Slot(nn.Module):
     returns the combination. So a parallel group works inside the model's sequential loop.
     """
 
-    def __init__(
-        self,
-        block: nn.Module,
-        index: int,
-        mixture: Mixture,
-        opens: HookPoint | None,
-        closes: HookPoint | None,
-    ) -> None:
+    def __init__(self, block: nn.Module, half: Half | None, index: int, group: Group) -> None:
         super().__init__()
         self.block = block
-        self._index, self._mixture = index, mixture
-        self._points = (opens, closes)  # in a tuple: they are the bridge's submodules, not ours
+        self._half, self._index, self._group = half, index, group
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        opens, closes = self._points
-        stream = hidden_states if opens is None else opens(hidden_states)
-        output = self.block(
-            stream,
-            *(self._seen(a) for a in args),
-            **{name: self._seen(value) for name, value in kwargs.items()},
-        )
-        self._mixture.add(stream, stream_of(output))
-        passed_on = stream if closes is None else closes(self._mixture.result(stream))
+        stream = self._group.read(self._index, hidden_states)
+        seen = {name: self._seen(value) for name, value in kwargs.items()}
+        with only(self.block, self._half):
+            output = self.block(stream, *map(self._seen, args), **seen)
+        for argument in (*args, *kwargs.values()):
+            if isinstance(argument, Cache):
+                self._group.remember(self._index, argument, new=stream.shape[1])
+        passed_on = self._group.write(self._index, stream, stream_of(output))
         return (passed_on, *output[1:]) if isinstance(output, tuple) else passed_on
 
     def _seen(self, argument: Any) -> Any:
         return SlotCache(argument, self._index) if isinstance(argument, Cache) else argument
 
 
-def plan_slots(plan: Plan, blocks: Sequence[nn.Module], points: StepPoints) -> nn.ModuleList:
+def plan_slots(
+    plan: Plan, blocks: Sequence[nn.Module], points: StepPoints, cache: str
+) -> nn.ModuleList:
     """One slot per call of `plan`, in order."""
     slots: list[Slot] = []
-    for step, point in zip(plan.steps, points, strict=True):
-        mixture = Mixture(step)
-        last = len(step.calls) - 1
-        for member, call in enumerate(step.calls):
-            opens = point.hook_resid_pre if member == 0 else None
-            closes = point.hook_resid_post if member == last else None
-            slots.append(Slot(blocks[call.layer], len(slots), mixture, opens, closes))
+    for step, point in zip(plan.steps, points.points, strict=True):
+        group = Group(step, range(len(slots), len(slots) + len(step.calls)), point, cache)
+        for call in step.calls:
+            slots.append(Slot(blocks[call.layer], call.half, len(slots), group))
     return nn.ModuleList(slots)
 
 
