@@ -25,6 +25,7 @@ from painters_interp.errors import PlanError, TableError, TaskError, Unsupported
 from painters_interp.evaluation import PROBES, Questions, prepare
 from painters_interp.evaluation.scoring import Request, score
 from painters_interp.evaluation.tasks import load_tasks, quiet_lm_eval, task_manager
+from painters_interp.execution import ROWS
 from painters_interp.plans import shared_calls
 from painters_interp.tables import MEASURED
 
@@ -293,10 +294,14 @@ class TestRequests:
         with pytest.raises(TaskError, match=r"continuation ' x+' has 301 tokens; 1 to 256 can be"):
             prepare(llama, ["lambada_openai"], tmp_path)
 
-    def test_batches_hold_every_sequence_once(self, questions):
-        indices = [i for batch in questions.batches for i in batch.indices]
+    def test_packs_hold_every_sequence_once(self, questions):
+        indices = [index for pack in questions.packs for index in pack]
         assert sorted(indices) == list(range(len(questions.sequences)))
-        assert questions.tokens == sum(batch.tokens.numel() for batch in questions.batches)
+
+    def test_what_the_choices_of_an_item_share_is_scored_once(self, questions):
+        assert questions.layout is not ROWS
+        beginnings = {s[:k] for s in questions.sequences for k in range(1, len(s) + 1)}
+        assert len(beginnings) <= questions.tokens < sum(map(len, questions.sequences))
 
     def test_items_are_documents_not_requests(self, questions):
         assert questions.items == 6 + 6 + 4 + 5
@@ -312,7 +317,7 @@ class TestRequests:
         greedy = tuple(tokens[-3:])
         other = (*greedy[:2], greedy[2] + 1)
         requests = (Request(0, greedy), Request(0, other), Request(0, greedy[2:]))
-        asked = Questions((), (tuple(tokens[:-1]),), requests, truncated=0, seed=0)
+        asked = Questions((), (tuple(tokens[:-1]),), requests, ((0,),), ROWS, truncated=0, seed=0)
         answers = score(llama, [plan], asked)
         assert answers.greedy.tolist() == [[True, False, True]]
         expected = [logprobs[range(3), list(request)].sum().item() for request in (greedy, other)]

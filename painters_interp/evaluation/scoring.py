@@ -1,9 +1,9 @@
 """From lm-eval's requests to tokens, and from tokens to log-likelihoods under every plan."""
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from lm_eval.models.huggingface import HFLM
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TaskError, UnsupportedModelError
-from ..execution import family_of, record, score_targets, walk
+from ..execution import ROWS, Layout, family_of, layout_for, score_targets, walk
 from ..plans import Plan
 from ..strategies import full
-from ..texts import Batch, by_length
 from .tasks import load_tasks, quiet_lm_eval
 
-_BATCH_TOKENS = 1024
+# Tokens that go through a layer together. More of them make attention over a tree dearer, fewer
+# the matrix products; a GPU wants more than a processor.
+_ROOM = {"cpu": 192, "cuda": 1024}
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,16 @@ class Request:
 class Questions:
     """Tasks in the tokens of one model: distinct model inputs, and what to read from each.
 
-    `truncated` counts requests that were longer than the context and lost tokens on the left.
+    `packs` are the inputs that go through the model together, laid out as `layout` says: a tree
+    each where the model allows it, else padded rows. `truncated` counts requests that were longer
+    than the context and lost tokens on the left.
     """
 
     tasks: tuple[Task, ...]
     sequences: tuple[tuple[int, ...], ...]
     requests: tuple[Request, ...]
+    packs: tuple[tuple[int, ...], ...]
+    layout: Layout
     truncated: int
     seed: int
 
@@ -50,6 +55,15 @@ class Questions:
     def items(self) -> int:
         """Number of documents over all tasks."""
         return sum(len({i.doc_id for i in task.instances}) for task in self.tasks)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that pass through every layer call."""
+        return sum(self.layout.size(self.inputs(pack)) for pack in self.packs)
+
+    def inputs(self, pack: Sequence[int]) -> list[tuple[int, ...]]:
+        """The token sequences of a pack."""
+        return [self.sequences[index] for index in pack]
 
     @property
     def texts(self) -> list[str]:
@@ -60,16 +74,6 @@ class Questions:
             if len(text) > len(longest.get(instance.doc_id, "")):
                 longest[instance.doc_id] = text
         return list(longest.values())
-
-    @cached_property
-    def batches(self) -> tuple[Batch, ...]:
-        """The inputs in batches of similar length."""
-        return tuple(by_length(self.sequences, _BATCH_TOKENS, torch.device("cpu")))
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that pass through every layer call, padding included."""
-        return sum(batch.tokens.numel() for batch in self.batches)
 
 
 def prepare(
@@ -103,7 +107,16 @@ def prepare(
         inputs = tuple((context + continuation)[-(room + 1) :][:-1])
         requests.append(Request(sequences.setdefault(inputs, len(sequences)), tuple(continuation)))
     truncated = sum(len(a) + len(b) > room + 1 for a, b in pairs)
-    return Questions(tuple(loaded), tuple(sequences), tuple(requests), truncated, seed)
+    inputs = tuple(sequences)
+    layout = layout_for(model, inputs)
+    if layout is ROWS:
+        warnings.warn(
+            f"{model.cfg.model_name} cannot score packed sequences; taking one row each, which is "
+            "slower and no less exact",
+            stacklevel=2,
+        )
+    packs = layout.packs(inputs, _ROOM.get(_device(model).type, _ROOM["cuda"]))
+    return Questions(tuple(loaded), inputs, tuple(requests), tuple(packs), layout, truncated, seed)
 
 
 class _Tokens(HFLM):  # type: ignore[misc]
@@ -135,18 +148,16 @@ def _tokenizer(model: TransformerBridge) -> _Tokens:
 @torch.no_grad()
 def time_per_call(model: TransformerBridge, questions: Questions) -> float:
     """Seconds that one layer takes for one token here, measured on a few of the questions."""
-    batch = questions.batches[len(questions.batches) // 2]
-    rows = max(1, 256 // batch.tokens.shape[1])
-    tokens, mask = batch.tokens[:rows], batch.mask[:rows]
-    device = next(model.original_model.parameters()).device
+    inputs = questions.inputs(questions.packs[len(questions.packs) // 2])
     seconds = 0.0
     for _ in range(2):  # the first pass warms up
         start = time.perf_counter()
-        recording = record(model, tokens.to(device), mask.to(device))
+        recording = questions.layout.record(model, inputs).recording
         for _, stream in walk(model, [full(len(model.blocks))], recording):
             float(stream.sum())  # waits for the device
         seconds = time.perf_counter() - start
-    return seconds / (tokens.numel() * len(model.blocks))
+    rows, columns, _ = recording.stream.shape
+    return seconds / (rows * columns * len(model.blocks))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,25 +180,24 @@ def score(
         asked[request.sequence].append(index)
     shape = (len(plans), len(questions.requests))
     loglikelihood, greedy = np.empty(shape), np.empty(shape, dtype=bool)
-    device = next(model.original_model.parameters()).device
-    for batch in questions.batches:
+    device = _device(model)
+    for members in questions.packs:
+        placed = questions.layout.record(model, questions.inputs(members))
         order: list[int] = []
         starts: list[int] = []
         sources: list[tuple[int, int]] = []
         targets: list[int] = []
-        for row, sequence in enumerate(batch.indices):
-            end = len(questions.sequences[sequence])
+        for sequence, places in zip(members, placed.places, strict=True):
             for index in asked[sequence]:
                 continuation = questions.requests[index].continuation
                 order.append(index)
                 starts.append(len(targets))
-                sources += [(row, p) for p in range(end - len(continuation), end)]
+                sources += places[len(places) - len(continuation) :]
                 targets += continuation
         scores = score_targets(
             model,
             plans,
-            batch.tokens.to(device),
-            batch.mask.to(device),
+            placed.recording,
             torch.tensor(sources, device=device),
             torch.tensor(targets, device=device),
             advance,
@@ -196,3 +206,8 @@ def score(
         loglikelihood[:, order] = summed
         greedy[:, order] = np.logical_and.reduceat(scores.greedy.cpu().numpy(), starts, axis=1)
     return Answers(loglikelihood, greedy)
+
+
+def _device(model: TransformerBridge) -> torch.device:
+    device: torch.device = next(model.original_model.parameters()).device
+    return device

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -76,6 +77,21 @@ def ready(model: TransformerBridge) -> Family:
             "leave that `with applied(...)` block first"
         )
     return family_of(model)
+
+
+@contextmanager
+def in_float32(model: TransformerBridge) -> Iterator[None]:
+    """Weights and buffers in float32 for a while; the very same tensors come back."""
+    held = [*model.original_model.parameters(), *model.original_model.buffers()]
+    other = [t for t in held if t.is_floating_point() and t.dtype != torch.float32]
+    before = [t.data for t in other]
+    try:
+        for tensor in other:
+            tensor.data = tensor.data.float()
+        yield
+    finally:
+        for tensor, data in zip(other, before, strict=True):
+            tensor.data = data
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """`check`: prove on the user's own model that a plan runs exactly."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from .. import strategies as s
 from ..plans import Plan
-from .context import applied, as_plan, ready
+from .context import applied, as_plan, in_float32, ready
 from .halves import splittable
 from .runner import head, record, walk
 
@@ -99,21 +97,6 @@ def specimens(model: TransformerBridge) -> list[Plan]:
         s.looped_parallel(n, window, times=3),
         *(Plan.parse(text, n) for text in texts),
     ]
-
-
-@contextmanager
-def in_float32(model: TransformerBridge) -> Iterator[None]:
-    """Weights and buffers in float32 for a while; the very same tensors come back."""
-    held = [*model.original_model.parameters(), *model.original_model.buffers()]
-    other = [t for t in held if t.is_floating_point() and t.dtype != torch.float32]
-    before = [t.data for t in other]
-    try:
-        for tensor in other:
-            tensor.data = tensor.data.float()
-        yield
-    finally:
-        for tensor, data in zip(other, before, strict=True):
-            tensor.data = data
 
 
 def _sequences(model: TransformerBridge) -> tuple[Int[Tensor, "1 long"], Int[Tensor, "1 short"]]:

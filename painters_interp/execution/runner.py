@@ -159,8 +159,7 @@ def walk(
 def score_targets(
     model: TransformerBridge,
     plans: Sequence[Plan],
-    tokens: Int[Tensor, "batch pos"],
-    mask: Int[Tensor, "batch pos"] | None,
+    recording: Recording,
     sources: Int[Tensor, "target 2"],
     targets: Int[Tensor, " target"],
     advance: Advance = lambda calls: None,
@@ -169,10 +168,9 @@ def score_targets(
 
     Logits are computed at `sources` only.
     """
-    recording = record(model, tokens, mask)
     dtype = torch.promote_types(recording.stream.dtype, torch.float32)
-    logprobs = torch.empty((len(plans), len(targets)), dtype=dtype, device=tokens.device)
-    greedy = torch.empty((len(plans), len(targets)), dtype=torch.bool, device=tokens.device)
+    logprobs = torch.empty((len(plans), len(targets)), dtype=dtype, device=targets.device)
+    greedy = torch.empty((len(plans), len(targets)), dtype=torch.bool, device=targets.device)
     at_once = max(1, _ROWS_AT_ONCE // max(1, len(targets)))
     finished: list[tuple[list[int], Tensor]] = []
 
@@ -237,7 +235,9 @@ def token_logprobs(
     previous = torch.where(real.bool(), positions, -1).cummax(dim=1).values[:, :-1]
     batch, pos = torch.nonzero(real[:, 1:].bool() & (previous >= 0), as_tuple=True)
     sources = torch.stack([batch, previous[batch, pos]], dim=1)
-    scores = score_targets(model, checked, tokens, attention_mask, sources, tokens[batch, pos + 1])
+    scores = score_targets(
+        model, checked, record(model, tokens, attention_mask), sources, tokens[batch, pos + 1]
+    )
     shape = (len(checked), tokens.shape[0], tokens.shape[1] - 1)
     out = scores.logprobs.new_full(shape, torch.nan)
     out[:, batch, pos] = scores.logprobs

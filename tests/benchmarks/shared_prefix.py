@@ -23,6 +23,7 @@ from painters_interp import applied, experiments, load_model
 from painters_interp.evaluation import Questions, prepare
 from painters_interp.evaluation.scoring import score
 from painters_interp.evaluation.tasks import quiet_lm_eval
+from painters_interp.execution import residuals_alive
 from painters_interp.plans import Plan, shared_calls
 
 
@@ -43,26 +44,36 @@ def main() -> None:
     )
     score(model, plans[:1], questions)  # warm up
 
+    # (a) is timed before and after (b): machines get faster and slower by the minute.
     sample = _spread(plans, options.sample)
-    seconds, expected = _one_by_one(model, sample, questions)
+    before, expected = _one_by_one(model, sample, questions)
+    floor = _peak()
+    with _stopwatch(model) as spent:
+        answers, elapsed = _timed(lambda: score(model, plans, questions))
+    peak = _peak()
+    after, _ = _one_by_one(model, sample, questions)
+    seconds = np.mean([before, after], axis=0)
     slope, offset = np.polyfit([len(p.calls) for p in sample], seconds, 1)
     total = offset * len(plans) + slope * single
     print(
         f"(a) HFLM under applied, {len(sample)} plans of {min(len(p.calls) for p in sample)} to "
-        f"{max(len(p.calls) for p in sample)} calls in {sum(seconds):.1f} s; fit "
-        f"{1e3 * offset:.0f} ms + {1e3 * slope:.2f} ms a call; all plans: {total:.0f} s"
+        f"{max(len(p.calls) for p in sample)} calls in {sum(before):.1f} and {sum(after):.1f} s; "
+        f"fit {1e3 * offset:.0f} ms + {1e3 * slope:.2f} ms a call; all plans: {total:.0f} s"
     )
-
-    floor = _peak()
-    with _stopwatch(model) as spent:
-        answers, elapsed = _timed(lambda: score(model, plans, questions))
     found = answers.loglikelihood[[plans.index(p) for p in sample]]
+    largest = max(questions.layout.size(questions.inputs(pack)) for pack in questions.packs)
+    held = residuals_alive(plans) * largest
     print(
         f"(b) runner, float32: {elapsed:.1f} s, {total / elapsed:.1f} times faster; "
         f"blocks {100 * spent['blocks'] / elapsed:.1f} %, "
         f"head {100 * spent['head'] / elapsed:.1f} %, "
         f"else {100 * (1 - sum(spent.values()) / elapsed):.1f} %; largest difference to (a) "
-        f"{np.abs(found - expected).max():.1e} nats; memory {floor:.0f} -> {_peak():.0f} MiB"
+        f"{np.abs(found - expected).max():.1e} nats"
+    )
+    print(
+        f"    peak memory {floor:.0f} MiB with one plan, {peak:.0f} MiB with all; at most "
+        f"{residuals_alive(plans)} residual streams alive, "
+        f"{held * model.cfg.d_model * 4 / 2**20:.1f} MiB"
     )
 
     model.original_model.to(torch.bfloat16)

@@ -1,0 +1,235 @@
+"""Several sequences in one row: what they share once, no padding, each token seeing its own past.
+
+Sequences are merged into a tree of tokens. A token keeps the position it has in its sequence and
+attends to its ancestors alone. The arguments for that are not built per architecture: the model is
+recorded on one plain sequence, every recorded tensor is indexed by position, and the attention
+mask is cut down to the tree. A few architectures build their masks inside the layers, where this
+cannot reach; `packable` finds out by trying.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..strategies import full
+from ..texts import padded
+from .context import in_float32
+from .families import Arguments
+from .runner import Recording, head, record, walk
+
+Place = tuple[int, int]
+_TOLERANCE = 1e-3
+_packable: WeakKeyDictionary[TransformerBridge, dict[int, bool]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Recorded sequences: `places[i][t]` is the (row, column) of token t of sequence i."""
+
+    recording: Recording
+    places: tuple[tuple[Place, ...], ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How sequences go through a model together.
+
+    `record` lays them out; `size` is the number of tokens that then pass through every layer;
+    `order` is the sorting key that brings together those which fit well.
+    """
+
+    record: Callable[[TransformerBridge, Sequence[Sequence[int]]], Placed]
+    size: Callable[[Sequence[Sequence[int]]], int]
+    order: Callable[[Sequence[int]], Any]
+
+    def packs(self, sequences: Sequence[Sequence[int]], room: int) -> list[tuple[int, ...]]:
+        """Indices of sequences to lay out together, in packs of at most `room` tokens.
+
+        A sequence that is longer than that is a pack of its own.
+        """
+        packs: list[tuple[int, ...]] = []
+        members: tuple[int, ...] = ()
+        for index in sorted(range(len(sequences)), key=lambda i: self.order(sequences[i])):
+            grown = (*members, index)
+            if members and self.size([sequences[i] for i in grown]) > room:
+                packs.append(members)
+                grown = (index,)
+            members = grown
+        return [*packs, members] if members else packs
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """Sequences merged where they begin alike.
+
+    `paths[i][t]` is the node of token t of sequence i; `seen[a, b]` says whether node b is node a
+    or one of its ancestors.
+    """
+
+    paths: tuple[tuple[int, ...], ...]
+    positions: Int[Tensor, " node"]
+    seen: Bool[Tensor, "node node"]
+
+
+def grow(sequences: Sequence[Sequence[int]]) -> Tree:
+    """The tree of `sequences`, nodes in order of first appearance."""
+    children: dict[tuple[int, int], int] = {}
+    parents: list[int] = []
+    paths = []
+    for sequence in sequences:
+        path: list[int] = []
+        for token in sequence:
+            parent = path[-1] if path else -1
+            node = children.setdefault((parent, token), len(parents))
+            if node == len(parents):
+                parents.append(parent)
+            path.append(node)
+        paths.append(tuple(path))
+    seen = torch.eye(len(parents), dtype=torch.bool)
+    for node, parent in enumerate(parents):  # parents come before their children
+        if parent >= 0:
+            seen[node] |= seen[parent]
+    return Tree(tuple(paths), seen.sum(dim=1) - 1, seen)
+
+
+def pad(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Placed:
+    """Record `sequences` as a right-padded batch, one row each."""
+    batch = padded(sequences, range(len(sequences)), _device(model))
+    places = tuple(
+        tuple((row, column) for column in range(len(sequence)))
+        for row, sequence in enumerate(sequences)
+    )
+    return Placed(record(model, batch.tokens, batch.mask), places)
+
+
+def pack(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Placed:
+    """Record `sequences` as one row that holds their tree. Right on models that are `packable`."""
+    tree, device = grow(sequences), _device(model)
+    plain = pad(model, sequences)
+    owner = {n: place for path, row in zip(tree.paths, plain.places, strict=True)
+             for n, place in zip(path, row, strict=True)}  # fmt: skip
+    rows, columns = torch.tensor([owner[n] for n in range(len(owner))], device=device).T
+    positions, seen = tree.positions.to(device), tree.seen.to(device)
+    # Two lengths tell which dimensions of a tensor are positions: those that grow.
+    depth = max(2, *map(len, sequences))
+    long, short = _dummy(model, depth), _dummy(model, depth - 1)
+    placed: dict[int, Tensor] = {}
+
+    def place(tensor: Tensor, shorter: Tensor) -> Tensor:
+        # Layers share their masks and rotary tables: each is placed once.
+        if id(tensor) not in placed:
+            placed[id(tensor)] = _placed(tensor, shorter, positions, seen)
+        return placed[id(tensor)]
+
+    calls = tuple(
+        Arguments(_mapped(place, a.args, b.args), _mapped(place, a.kwargs, b.kwargs))
+        for a, b in zip(long.calls, short.calls, strict=True)
+    )
+    stream = plain.recording.stream[rows, columns][None]
+    places = tuple(tuple((0, node) for node in path) for path in tree.paths)
+    return Placed(Recording(stream, calls), places)
+
+
+def _rows_size(sequences: Sequence[Sequence[int]]) -> int:
+    return len(sequences) * max(map(len, sequences))
+
+
+def _tree_size(sequences: Sequence[Sequence[int]]) -> int:
+    """Nodes of the tree of sorted sequences: each shares most with the one before it."""
+    return sum(map(len, sequences)) - sum(_shared(a, b) for a, b in pairwise(sequences))
+
+
+def _shared(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two sequences have in common at their beginnings."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+
+
+ROWS = Layout(pad, _rows_size, order=len)
+TREES = Layout(pack, _tree_size, order=tuple)
+
+
+def layout_for(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Layout:
+    """Trees where `model` is packable at the length of these sequences, else rows."""
+    return TREES if packable(model, max(map(len, sequences))) else ROWS
+
+
+def _placed(
+    tensor: Tensor, shorter: Tensor, positions: Tensor, seen: Bool[Tensor, "node node"]
+) -> Tensor:
+    """A recorded tensor for the nodes of a tree instead of the positions of a sequence."""
+    grown = [d for d in range(tensor.ndim) if tensor.shape[d] != shorter.shape[d]]
+    for dimension in grown:
+        tensor = tensor.index_select(dimension, positions)
+    if grown != [tensor.ndim - 2, tensor.ndim - 1]:
+        return tensor
+    if tensor.dtype == torch.bool:
+        return tensor & seen
+    if tensor.is_floating_point():
+        return tensor.masked_fill(~seen, torch.finfo(tensor.dtype).min)
+    return tensor
+
+
+def _mapped(place: Callable[[Tensor, Tensor], Tensor], a: Any, b: Any) -> Any:
+    """`place` on every pair of tensors in two nests of the same form."""
+    if isinstance(a, Tensor):
+        return place(a, b)
+    if isinstance(a, dict):
+        return {name: _mapped(place, a[name], b[name]) for name in a}
+    if isinstance(a, (tuple, list)):
+        return type(a)(_mapped(place, x, y) for x, y in zip(a, b, strict=True))
+    return a
+
+
+def packable(model: TransformerBridge, depth: int) -> bool:
+    """Whether `model` scores packed sequences of up to `depth` tokens as it does single ones.
+
+    Tried on random sequences of that length, rounded up to a power of two, with branches early and
+    late, in float32, to 1e-3 nats; remembered per model and length.
+    """
+    tried = _packable.setdefault(model, {})
+    depth = min(max(8, 1 << (depth - 1).bit_length()), int(model.cfg.n_ctx) - 1)
+    if depth not in tried:
+        tried[depth] = _agrees(model, depth)
+    return tried[depth]
+
+
+@torch.no_grad()
+def _agrees(model: TransformerBridge, depth: int) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    draw = torch.randint(1, model.cfg.d_vocab, (4, depth), generator=generator).tolist()
+    trunk, early, late, other = draw
+    cuts = depth // 4, depth - depth // 4
+    sequences = [trunk, trunk[: cuts[0]] + early[cuts[0] : -1], trunk[: cuts[1]] + late[cuts[1] :],
+                 other[: depth // 2]]  # fmt: skip
+    with in_float32(model):
+        try:
+            found = [_logprobs(model, lay(model, sequences)) for lay in (pack, pad)]
+        except RuntimeError:  # a layer that cannot take the arguments: shapes of its own making
+            return False
+    gap = (found[0] - found[1]).abs().max()
+    return bool(gap <= _TOLERANCE)  # False for NaN
+
+
+def _logprobs(model: TransformerBridge, placed: Placed) -> Tensor:
+    """Log-probabilities at every token of every sequence under the intact model."""
+    rows, columns = torch.tensor([p for path in placed.places for p in path]).T
+    [(_, stream)] = walk(model, [full(len(model.blocks))], placed.recording)
+    with head(model) as logits_of:
+        return logits_of(stream[rows, columns]).float().log_softmax(-1)
+
+
+def _dummy(model: TransformerBridge, length: int) -> Recording:
+    tokens = torch.arange(length, device=_device(model))[None] % model.cfg.d_vocab
+    return record(model, tokens)
+
+
+def _device(model: TransformerBridge) -> torch.device:
+    device: torch.device = next(model.original_model.parameters()).device
+    return device

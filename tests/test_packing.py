@@ -1,0 +1,120 @@
+"""Sequences merged into one row: the same numbers, fewer tokens, and refused where it is wrong."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from painters_interp import Plan
+from painters_interp.execution import ROWS, head, layout_for, pack, packable, pad, walk
+from painters_interp.execution.packing import TREES, grow
+
+SEQUENCES = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=8), min_size=1, max_size=8)
+PLANS = [Plan.parse(text, tiny.N_LAYERS) for text in ("0-5", "0 3 2 5", "0 (1-4)*2 5", "1-5")]
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture(scope="module")
+def sequences() -> list[list[int]]:
+    """Branches early and late, a sequence inside another, and one that shares nothing."""
+    trunk, early, late, other = tiny.tokens(4, 30, seed=9).tolist()
+    return [trunk, trunk[:4] + early[4:20], trunk[:25] + late[25:], other[:12], trunk[:17]]
+
+
+class TestTree:
+    @given(SEQUENCES)
+    def test_has_a_node_for_every_distinct_beginning(self, sequences: list[list[int]]) -> None:
+        tree = grow(sequences)
+        beginnings = {tuple(s[:k]) for s in sequences for k in range(1, len(s) + 1)}
+        assert len(tree.positions) == len(beginnings)
+        nodes = {
+            tuple(s[: t + 1]): path[t]
+            for s, path in zip(sequences, tree.paths, strict=True)
+            for t in range(len(s))
+        }
+        assert len(set(nodes.values())) == len(nodes)
+
+    @given(SEQUENCES)
+    def test_a_token_sees_its_own_past_and_nothing_else(self, sequences: list[list[int]]) -> None:
+        tree = grow(sequences)
+        for path in tree.paths:
+            assert tree.positions[list(path)].tolist() == list(range(len(path)))
+            for t, node in enumerate(path):
+                assert set(tree.seen[node].nonzero().flatten().tolist()) == set(path[: t + 1])
+
+
+class TestPacks:
+    @given(SEQUENCES, st.integers(4, 40))
+    @pytest.mark.parametrize("layout", [ROWS, TREES], ids=["rows", "trees"])
+    def test_hold_every_sequence_once_and_fit(
+        self, layout: object, sequences: list[list[int]], room: int
+    ) -> None:
+        packs = layout.packs(sequences, room)  # type: ignore[attr-defined]
+        assert sorted(i for pack in packs for i in pack) == list(range(len(sequences)))
+        for members in packs:
+            size = layout.size([sequences[i] for i in members])  # type: ignore[attr-defined]
+            assert size <= room or len(members) == 1
+
+    @given(SEQUENCES)
+    def test_the_size_of_a_tree_is_its_nodes(self, sequences: list[list[int]]) -> None:
+        [members] = TREES.packs(sequences, room=10**6)
+        ordered = [sequences[i] for i in members]
+        assert TREES.size(ordered) == len(grow(ordered).positions)
+
+
+def logprobs(model: TransformerBridge, placed: object, plan: Plan) -> Tensor:
+    rows, columns = torch.tensor([p for path in placed.places for p in path]).T  # type: ignore[attr-defined]
+    [(_, stream)] = walk(model, [plan], placed.recording)  # type: ignore[attr-defined]
+    with head(model) as logits_of:
+        return logits_of(stream[rows, columns]).log_softmax(-1)
+
+
+@pytest.mark.parametrize("family", tiny.DECODERS)
+def test_packed_sequences_score_as_single_ones(
+    family: str, tiny_folder: Path, sequences: list[list[int]]
+) -> None:
+    """Thirty tokens: far beyond the sliding window of 8 that some of these families have."""
+    model = tiny.build(family, torch.float32, tiny_folder)
+    assert packable(model, 30)
+    packed, rows = pack(model, sequences), pad(model, sequences)
+    assert packed.recording.stream.shape[1] < sum(map(len, sequences))
+    for plan in PLANS:
+        found, expected = logprobs(model, packed, plan), logprobs(model, rows, plan)
+        assert found.isfinite().all()
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_a_single_token_can_be_packed(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    found = logprobs(model, pack(model, [[7], [9]]), PLANS[0])
+    expected = model(torch.tensor([[7], [9]]))[:, 0].log_softmax(-1)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_a_model_that_makes_its_own_masks_is_found_out(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    assert layout_for(model, [[1, 2, 3]]) is TREES
+
+    other = tiny.build("llama", torch.float32, tiny_folder)
+    inner = other.blocks[0].original_component
+    inner.register_forward_pre_hook(own_mask, with_kwargs=True)
+    assert not packable(other, 30)
+    assert layout_for(other, [[1, 2, 3]]) is ROWS
+
+
+def own_mask(module: object, args: tuple[Tensor], kwargs: dict[str, Tensor]) -> object:
+    """A plain causal mask whatever the layer was given, as some architectures build it inside."""
+    mask = kwargs["attention_mask"]
+    ahead = torch.ones(mask.shape[-2:]).triu(1).bool()
+    return args, kwargs | {"attention_mask": mask * 0 + ahead * torch.finfo(mask.dtype).min}
