@@ -23,7 +23,7 @@ from .tasks import load_tasks, quiet_lm_eval
 
 # Tokens that go through a layer together. More of them make attention over a tree dearer, fewer
 # the matrix products; a GPU wants more than a processor.
-_ROOM = {"cpu": 192, "cuda": 1024}
+_ROOM = {"cpu": 256, "cuda": 1024}
 
 
 @dataclass(frozen=True)
