@@ -58,6 +58,7 @@ def _refuse_mixed_groups(plan: Plan, family: Family) -> None:
 
 def as_plan(plan: Plan | str, model: TransformerBridge) -> Plan:
     """`plan` as a value, checked against the number of layers of `model`."""
+    family_of(model)  # refuses what has no single list of layers
     n_layers = len(model.blocks)
     if isinstance(plan, str):
         return Plan.parse(plan, n_layers=n_layers)

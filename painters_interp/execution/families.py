@@ -1,8 +1,9 @@
 """Where a model keeps its layers and how it calls them, found on the model itself.
 
-There is no list of architectures: the layer list is located by identity, and one padded pass of
-the intact model shows whether every layer of a type is called with the same arguments, which is
-what makes layers exchangeable.
+There is no list of architectures. The layer list is located by identity; one padded pass of the
+intact model shows whether every layer of a type is called with the same arguments, and one with
+stand-ins in reverse order whether those arguments follow the layers. That is what makes layers
+exchangeable.
 """
 
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import PreTrainedConfig
-from transformers.cache_utils import Cache
+from transformers import PreTrainedConfig, cache_utils
+from transformers.cache_utils import Cache, CacheLayerMixin
 
 from ..errors import UnsupportedModelError
 
@@ -34,6 +35,10 @@ class Arguments:
             kwargs["use_cache"] = False
         return Arguments(tuple(None if isinstance(a, Cache) else a for a in self.args), kwargs)
 
+    def frozen(self) -> "Arguments":
+        """A copy that a layer cannot write into, as recurrent layers do with their state."""
+        return Arguments(_frozen(self.args), _frozen(self.kwargs))
+
 
 @dataclass(frozen=True, eq=False)
 class Family:
@@ -41,6 +46,8 @@ class Family:
 
     `owner.<attribute>` is the layer list that the model's own loop walks; `configs` are the
     configurations on the way to it, whose `per_layer` lists the loop may consult by position.
+    `attends` says which layers keep keys and values: linear layers keep a state instead, which
+    does not tell how much text it has seen.
     """
 
     owner: nn.Module
@@ -48,6 +55,7 @@ class Family:
     configs: tuple[PreTrainedConfig, ...]
     per_layer: tuple[str, ...]
     layer_types: tuple[str, ...]
+    attends: tuple[bool, ...]
     returns_tuple: bool
     causal: bool
 
@@ -56,6 +64,9 @@ class Family:
         """The list that the model's loop walks right now: blocks, or slots under a plan."""
         layers: nn.ModuleList = getattr(self.owner, self.attribute)
         return layers
+
+    def _attending(self) -> list[int]:
+        return [layer for layer, attends in enumerate(self.attends) if attends]
 
     def output(self, stream: Tensor) -> Any:
         """`stream` in the form in which this model's layers return it."""
@@ -68,8 +79,15 @@ class Family:
         """Let the model's loop walk `slots`; the blocks are back on exit, whatever happened.
 
         With `calls`, one layer index per slot, the configuration says what runs: otherwise
-        longer lists are cut short and sliding and full masks go to the wrong layers.
+        longer lists are cut short and sliding and full masks go to the wrong layers. Raises
+        UnsupportedModelError if no call is left that could tell how long the text is.
         """
+        if calls is not None and not any(self.attends[i] for i in calls):
+            raise UnsupportedModelError(
+                f"none of the layers {sorted(set(calls))} attends: this model learns from an "
+                "attention layer's cache how long the text is; "
+                f"keep one of {self._attending()} in the plan"
+            )
         blocks = self.layers
         saved = [
             (config, name, getattr(config, name))
@@ -122,9 +140,20 @@ def _examine(model: TransformerBridge) -> Family:
         (tuple(c.layer_types) for c in configs if getattr(c, "layer_types", None)),
         ("layer",) * n_layers,
     )
-    calls, returns_tuple = _intact_calls(model)
-    _refuse_unequal_calls(name, calls, types)
-    return Family(owner, attribute, configs, per_layer, types, returns_tuple, root.can_generate())
+    probe = _intact_pass(model)
+    _refuse_unequal_calls(name, probe.calls, types)
+    family = Family(
+        owner=owner,
+        attribute=attribute,
+        configs=configs,
+        per_layer=per_layer,
+        layer_types=types,
+        attends=_attends(name, probe.caches, n_layers),
+        returns_tuple=_returns_tuple(name, probe.outputs),
+        causal=root.can_generate(),
+    )
+    _refuse_fixed_places(model, family, probe.calls)
+    return family
 
 
 def _layer_list(model: TransformerBridge) -> tuple[nn.Module, str, tuple[PreTrainedConfig, ...]]:
@@ -182,35 +211,75 @@ def _per_layer_fields(
     return tuple(found)
 
 
-@torch.no_grad()
-def _intact_calls(model: TransformerBridge) -> tuple[list[Arguments], bool]:
-    """One padded pass of the intact model: every layer's arguments, and whether it returns a tuple.
+@dataclass(frozen=True, eq=False)
+class _Probe:
+    """What one pass of the intact model shows: arguments and output types, layer by layer."""
 
-    The pass asks for hidden states and attentions because transformers installs its capture
-    hooks on first use, and must not find slots there when it does.
+    calls: list[Arguments]
+    outputs: set[type]
+    caches: list[Cache]
+
+
+@torch.no_grad()
+def _intact_pass(model: TransformerBridge) -> _Probe:
+    """One padded pass of the intact model, watched.
+
+    An unwatched one comes before it and asks for hidden states and attentions: transformers
+    installs its capture hooks on first use, and must not find slots there when it does.
     """
-    calls: list[Arguments] = []
-    tuples: list[bool] = []
+    _padded_pass(model, output_hidden_states=True, output_attentions=True)
+    probe = _Probe([], set(), [])
 
     def note_arguments(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        probe.caches.extend(a for a in (*args, *kwargs.values()) if isinstance(a, Cache))
         rest = {k: v for k, v in kwargs.items() if k != "hidden_states"}
-        calls.append(Arguments(args[1:], rest).without_cache())
+        probe.calls.append(Arguments(args[1:], rest).without_cache().frozen())
 
     def note_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        tuples.append(isinstance(output, tuple))
+        probe.outputs.add(type(output))
 
     handles = [b.register_forward_pre_hook(note_arguments, with_kwargs=True) for b in model.blocks]
     handles += [block.register_forward_hook(note_output) for block in model.blocks]
     try:
-        device = next(model.original_model.parameters()).device
-        tokens = torch.arange(1, 13, device=device).reshape(2, 6) % model.cfg.d_vocab
-        mask = torch.ones_like(tokens)
-        mask[0, :2] = 0
-        model(tokens, attention_mask=mask, output_hidden_states=True, output_attentions=True)
+        _padded_pass(model)
     finally:
         for handle in handles:
             handle.remove()
-    return calls, any(tuples)
+    return probe
+
+
+def _padded_pass(model: TransformerBridge, **kwargs: bool) -> None:
+    device = next(model.original_model.parameters()).device
+    tokens = torch.arange(1, 13, device=device).reshape(2, 6) % model.cfg.d_vocab
+    mask = torch.ones_like(tokens)
+    mask[0, :2] = 0
+    if model.original_model.can_generate():
+        kwargs["use_cache"] = True
+    model(tokens, attention_mask=mask, **kwargs)
+
+
+def _returns_tuple(name: str, outputs: set[type]) -> bool:
+    if not all(issubclass(kind, (Tensor, tuple)) for kind in outputs):
+        kinds = ", ".join(sorted(kind.__name__ for kind in outputs))
+        raise UnsupportedModelError(
+            f"{name}: layers return {kinds}; a tensor, or a tuple that begins with one, is needed"
+        )
+    return any(issubclass(kind, tuple) for kind in outputs)
+
+
+def _attends(name: str, caches: list[Cache], n_layers: int) -> tuple[bool, ...]:
+    """Which layers keep keys and values, read off the cache that the intact pass has filled."""
+    entries = caches[0].layers if caches else []
+    if len(entries) != n_layers:
+        return (True,) * n_layers
+    for layer, entry in enumerate(entries):
+        # An entry defined beside a model is read and written in that model's own ways.
+        if type(entry).__module__ != cache_utils.__name__:
+            raise UnsupportedModelError(
+                f"{name}: layer {layer} keeps a {type(entry).__name__}, which only its own place "
+                "in the cache can hold"
+            )
+    return tuple(isinstance(entry, CacheLayerMixin) for entry in entries)
 
 
 def _refuse_unequal_calls(name: str, calls: list[Arguments], types: tuple[str, ...]) -> None:
@@ -223,6 +292,49 @@ def _refuse_unequal_calls(name: str, calls: list[Arguments], types: tuple[str, .
                 f"{name}: layers {reference} and {layer} ({kind}) are called with different "
                 "arguments, so a layer moved elsewhere would compute something else"
             )
+
+
+class _StandIn(nn.Module):
+    """Stands where a layer would, notes what that layer would be called with, and runs nothing."""
+
+    def __init__(self, family: Family, calls: list[Arguments]) -> None:
+        super().__init__()
+        self._family, self._calls = family, calls
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        self._calls.append(Arguments(args, kwargs).without_cache())
+        return self._family.output(hidden_states)
+
+
+@torch.no_grad()
+def _refuse_fixed_places(model: TransformerBridge, family: Family, calls: list[Arguments]) -> None:
+    """Call the layers in reverse order: each must get the arguments it gets in its own place."""
+    name = model.cfg.model_name
+    order = tuple(reversed(range(len(calls))))
+    moved: list[Arguments] = []
+    stand_ins = nn.ModuleList([_StandIn(family, moved) for _ in order])
+    try:
+        with family.exchanged(stand_ins, order):
+            _padded_pass(model)
+    except Exception as error:  # whatever the model's own loop does with a layer besides calling it
+        raise UnsupportedModelError(
+            f"{name}: its loop asks more of a layer than to be called ({error})"
+        ) from error
+    for layer, now in zip(order, moved, strict=True):
+        own = calls[layer]
+        if not _same((own.args, own.kwargs), (now.args, now.kwargs)):
+            raise UnsupportedModelError(
+                f"{name}: layer {layer} is called with other arguments where it is moved to, "
+                "so it would compute something else there"
+            )
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if type(value) in (tuple, list):
+        return type(value)(map(_frozen, value))
+    return {k: _frozen(v) for k, v in value.items()} if type(value) is dict else value
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -5,6 +5,7 @@ of the cache entry it uses, whatever index the block itself holds.
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 from transformers.cache_utils import Cache
 
+from ..errors import UnsupportedModelError
 from ..plans import Half, Plan, Step
 from .families import Arguments, Family
 from .halves import only
@@ -48,25 +50,32 @@ class Mixture:
 
 
 class SlotCache:
-    """A cache as one slot sees it: every layer index means this slot's entry."""
+    """A cache as one slot sees it: whatever layer a method is asked about, it answers for the slot.
+
+    That holds for keys and values, the states of linear layers, lengths and mask sizes alike.
+    """
 
     def __init__(self, cache: Cache, slot: int) -> None:
         self._cache, self._slot = cache, slot
 
-    def update(
-        self, keys: Tensor, values: Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> Any:
-        return self._cache.update(keys, values, self._slot, *args, **kwargs)
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        return int(self._cache.get_seq_length(self._slot))
-
-    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
-        sizes: tuple[int, int] = self._cache.get_mask_sizes(query_length, self._slot)
-        return sizes
+    @property
+    def layers(self) -> Any:
+        """Refused: entries taken out by hand would be those of another slot."""
+        raise UnsupportedModelError(
+            "a layer reads cache entries by its own index, which is not its place in the plan"
+        )
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._cache, name)
+        found = getattr(self._cache, name)
+        if not callable(found) or "layer_idx" not in (named := signature(found)).parameters:
+            return found
+
+        def of_this_slot(*args: Any, **kwargs: Any) -> Any:
+            given = named.bind(*args, **kwargs)
+            given.arguments["layer_idx"] = self._slot
+            return found(*given.args, **given.kwargs)
+
+        return of_this_slot
 
 
 class StepPoint(nn.Module):
