@@ -19,7 +19,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from painters_interp import Plan, applied
 from painters_interp import strategies as s
 from painters_interp.errors import UnsupportedModelError
-from painters_interp.execution import family_of, head, record, walk
+from painters_interp.execution import family_of, head, packable, record, walk
 
 N = zoo.N_LAYERS
 WINDOW = s.middle(N, 0)
@@ -134,6 +134,13 @@ def test_padding_changes_nothing(name: str, tiny_folder: Path) -> None:
     model = build(name, torch.float32, tiny_folder)
     for label in ("full", "skip first", "looped"):
         assert padding_gap(model, PLANS[label]) <= 1e-5, label
+
+
+@pytest.mark.parametrize("name", {**zoo.DECODERS, **zoo.HYBRIDS})
+def test_packing_is_offered_only_where_it_is_right(name: str, tiny_folder: Path) -> None:
+    """GPT-Neo and MPT mask inside their layers and LFM2 convolves: nothing there would raise."""
+    model = build(name, torch.float32, tiny_folder)
+    assert packable(model, 30) == (name not in ("GPT-Neo", "MPT", "LFM2"))
 
 
 REASONS = {
