@@ -46,10 +46,11 @@ def applied(
 
 
 def _refuse_mixed_groups(plan: Plan, family: Family) -> None:
-    """Sliding and full layers hold different stretches of text: their caches have no mean."""
+    """Only caches of one kind have a mean, and only keys and values, which linear layers lack."""
     for step in plan.steps:
         kinds = {family.layer_types[call.layer] for call in step.calls}
-        if len(kinds) > 1:
+        attend = all(family.attends[call.layer] for call in step.calls)
+        if len(step.calls) > 1 and (len(kinds) > 1 or not attend):
             raise UnsupportedModelError(
                 f"plan {str(plan)!r}: step {step} joins layers of {' and '.join(sorted(kinds))}, "
                 'whose caches cannot be averaged; use cache="exact"'
