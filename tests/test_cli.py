@@ -9,6 +9,7 @@ import pytest
 import tiny
 
 from painters_interp import cli, store
+from painters_interp.cli.running import EXPERIMENTS
 
 N = tiny.N_LAYERS
 
@@ -46,7 +47,7 @@ class TestRun:
 
     def test_writes_each_figure_with_its_table_and_provenance(self, folder: Path) -> None:
         expected = {
-            f"{name}.{kind}" for name in cli.EXPERIMENTS for kind in ("pdf", "png", "csv", "json")
+            f"{name}.{kind}" for name in EXPERIMENTS for kind in ("pdf", "png", "csv", "json")
         }
         assert {path.name for path in folder.iterdir()} == expected
         facts = json.loads((folder / "variants.json").read_text())
