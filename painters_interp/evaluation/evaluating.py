@@ -14,8 +14,8 @@ from ..models import identity
 from ..plans import Plan, shared_calls
 from ..progress import progress
 from ..tables import MEASURED, MODEL, require, typed
+from .metrics import metrics
 from .scoring import Answers, Questions, prepare, score
-from .tasks import metrics
 
 Plans = Sequence[Plan | str] | Mapping[str, Plan | str] | pd.DataFrame
 

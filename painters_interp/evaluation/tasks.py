@@ -1,15 +1,13 @@
-"""lm-eval's side: finding tasks and their data, building requests, turning answers into metrics.
+"""lm-eval's side: finding tasks and their data, and building their requests.
 
-Prompts, shots, filters and metrics are lm-eval's own. Tasks come from the hub, from a local
+Prompts and shots are lm-eval's own. Tasks come from the hub, from a local
 folder, or from this package (the probes, which need neither).
 """
 
 import json
 import logging
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from io import StringIO
@@ -20,8 +18,6 @@ import datasets
 from huggingface_hub import constants as hub
 from huggingface_hub import get_session
 from lm_eval import utils as lm_eval_utils
-from lm_eval.api.instance import Instance
-from lm_eval.api.metrics import mean, stderr_for_metric
 from lm_eval.api.task import Task
 from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
@@ -34,23 +30,6 @@ _SCORED = ("loglikelihood", "multiple_choice")
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 _ANSWER_WITHIN = 5.0  # seconds
 _NOISY = ("lm_eval", "datasets", "huggingface_hub")
-_ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric of one task under one plan.
-
-    `stderr` is None where lm-eval has no closed form; `chance` is what guessing reaches, None for
-    metrics that are not accuracies.
-    """
-
-    name: str
-    value: float
-    stderr: float | None
-    n: int
-    chance: float | None
-    higher_is_better: bool | None
 
 
 def load_tasks(
@@ -70,7 +49,7 @@ def load_tasks(
         raise TaskError("tasks must be a list of at least one task name")
     beyond = not set(names) <= set(PROBES)
     source = _hub_or_its_cache() if beyond and data is None else nullcontext()
-    with quiet_lm_eval(), _templates_compiled_once(), source:
+    with quiet_lm_eval(), templates_compiled_once(), source:
         manager = task_manager(everything=beyond)
         # By name, so that a task asked for twice, alone and in its group, is scored once.
         tasks = {t.config.task: t for name in names for t in _found(manager, name, data)}
@@ -185,61 +164,6 @@ def _build(task: Task, limit: int | float | None, num_fewshot: int | None, seed:
         ) from error
 
 
-def metrics(task: Task, answers: Sequence[tuple[float, bool]]) -> list[Metric]:
-    """lm-eval's metrics of `task`, given (log-likelihood, is greedy) for each of its requests."""
-    by_document = defaultdict(list)
-    for instance, answer in zip(task.instances, answers, strict=True):
-        instance.resps, instance.filtered_resps = [answer], {}
-        by_document[instance.doc_id].append(instance)
-    with quiet_lm_eval(), _templates_compiled_once():
-        task.apply_filters()
-        values = _values(task, by_document)
-    return [_aggregated(task, name, found) for name, found in values.items()]
-
-
-def _values(task: Task, by_document: Mapping[int, list[Instance]]) -> dict[str, list[Any]]:
-    """Every metric's value for every document, in order."""
-    values: dict[str, list[Any]] = defaultdict(list)
-    for requests in by_document.values():
-        requests.sort(key=lambda request: request.idx)
-        for key in requests[0].filtered_resps:
-            given = [request.filtered_resps[key] for request in requests]
-            for name, value in task.process_results(requests[0].doc, given).items():
-                values[name if key == "none" else f"{name},{key}"].append(value)
-    return values
-
-
-def _aggregated(task: Task, name: str, values: list[Any]) -> Metric:
-    base = name.split(",")[0]
-    aggregation = task.aggregation().get(base, mean)
-    spread = stderr_for_metric(aggregation, bootstrap_iters=1) if aggregation is mean else None
-    return Metric(
-        name=name,
-        value=float(aggregation(values)),
-        stderr=float(spread(values)) if spread and len(values) > 1 else None,
-        n=len(values),
-        chance=_chance(task, base),
-        higher_is_better=task.higher_is_better().get(base),
-    )
-
-
-def _chance(task: Task, metric: str) -> float | None:
-    """What guessing reaches: one over the number of choices, on average over the items."""
-    if metric not in _ACCURACIES or callable(task.config.process_results) or _many_right(task):
-        return None
-    if task.OUTPUT_TYPE != "multiple_choice" or metric == "exact_match":
-        return 0.0  # the text itself would have to be guessed
-    requests = Counter(instance.doc_id for instance in task.instances)
-    # Mutual information asks for every choice a second time, without its context.
-    per_choice = 2 if "acc_mutual_info" in task.aggregation() else 1
-    return per_choice * float(mean([1 / n for n in requests.values()]))
-
-
-def _many_right(task: Task) -> bool:
-    """Whether several choices may be right, and guessing is better than it looks."""
-    return bool(getattr(task, "multiple_target", False))
-
-
 @contextmanager
 def quiet_lm_eval() -> Iterator[None]:
     """Keep the bars and notices of lm-eval off the terminal: there is one bar, and it is ours."""
@@ -279,7 +203,7 @@ _template = lru_cache(maxsize=256)(lm_eval_utils.env.from_string)
 
 
 @contextmanager
-def _templates_compiled_once() -> Iterator[None]:
+def templates_compiled_once() -> Iterator[None]:
     """Keep lm-eval's compiled templates: it compiles them anew for every item, and again to score.
 
     Under hundreds of plans that would take longer than the model does.
