@@ -73,18 +73,21 @@ class _LastStateRead(Exception):
 def _states(
     model: TransformerBridge, batch: Batch, plan: Plan | None
 ) -> Float[Tensor, "state batch pos d_model"]:
-    place, depth = ("blocks", len(model.blocks)) if plan is None else ("steps", plan.depth)
-    points = [f"{place}.0.hook_resid_pre"]
-    points += [f"{place}.{k}.hook_resid_post" for k in range(depth)]
-    found: list[Tensor] = []
+    where, depth = ("blocks", len(model.blocks)) if plan is None else ("steps", plan.depth)
+    points = [f"{where}.0.hook_resid_pre"]
+    points += [f"{where}.{k}.hook_resid_post" for k in range(depth)]
+    states: list[Tensor] = []
+    place = iter(range(len(points)))
 
     def read(tensor: Tensor, hook: Any) -> None:
-        found.append(tensor)
-        if len(found) == len(points):
+        if not states:  # filled as the pass goes on: a stack at its end would hold all twice
+            states.append(tensor.new_empty((len(points), *tensor.shape)))
+        states[0][state := next(place)] = tensor
+        if state == len(points) - 1:
             raise _LastStateRead
 
     hooks = [(point, read) for point in points]
     under = nullcontext() if plan is None else applied(model, plan)
     with under, model.hooks(fwd_hooks=hooks), suppress(_LastStateRead):
         model(batch.tokens, attention_mask=batch.mask)
-    return torch.stack(found)
+    return states[0]

@@ -1,22 +1,21 @@
-"""Similarity: two measures held against naive loops, and `similarity`, which feeds them."""
+"""`similarity`: what it compares, what it leaves out, and what it refuses."""
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import tiny
 import torch
 from numpy.testing import assert_allclose
-from pandas.testing import assert_frame_equal
 from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from painters_interp import Plan, capture, progress, similarity
-from painters_interp.comparison import calls_needed
+from painters_interp.comparison import SHUFFLED, WITHOUT, calls_needed
 from painters_interp.errors import MeasureError, TextError
-from painters_interp.measures import MEASURES, Cosine, FlatCosine, Matrix, Measure
+from painters_interp.measures import ALONG_DEPTH, BETWEEN_STATES, MEASURES, Curve, Matrix, Pooled
+from painters_interp.models import random_weights
 
 N = tiny.N_LAYERS
 TEXTS = ["the quick brown fox", "jumps", "over the lazy dog and runs away"]
@@ -32,25 +31,15 @@ def llama64(tiny_folder: Path) -> TransformerBridge:
     return tiny.build("llama", torch.float64, tiny_folder)
 
 
-@pytest.fixture
-def states() -> Tensor:
-    """Random streams, shape (5 states, 3 rows, 7 positions, d_model 4)."""
-    return torch.randn(5, 3, 7, 4, generator=torch.Generator().manual_seed(0))
+def per_token_cosine(rows: Tensor, columns: Tensor | None = None) -> np.ndarray:
+    """The mean over tokens of the cosine between every two states, of one document."""
+    others = rows if columns is None else columns
+    each = [cosine_similarity(rows[:, t], others[:, t]) for t in range(rows.shape[1])]
+    return np.mean(each, axis=0)
 
 
-@pytest.fixture
-def mask() -> Tensor:
-    """Which tokens count; the rows differ in length, and the first token is left out of one."""
-    lengths = torch.tensor([7, 4, 2])
-    mask = (torch.arange(7) < lengths[:, None]).long()
-    mask[1, 0] = 0
-    return mask
-
-
-def after(measure: Measure, *update: object) -> np.ndarray:
-    """Per-document matrices after one update."""
-    measure.update(*update)  # type: ignore[arg-type]
-    return measure.result().per_document
+def values(result: Matrix | Curve | Pooled) -> np.ndarray:
+    return (result.matrix if isinstance(result, Matrix) else result.curve).to_numpy()
 
 
 def cosine_token_by_token(states: Tensor, mask: Tensor) -> np.ndarray:
@@ -60,96 +49,6 @@ def cosine_token_by_token(states: Tensor, mask: Tensor) -> np.ndarray:
         tokens = [t for t in range(states.shape[2]) if mask[row, t]]
         rows.append(np.mean([cosine_similarity(states[:, row, t]) for t in tokens], axis=0))
     return np.stack(rows)
-
-
-class TestCosine:
-    def test_is_the_mean_of_the_cosines_of_the_tokens(self, states, mask):
-        found = after(Cosine(), states, mask, (0, 1, 2))
-        assert_allclose(found, cosine_token_by_token(states, mask), atol=1e-6)
-
-    def test_padding_does_not_count_whatever_stands_there(self, states, mask):
-        clean = after(Cosine(), states, mask, (0, 1, 2))
-        for garbage in (1e30, torch.inf, torch.nan):
-            dirty = states.masked_fill(~mask.bool()[None, :, :, None], garbage)
-            assert_allclose(after(Cosine(), dirty, mask, (0, 1, 2)), clean, atol=1e-6)
-
-    def test_a_document_in_pieces_weighs_by_tokens(self, states, mask):
-        pieces = after(Cosine(), states, mask, (4, 4, 9))
-        a, b, c = cosine_token_by_token(states, mask)
-        assert mask.sum(1).tolist() == [7, 3, 2]
-        assert_allclose(pieces, [(7 * a + 3 * b) / 10, c], atol=1e-6)
-
-    def test_pieces_may_come_in_different_batches(self, states, mask):
-        measure = Cosine()
-        for row in range(3):
-            measure.update(states[:, [row]], mask[[row]], (0,))
-        together = after(Cosine(), states, mask, (0, 0, 0))
-        assert_allclose(measure.result().per_document, together, atol=1e-6)
-
-    def test_a_row_without_a_counted_token_is_no_document(self, states, mask):
-        mask[1] = 0
-        assert len(after(Cosine(), states, mask, (0, 1, 2))) == 2
-
-    def test_ignores_the_length_of_vectors(self, states, mask):
-        scale = torch.rand(5, 3, 7, 1) + 0.1
-        found = after(Cosine(), states * scale, mask, (0, 1, 2))
-        assert_allclose(found, after(Cosine(), states, mask, (0, 1, 2)), atol=1e-6)
-
-
-class TestFlatCosine:
-    def test_is_the_cosine_of_the_flattened_sequences_as_published(self, states, mask):
-        found = after(FlatCosine(), states, mask, (0, 1, 2))
-        for row in range(3):
-            assert_allclose(found[row], cosine_similarity(states[:, row].flatten(1)), atol=1e-6)
-
-    def test_padding_counts(self, states, mask):
-        found = after(FlatCosine(), states, mask, (0, 1, 2))
-        dirty = states.masked_fill(~mask.bool()[None, :, :, None], 9)
-        changed = after(FlatCosine(), dirty, mask, (0, 1, 2))
-        assert abs(changed - found)[1:].max() > 0.1
-
-    def test_pieces_weigh_alike_whatever_their_length(self, states, mask):
-        a, b, c = after(FlatCosine(), states, mask, (0, 1, 2))
-        pieces = after(FlatCosine(), states, mask, (0, 0, 1))
-        assert_allclose(pieces, [(a + b) / 2, c], atol=1e-6)
-
-
-@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
-class TestEveryMeasure:
-    def test_the_diagonal_is_1_and_the_matrix_symmetric(self, measure, states, mask):
-        found = after(measure(), states, mask, (0, 1, 2))
-        assert_allclose(np.diagonal(found, axis1=1, axis2=2), 1, atol=1e-6)
-        assert_allclose(found, found.transpose(0, 2, 1), atol=1e-6)
-
-    def test_nothing_counted_is_no_result(self, measure):
-        with pytest.raises(MeasureError, match="no document had a token to compare"):
-            measure().result()
-
-    def test_half_precision_is_measured_in_float32(self, measure, states, mask):
-        half = states.bfloat16()
-        found = after(measure(), half, mask, (0, 1, 2))
-        assert_allclose(found, after(measure(), half.float(), mask, (0, 1, 2)), atol=1e-6)
-
-
-def test_one_massive_token_makes_independent_states_look_alike():
-    """Why `cosine` exists beside the published measure: 80 tokens, only one of them shared."""
-    random = torch.Generator().manual_seed(0)
-    states = torch.randn(2, 1, 80, 576, generator=random)
-    ordinary = states[0, 0, 1].norm()
-    states[:, 0, 0] = torch.randn(576, generator=random)
-    states[:, 0, 0] *= 45 * ordinary / states[0, 0, 0].norm()
-    mask = torch.ones(1, 80, dtype=torch.long)
-    [flat] = after(FlatCosine(), states, mask, (0,))
-    [per_token] = after(Cosine(), states, mask, (0,))
-    assert flat[0, 1] == pytest.approx(0.96, abs=0.01)
-    assert per_token[0, 1] == pytest.approx(0.01, abs=0.01)
-
-
-def test_the_matrix_is_the_mean_over_documents_labelled_by_state():
-    matrix = Matrix(np.array([[[1, 0.2], [0.2, 1]], [[1, 0.6], [0.6, 1]]])).matrix
-    expected = pd.DataFrame([[1, 0.4], [0.4, 1]])
-    assert_frame_equal(matrix, expected, check_names=False, check_index_type=False)
-    assert matrix.index.name == matrix.columns.name == "state"
 
 
 class TestSimilarity:
@@ -210,10 +109,11 @@ class TestSimilarity:
         assert_allclose(found.per_document, expected, atol=1e-6)
 
     def test_one_pass_serves_all_measures(self, llama):
-        both = similarity(llama, TEXTS, list(MEASURES))
+        together = similarity(llama, TEXTS, list(MEASURES))
+        assert list(together) == list(MEASURES)
         for name in MEASURES:
             alone = similarity(llama, TEXTS, [name])[name]
-            assert np.array_equal(both[name].per_document, alone.per_document)
+            assert_allclose(values(together[name]), values(alone), atol=1e-12)
 
     def test_encoders_are_compared_too(self, tiny_folder):
         bert = tiny.build("bert", torch.float32, tiny_folder)
@@ -221,15 +121,209 @@ class TestSimilarity:
         assert_allclose(np.diag(matrix), 1, atol=1e-6)
 
 
+class TestCentring:
+    @pytest.fixture
+    def streams(self, llama64) -> list[Tensor]:
+        """Each text's states without its first token, (state, token, d_model)."""
+        return [b.states[:, 0, 1:] for b in capture(llama64, TEXTS, batch_size=1)]
+
+    def test_the_mean_is_that_of_all_tokens_of_the_texts(self, llama64, streams):
+        mean = torch.cat(streams, dim=1).mean(1, keepdim=True)
+        expected = [per_token_cosine(block - mean) for block in streams]
+        found = similarity(llama64, TEXTS, ["cosine_centered"])["cosine_centered"]
+        assert_allclose(found.per_document, expected, atol=1e-6)
+
+    def test_or_that_of_each_document(self, llama64, streams):
+        expected = [per_token_cosine(block - block.mean(1, keepdim=True)) for block in streams]
+        found = similarity(llama64, TEXTS, ["cosine_centered"], center="document")
+        assert_allclose(found["cosine_centered"].per_document, expected, atol=1e-6)
+
+    def test_the_first_pass_is_over_a_sample_of_many_texts(self, llama, monkeypatch):
+        monkeypatch.setattr("painters_interp.comparison.survey._FIRST_TEXTS", 2)
+        some, other = (similarity(llama, TEXTS, ["cosine_centered"], seed=s) for s in (0, 1))
+        again = similarity(llama, TEXTS, ["cosine_centered"], seed=0)
+        name = "cosine_centered"
+        assert not np.allclose(some[name].matrix, other[name].matrix, atol=1e-4)
+        assert np.array_equal(some[name].matrix, again[name].matrix)
+
+
+class TestMassiveActivations:
+    @pytest.fixture
+    def spiked(self, tiny_folder: Path) -> TransformerBridge:
+        """A model in which layer 3 reads, at every q, a huge value in dimension 9."""
+        model = tiny.build("llama", torch.float32, tiny_folder)
+        letter = model.tokenizer("q")["input_ids"][-1]
+
+        def spike(_: object, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            output = output.clone()
+            output[..., 9] += 5e4 * (self.tokens == letter)
+            return output
+
+        def note(_: object, args: tuple[Tensor, ...]) -> None:
+            self.tokens = args[0]
+
+        model.original_model.get_input_embeddings().register_forward_pre_hook(note)
+        model.blocks[2].register_forward_hook(spike)  # after its own hook points
+        return model
+
+    def test_are_reported_by_dimension_and_token(self, spiked):
+        table = similarity(spiked, TEXTS, ["cosine"]).massive
+        assert set(table["state"]) == set(range(4, N + 1))
+        assert set(table["dimension"]) == {9}
+        assert set(table["text"]) == {0}
+        assert set(table["position"]) == {TEXTS[0].index("q") + 1}
+        assert set(table["model"]) == {"tiny-llama"}
+
+    def test_both_gives_the_measures_with_and_without_them(self, spiked):
+        found = similarity(spiked, TEXTS, ["cosine", "residual_norm"], massive="both")
+        assert [*found] == ["cosine", "residual_norm", *(n + WITHOUT for n in list(found)[:2])]
+        dropped = similarity(spiked, TEXTS, ["cosine", "residual_norm"], massive="drop")
+        kept = similarity(spiked, TEXTS, ["cosine", "residual_norm"])
+        for name in kept:
+            assert np.array_equal(values(found[name]), values(kept[name]))
+            assert np.array_equal(values(found[name + WITHOUT]), values(dropped[name]))
+        assert kept["residual_norm"].curve[4] > 100 * dropped["residual_norm"].curve[4]
+
+    def test_a_model_without_any_is_measured_alike(self, llama):
+        found = similarity(llama, TEXTS, ["cosine", "cka"], massive="both")
+        assert found.massive.empty
+        assert np.array_equal(found["cosine"].matrix, found["cosine" + WITHOUT].matrix)
+
+
+class TestTwoModels:
+    def test_another_model_stands_in_the_columns(self, llama, tiny_folder):
+        gpt2 = tiny.build("gpt2", torch.float32, tiny_folder)
+        found = similarity(llama, TEXTS, list(BETWEEN_STATES), other=gpt2)
+        a, b = (
+            [x.states[:, 0, 1:] for x in capture(m, TEXTS, batch_size=1)] for m in (llama, gpt2)
+        )
+        expected = [per_token_cosine(x, y) for x, y in zip(a, b, strict=True)]
+        assert_allclose(found["cosine"].per_document, expected, atol=1e-6)
+        assert set(found.massive["model"]) <= {"tiny-llama", "tiny-gpt2"}
+
+    def test_a_model_with_itself_is_its_own_matrix(self, llama):
+        alone = similarity(llama, TEXTS, list(BETWEEN_STATES))
+        found = similarity(llama, TEXTS, list(BETWEEN_STATES), other=llama)
+        for name in BETWEEN_STATES:
+            assert_allclose(found[name].matrix, alone[name].matrix, atol=1e-3)
+
+    def test_a_plan_is_compared_with_the_intact_model(self, llama):
+        plan = Plan.parse("0-2 4 5", N)
+        found = similarity(llama, TEXTS, ["cosine"], plan, other=llama)["cosine"].matrix
+        assert found.shape == (6, 7)
+        assert_allclose(np.diag(found)[:4], 1, atol=1e-6)
+        assert found.loc[4, 5] < 1 - 1e-4
+
+    def test_documents_are_matched_where_tokenizers_differ(
+        self, llama, tiny_folder, other_tokenizer
+    ):
+        texts = [f"{a} {b} and {a}" for a in TEXTS for b in ("one", "seven", "what is it")]
+        found = similarity(llama, texts, ["cka", "cosine", "rsa"], other=other_tokenizer)
+        means = [
+            torch.stack([b.states[:, 0, 1:].mean(1) for b in capture(m, texts, batch_size=1)], 1)
+            for m in (llama, other_tokenizer)
+        ]
+        assert_allclose(found["cosine"].per_document, [per_token_cosine(*means)], atol=1e-5)
+        assert found["rsa"].interval().low.isna().all(axis=None)
+
+    def test_curves_need_the_same_tokens(self, llama, other_tokenizer):
+        message = (
+            "block_influence is measured token by token; the tokenizers of these models differ"
+        )
+        with pytest.raises(MeasureError, match=message):
+            similarity(llama, TEXTS, ["block_influence"], other=other_tokenizer)
+
+    def test_other_is_a_model_or_a_null(self, llama):
+        with pytest.raises(MeasureError, match="other='gpt2' is neither a model nor"):
+            similarity(llama, TEXTS, other="gpt2")
+
+    @pytest.fixture
+    def other_tokenizer(self, tiny_folder: Path, tmp_path: Path) -> TransformerBridge:
+        """The same model behind a tokenizer that drops an article."""
+        model = tiny.build("llama", torch.float32, tiny_folder)
+        own = model.tokenizer
+
+        class Shorter:
+            model_max_length = own.model_max_length
+            padding_side = own.padding_side
+            pad_token_id = own.pad_token_id
+
+            def __call__(self, text: str, **kwargs: object) -> object:
+                return own(text.replace("the ", ""), **kwargs)
+
+        model._tokenizer = Shorter()
+        return model
+
+
+class TestNulls:
+    def test_shuffled_tokens_share_only_what_all_tokens_share(self, llama):
+        found = similarity(llama, TEXTS, ["cosine", "rsa", "cka"], other=SHUFFLED)
+        own = similarity(llama, TEXTS, ["cosine"])["cosine"].matrix
+        assert found["cosine"].matrix.loc[3, 3] < 0.9 < own.loc[3, 3]
+
+    def test_random_weights_are_the_same_architecture_without_training(self, llama):
+        blank = random_weights(llama, seed=0)
+        again, other = random_weights(llama, seed=0), random_weights(llama, seed=1)
+        tokens = tiny.tokens()
+        assert torch.equal(blank(tokens), again(tokens))
+        assert not torch.allclose(blank(tokens), other(tokens))
+        assert not torch.allclose(blank(tokens), llama(tokens))
+        assert similarity(blank, TEXTS)["cosine"].matrix.shape == (N + 1, N + 1)
+        assert blank.cfg.model_name == "tiny-llama, random weights (seed 0)"
+
+
+class TestTables:
+    def test_a_row_per_pair_of_states_with_its_interval(self, llama):
+        found = similarity(llama, TEXTS, ["cosine", "cka", "variance"])
+        table = found.table()
+        assert list(table) == ["measure", "row", "column", "value", "low", "high", "documents"]
+        assert len(table) == 2 * (N + 1) ** 2
+        entry = table.query("measure == 'cosine' and row == 2 and column == 5").iloc[0]
+        assert entry["value"] == found["cosine"].matrix.loc[2, 5]
+        assert entry["low"] == found["cosine"].interval().low.loc[2, 5]
+        assert entry["documents"] == 3
+
+    def test_a_row_per_place_of_a_curve(self, llama):
+        table = similarity(llama, TEXTS, ["cosine", *ALONG_DEPTH]).curves()
+        assert list(table) == ["measure", "axis", "place", "value", "low", "high", "documents"]
+        sizes = table.groupby("measure").size()
+        assert (sizes["variance"], sizes["update_ratio"]) == (N + 1, N)
+        pooled = table[table["measure"].eq("effective_rank")]
+        assert pooled[["low", "high", "documents"]].isna().all(axis=None)
+        assert pooled["value"].notna().all()
+
+    def test_may_be_empty(self, llama):
+        assert similarity(llama, TEXTS, ["variance"]).table().empty
+        assert similarity(llama, TEXTS, ["cosine"]).curves().empty
+
+
 class TestRefusals:
     def test_an_unknown_measure(self, llama):
-        message = "no measure 'cka'; there are cosine, cosine_flat"
+        message = "no measure 'ckka'; there are cosine, cosine_centered, cosine_flat"
         with pytest.raises(MeasureError, match=message):
-            similarity(llama, TEXTS, ["cosine", "cka"])
+            similarity(llama, TEXTS, ["cosine", "ckka"])
+
+    @pytest.mark.parametrize(
+        ("option", "message"),
+        [
+            ({"center": "mean"}, "center='mean' is not one of texts, document"),
+            ({"massive": "remove"}, "massive='remove' is not one of keep, drop, both"),
+            ({"tokens_per_document": 0}, "tokens_per_document=0; give 1 or more"),
+        ],
+    )
+    def test_an_option_that_does_not_exist(self, llama, option, message):
+        with pytest.raises(MeasureError, match=message):
+            similarity(llama, TEXTS, **option)
+
+    def test_a_stream_that_is_not_finite(self, tiny_folder):
+        model = tiny.build("llama", torch.float32, tiny_folder)
+        model.blocks[2].register_forward_hook(lambda m, a, out: out * torch.nan)
+        with pytest.raises(MeasureError, match=r"state 4 of text 0 is not finite"):
+            similarity(model, TEXTS)
 
     @pytest.mark.parametrize("measures", ["cosine", []])
     def test_measures_that_are_no_list(self, llama, measures):
-        message = "measures must be a list of names out of cosine, cosine_flat"
+        message = "measures must be a list of names out of cosine, cosine_centered"
         with pytest.raises(MeasureError, match=message):
             similarity(llama, TEXTS, measures)
 

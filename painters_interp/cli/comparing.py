@@ -35,14 +35,14 @@ def similarity(
     from .. import comparison, report
     from ..models import identity
     from ..store import write_table
-    from ..tables import from_matrices, provenance
+    from ..tables import provenance
 
     folder = folder_for(model, out)
     bridge = loaded(model, device, dtype)
     read = documents(bridge, texts)[:limit]
     found = comparison.similarity(bridge, read, listed(measures), plan)
     facts = provenance(**identity(bridge), texts=len(read), plan=plan)
-    matrices = from_matrices({name: m.matrix for name, m in found.items()})
+    matrices = found.table()
     write_table(matrices, folder / "similarity", facts)
     for path in report.draw(folder, ["similarity"]):
         print(path)

@@ -106,7 +106,6 @@ def _run_experiments(
     from ..plans import shared_calls
     from ..progress import progress
     from ..store import write_table
-    from ..tables import from_matrices
 
     n_layers = len(bridge.blocks)
     firsts = all_windows(n_layers) if every_window else None
@@ -131,7 +130,7 @@ def _run_experiments(
     with progress("painters run", total):
         if "similarity" in wanted:
             found = similarity(bridge, texts)
-            matrices = from_matrices({name: m.matrix for name, m in found.items()})
+            matrices = found.table()
             write_table(matrices, folder / "similarity", facts)
         if parts:
             results = evaluate(bridge, table, questions)

@@ -1,8 +1,49 @@
-"""Similarity measures: pure accumulators from residual streams to a matrix over states."""
+"""Similarity measures: accumulators from residual streams to matrices and curves over depth."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .base import Curve as Curve
 from .base import Matrix as Matrix
 from .base import Measure as Measure
-from .cosine import Cosine as Cosine
-from .cosine import FlatCosine as FlatCosine
+from .base import Pooled as Pooled
+from .base import Result as Result
+from .geometry import CKA, KNN, RSA, Procrustes
+from .layers import BlockInfluence, ResidualNorm, UpdateCosine, UpdateRatio, Variance
+from .massive import Massive as Massive
+from .moments import Moments
+from .readings import Pair as Pair
+from .readings import Reading as Reading
+from .readings import draw_samples as draw_samples
+from .tokens import Angular, Cosine, CosineCentred, CosineFlat
 
-MEASURES: dict[str, type[Measure]] = {"cosine": Cosine, "cosine_flat": FlatCosine}
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which accumulator a measure is read from, and how; two measures may share one."""
+
+    accumulator: type[Measure]
+    result: Callable[[Any], Result]
+
+
+BETWEEN_STATES = {
+    "cosine": Recipe(Cosine, Cosine.result),
+    "cosine_centered": Recipe(CosineCentred, CosineCentred.result),
+    "cosine_flat": Recipe(CosineFlat, CosineFlat.result),
+    "angular": Recipe(Angular, Angular.result),
+    "cka": Recipe(CKA, CKA.result),
+    "rsa": Recipe(RSA, RSA.result),
+    "knn": Recipe(KNN, KNN.result),
+    "procrustes": Recipe(Procrustes, Procrustes.result),
+}
+ALONG_DEPTH = {
+    "block_influence": Recipe(BlockInfluence, BlockInfluence.result),
+    "residual_norm": Recipe(ResidualNorm, ResidualNorm.result),
+    "update_ratio": Recipe(UpdateRatio, UpdateRatio.result),
+    "update_cosine": Recipe(UpdateCosine, UpdateCosine.result),
+    "variance": Recipe(Variance, Variance.result),
+    "effective_rank": Recipe(Moments, Moments.effective_rank),
+    "linearity": Recipe(Moments, Moments.linearity),
+}
+MEASURES = BETWEEN_STATES | ALONG_DEPTH

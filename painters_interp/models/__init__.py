@@ -11,8 +11,9 @@ from .sources import fetch as fetch
 if TYPE_CHECKING:
     from .loading import identity as identity
     from .loading import load_model as load_model
+    from .loading import random_weights as random_weights
 
-__all__ = ["catalog", "fetch", "identity", "load_model"]
+__all__ = ["catalog", "fetch", "identity", "load_model", "random_weights"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """From a checkpoint folder to a hooked model, and what that model is called in tables."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,30 @@ def identity(model: TransformerBridge) -> dict[str, Any]:
         "n_layers": int(model.cfg.n_layers),
         "d_model": int(model.cfg.d_model),
     }
+
+
+def random_weights(model: TransformerBridge, seed: int = 0) -> TransformerBridge:
+    """A model of the same architecture, dtype and tokenizer, with weights as before any training.
+
+    The null for what an architecture does by itself. A second model in memory.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    original = model.original_model
+    weight = next(original.parameters())
+    with torch.random.fork_rng(devices=[]), without_bars():
+        torch.manual_seed(seed)
+        fresh = type(original)(deepcopy(original.config)).to(weight.device, weight.dtype).eval()
+        bridge = TransformerBridge.boot_transformers(
+            str(model.cfg.model_name),
+            hf_model=fresh,
+            tokenizer=model.tokenizer,
+            dtype=weight.dtype,
+            device=weight.device,
+        )
+    _keep_own_tokenizer(bridge, model.tokenizer)
+    bridge.cfg.model_name = f"{model.cfg.model_name}, random weights (seed {seed})"
+    return bridge
 
 
 def _fingerprint(folder: str) -> str | None:

@@ -1,0 +1,215 @@
+"""The passes over the texts: what is paired with what, and what is left out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import MeasureError
+from ..execution import as_plan
+from ..measures import MEASURES, Massive, Measure, Pair, Reading, Result, draw_samples
+from ..plans import Plan
+from ..progress import Advance, progress
+from ..streams import Streams, capture, in_pieces
+from ..texts import in_order
+from .results import Similarity
+
+SHUFFLED = "shuffled tokens"
+WITHOUT = "_without_massive"
+# Texts of the first pass. A mean over a few thousand tokens is known well enough, and a pass over
+# hundreds of texts would double the time.
+_FIRST_TEXTS = 32
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at the streams: with massive activations or without."""
+
+    suffix: str
+    dropped: bool
+
+
+VIEWS = {
+    "keep": (View("", False),),
+    "drop": (View("", True),),
+    "both": (View("", False), View(WITHOUT, True)),
+}
+
+
+class Source:
+    """One model's streams on the texts, as often as they are asked for."""
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        texts: Sequence[str],
+        plan: Plan | str | None,
+        batch_size: int,
+    ) -> None:
+        self.model, self.texts, self.batch_size = model, texts, batch_size
+        self.plan = None if plan is None else as_plan(plan, model)
+        self.pieces, _ = in_pieces(model, texts)
+        self._per_token = len(model.blocks if self.plan is None else self.plan.layer_calls)
+
+    @property
+    def calls(self) -> int:
+        """Token-layer calls of one pass, padding included."""
+        batches = in_order(self.pieces, self.batch_size, torch.device("cpu"))
+        return sum(batch.tokens.numel() for batch in batches) * self._per_token
+
+    def part(self, chosen: Sequence[int]) -> "Source":
+        """The same model on some of the texts."""
+        return Source(self.model, [self.texts[i] for i in chosen], self.plan, self.batch_size)
+
+    def batches(self, advance: Advance) -> Iterator[Streams]:
+        for batch in capture(self.model, self.texts, self.plan, self.batch_size):
+            yield batch
+            advance(batch.tokens.numel() * self._per_token)
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What a first pass found in one model: the mean of each state, and massive dimensions."""
+
+    mean: Float[Tensor, "state d_model"] | None = None
+    dimensions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One question put to the streams of one model, or of two.
+
+    `centred`: whether the means of a first pass are needed. `sample`: tokens per document.
+    """
+
+    sources: tuple[Source, ...]
+    shuffled: bool
+    skip_first: bool
+    views: tuple[View, ...]
+    centred: bool
+    sample: int
+    seed: int
+
+    @property
+    def matched(self) -> bool:
+        """Whether the tokens of two models are those of the same texts, one by one."""
+        return self.sources[0].pieces == self.sources[-1].pieces
+
+    def run(self, names: tuple[str, ...]) -> Similarity:
+        """Read the streams once, after a first pass over some texts if means are needed."""
+        kinds = dict.fromkeys(MEASURES[name].accumulator for name in names)
+        found: list[dict[type[Measure], Measure]] = [{k: k() for k in kinds} for _ in self.views]
+        carriers = [Massive() for _ in self.sources]
+        first = [source.part(self._first_texts()) for source in self.sources]
+        first = first if self.centred or any(view.dropped for view in self.views) else []
+        total = sum(source.calls for source in (*first, *self.sources))
+        with progress("similarity", total) as advance:
+            known = [self._look(s, advance) for s in first] or [_Known() for _ in self.sources]
+            pairs = self._by_token if self.matched else self._by_document
+            for views in pairs(known, carriers, advance):
+                for pair, accumulators in zip(views, found, strict=True):
+                    for accumulator in accumulators.values():
+                        accumulator.update(pair)
+        results: dict[str, Result] = {}
+        for view, accumulators in zip(self.views, found, strict=True):
+            for name in names:
+                recipe = MEASURES[name]
+                results[name + view.suffix] = recipe.result(accumulators[recipe.accumulator])
+        return Similarity(results, self._carried(carriers))
+
+    def _first_texts(self) -> list[int]:
+        texts = len(self.sources[0].texts)
+        drawn = np.random.default_rng(self.seed).permutation(texts)[:_FIRST_TEXTS]
+        return sorted(int(i) for i in drawn)
+
+    def _look(self, source: Source, advance: Advance) -> _Known:
+        """The first pass over one model's streams."""
+        massive, total, tokens = Massive(), torch.tensor(0.0), 0
+        for batch in source.batches(advance):
+            massive.update(batch.states, batch.mask, batch.tokens, batch.texts)
+            reading = Reading(batch.states, self._counted(batch))
+            total = total + reading.vectors.double().sum(1)
+            tokens += sum(reading.counts)
+        return _Known((total / tokens).float(), tuple(massive.dimensions))
+
+    def _counted(self, batch: Streams) -> Bool[Tensor, "batch pos"]:
+        counted = batch.mask.bool()
+        if self.skip_first:
+            counted[:, 0] = False
+        return counted
+
+    def _readings(
+        self, batch: Streams, known: _Known, heavy: Bool[Tensor, "batch pos"]
+    ) -> list[Reading]:
+        """A batch of one model in every view; `heavy` tokens carry massive activations."""
+        mean = None if known.mean is None or not self.centred else known.mean
+        reading = Reading(batch.states, self._counted(batch), mean)
+        reading.refuse_not_finite(batch.texts)
+        return [
+            reading.without(known.dimensions, heavy) if view.dropped else reading
+            for view in self.views
+        ]
+
+    def _by_token(
+        self, known: list[_Known], carriers: list[Massive], advance: Advance
+    ) -> Iterator[list[Pair]]:
+        """A pair for every view, batch by batch, tokens matched one by one."""
+        streams = (source.batches(advance) for source in self.sources)
+        for batches in zip(*streams, strict=True):
+            heavy = [c.update(b.states, b.mask, b.tokens, b.texts)
+                     for c, b in zip(carriers, batches, strict=True)]  # fmt: skip
+            in_any = torch.stack(heavy).any(0)
+            readings = [self._readings(b, k, in_any) for b, k in zip(batches, known, strict=True)]
+            yield [
+                self._pair(rows, columns, batches[0].texts)
+                for rows, columns in zip(readings[0], readings[-1], strict=True)
+            ]
+
+    def _pair(self, rows: Reading, columns: Reading, texts: tuple[int, ...]) -> Pair:
+        samples = draw_samples(rows.counts, texts, self.sample, self.seed)
+        return Pair(rows, columns.shuffled(texts, self.seed) if self.shuffled else columns, texts,
+                    samples)  # fmt: skip
+
+    def _by_document(
+        self, known: list[_Known], carriers: list[Massive], advance: Advance
+    ) -> Iterator[list[Pair]]:
+        """One pair for every view: all documents as the points of one cloud."""
+        clouds = [self._cloud(*one, advance) for one in zip(self.sources, known, carriers,
+                                                            strict=True)]  # fmt: skip
+        everything = torch.arange(len(self.sources[0].texts))
+        yield [Pair(a, b, (0,), (everything,)) for a, b in zip(*clouds, strict=True)]
+
+    def _cloud(
+        self, source: Source, known: _Known, massive: Massive, advance: Advance
+    ) -> list[Reading]:
+        """The mean vector of each document, in every view."""
+        sums: list[dict[int, tuple[Tensor, int]]] = [{} for _ in self.views]
+        for batch in source.batches(advance):
+            heavy = massive.update(batch.states, batch.mask, batch.tokens, batch.texts)
+            for held, reading in zip(sums, self._readings(batch, known, heavy), strict=True):
+                for text, block in zip(batch.texts, reading.blocks(), strict=True):
+                    before, tokens = held.get(text, (0.0, 0))
+                    held[text] = (before + block.sum(1), tokens + block.shape[1])
+        return [_as_cloud(held) for held in sums]
+
+    def _carried(self, carriers: list[Massive]) -> pd.DataFrame:
+        """The massive activations of each model."""
+        tables = [
+            carrier.table().assign(model=str(source.model.cfg.model_name))
+            for carrier, source in zip(carriers, self.sources, strict=True)
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+
+def _as_cloud(sums: dict[int, tuple[Tensor, int]]) -> Reading:
+    if empty := [text for text, (_, tokens) in sums.items() if not tokens]:
+        raise MeasureError(f"text {empty[0]} has no token that counts, so no mean vector")
+    means = torch.stack([total / tokens for _, (total, tokens) in sorted(sums.items())])
+    states = rearrange(means, "document state d -> state 1 document d")
+    return Reading(states, torch.ones(states.shape[1:3], dtype=torch.bool))

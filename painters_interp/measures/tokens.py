@@ -1,0 +1,98 @@
+"""Measures of one token at a time, averaged over tokens, then over documents: cosine and angle."""
+
+import math
+from abc import abstractmethod
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..errors import MeasureError
+from .base import Matrix, PerDocument
+from .readings import Pair, Reading
+
+
+class _TokenMatrix(PerDocument):
+    """The mean over a document's tokens of something between every two states of a token."""
+
+    @abstractmethod
+    def _values(self, pair: Pair) -> Float[Tensor, "token row column"]: ...
+
+    def update(self, pair: Pair) -> None:
+        refuse_widths(pair, type(self).__name__)
+        for document, total, count in pair.cells(self._values(pair)):
+            self._add(document, total, count)
+
+    def result(self) -> Matrix:
+        return Matrix(self._means(), self._documents)
+
+
+class Cosine(_TokenMatrix):
+    """Cosine of a token's states with each other; in [-1, 1]."""
+
+    def _values(self, pair: Pair) -> Float[Tensor, "token row column"]:
+        return pair.cosines
+
+
+class CosineCentred(_TokenMatrix):
+    """Cosine after the mean is subtracted: what is left without the direction all tokens share.
+
+    The mean is that of a state over the texts of a first pass, or over the document.
+    """
+
+    def _values(self, pair: Pair) -> Float[Tensor, "token row column"]:
+        rows = normalize(pair.rows.centred, dim=-1)
+        columns = rows if pair.same else normalize(pair.columns.centred, dim=-1)
+        return rows.transpose(0, 1) @ columns.permute(1, 2, 0)
+
+
+class Angular(_TokenMatrix):
+    """Angular distance arccos(cosine) / pi of a token's states; in [0, 1]. arXiv 2403.17887.
+
+    Row l, column l + n is the distance across n layers from layer l.
+    """
+
+    def _values(self, pair: Pair) -> Float[Tensor, "token row column"]:
+        cosines = pair.cosines
+        if pair.same:  # rounding would show a state at a distance from itself
+            cosines = cosines.clone()
+            cosines.diagonal(dim1=1, dim2=2).fill_(1)
+        return cosines.arccos() / math.pi
+
+
+class CosineFlat(PerDocument):
+    """One cosine per flattened sequence (pos x d_model), padding included, as published.
+
+    The token of largest norm dominates it: two otherwise independent sequences that share one
+    massive token come out nearly parallel. arXiv 2407.09298, Fig. 3; each sequence counts once
+    here, where the published mean over batches gives a short last batch more weight.
+    """
+
+    def update(self, pair: Pair) -> None:
+        refuse_widths(pair, type(self).__name__)
+        rows = _flat(pair.rows)
+        columns = rows if pair.same else _flat(pair.columns)
+        for document, total in zip(pair.documents, rows @ columns.mT, strict=True):
+            self._add(document, total, 1.0)
+
+    def result(self) -> Matrix:
+        return Matrix(self._means(), self._documents)
+
+
+def _flat(reading: Reading) -> Float[Tensor, "batch state pos_d"]:
+    states = reading.states.to(torch.promote_types(reading.states.dtype, torch.float32))
+    length = einsum(states, states, "state batch pos d, state batch pos d -> batch state").sqrt()
+    flat = rearrange(states, "state batch pos d -> batch state (pos d)")
+    return flat / length.clamp_min(torch.finfo(flat.dtype).tiny)[..., None]
+
+
+def refuse_widths(pair: Pair, measure: str) -> None:
+    """Raise MeasureError where rows and columns have no dimensions in common."""
+    widths = pair.rows.states.shape[-1], pair.columns.states.shape[-1]
+    if widths[0] != widths[1]:
+        raise MeasureError(
+            f"{measure} compares vectors of one width; these models have {widths[0]} and "
+            f"{widths[1]} dimensions. Use cka, rsa, knn or procrustes"
+        )
