@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from . import figures
 from .errors import TableError
+from .figures.style import measure_label
 from .store import read_table
 from .tables import (
     above_chance,
@@ -23,12 +24,15 @@ from .tables import (
     to_matrices,
 )
 
-MEASURES = {"cosine": "cosine, per token", "cosine_flat": "cosine, flattened (as published)"}
-
 
 def _similarity(table: pd.DataFrame) -> Figure:
-    named = {MEASURES.get(name, name): matrix for name, matrix in to_matrices(table).items()}
-    return figures.similarity_panel(named)
+    named = {measure_label(name): matrix for name, matrix in to_matrices(table).items()}
+    return figures.similarity_panel(
+        named,
+        label="similarity (angular: distance)"
+        if any("angular" in name for name in named)
+        else "similarity",
+    )
 
 
 def _variants(table: pd.DataFrame) -> Figure | None:
@@ -39,6 +43,9 @@ def _variants(table: pd.DataFrame) -> Figure | None:
 # A table's file name, and the figure that is drawn from it.
 DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
     "similarity": _similarity,
+    "similarity_shuffled": _similarity,
+    "similarity_random": _similarity,
+    "depth": figures.depth_curves,
     "single_layers": figures.single_layer_curves,
     "variants": _variants,
 }
@@ -67,10 +74,10 @@ def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Pat
 def summary(folder: str | Path) -> list[str]:
     """What a run in `folder` found, a sentence each; as many as its tables allow."""
     folder = Path(folder)
-    tables = {
-        name: read_table(folder / name) for name in DRAWINGS if (folder / f"{name}.csv").is_file()
-    }
     told = {"similarity": _canvas, "single_layers": _layers, "variants": _orders}
+    tables = {
+        name: read_table(folder / name) for name in told if (folder / f"{name}.csv").is_file()
+    }
     sentences: list[str] = []
     for name, table in tables.items():
         clear = table if name == "similarity" else above_chance(primary(table))
@@ -94,7 +101,7 @@ def _canvas(table: pd.DataFrame) -> list[str]:
         ends = matrix.to_numpy()[[0, last]][:, list(middle)]
         means[name] = (inner[apart].mean(), ends.mean())
     told = "; ".join(
-        f"{MEASURES.get(name, name)} {inner:.2f} (first and last state with them {ends:.2f})"
+        f"{measure_label(name)} {inner:.2f} (first and last state with them {ends:.2f})"
         for name, (inner, ends) in means.items()
     )
     return [f"Shared canvas: states {middle.start}-{middle.stop - 1} with each other: {told}."]

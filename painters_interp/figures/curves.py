@@ -38,7 +38,7 @@ def single_layer_curves(table: pd.DataFrame, title: str | None = None) -> Figure
         ax.set_title(style.task_label(task))
     for ax in axes[len(tasks) :]:
         ax.set_visible(False)
-    _legend_below(figure, axes[: len(tasks)], columns=4 if columns > 1 else 2)
+    legend_below(figure, axes[: len(tasks)], columns=4 if columns > 1 else 2)
     if title:
         figure.suptitle(style.wrapped(title, width))
     return style.finished(figure)
@@ -78,7 +78,7 @@ def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
         _band(ax, line["affected"], line["low"], line["high"], look)
     _score_axes(ax, _AFFECTED)
     ax.set_title(style.wrapped(title or "", style.SINGLE))
-    _legend_below(figure, [ax], columns=2)
+    legend_below(figure, [ax], columns=2)
     return style.finished(figure)
 
 
@@ -107,7 +107,7 @@ def task_curves(table: pd.DataFrame, variant: str, title: str | None = None) -> 
     _score_axes(ax, _AFFECTED)
     name = style.looks([variant])[variant].label
     ax.set_title(style.wrapped(name if title is None else title, style.SINGLE))
-    _legend_below(figure, [ax], columns=3)
+    legend_below(figure, [ax], columns=3)
     return style.finished(figure)
 
 
@@ -125,7 +125,7 @@ def size_curves(table: pd.DataFrame, variant: str = "skip", title: str | None = 
     _score_axes(ax, "affected layers (% of all)")
     name = style.looks([variant])[variant].label
     ax.set_title(style.wrapped(name if title is None else title, style.SINGLE))
-    _legend_below(figure, [ax], columns=2)
+    legend_below(figure, [ax], columns=2)
     return style.finished(figure)
 
 
@@ -214,7 +214,7 @@ def _tidy(ax: Axes) -> None:
     sns.despine(ax=ax)
 
 
-def _legend_below(figure: Figure, axes: list[Axes], columns: int) -> None:
+def legend_below(figure: Figure, axes: list[Axes], columns: int) -> None:
     """One legend for all panels, under them: over the curves it would hide some.
 
     Long names take fewer columns, down to one: a legend is never cut off at the figure's edge.

@@ -26,13 +26,15 @@ def similarity_heatmap(
     label: str = "cosine similarity",
     title: str | None = None,
     limits: Limits | None = None,
+    zones: Sequence[int] = (),
 ) -> Figure:
     """Fig. 3: similarity of every pair of states, state 0 at the top left.
 
     `matrix` is square with the states as index and columns. `limits` of the colour scale
-    default to 0..1, widened where the values go beyond. Missing values are grey.
+    default to 0..1, widened where the values go beyond. Missing values are grey. `zones` are the
+    boundaries of a `Zones`, drawn as lines before these states.
     """
-    return similarity_panel({title or "": matrix}, label=label, limits=limits)
+    return similarity_panel({title or "": matrix}, label=label, limits=limits, zones=zones)
 
 
 @style.publication()
@@ -41,6 +43,7 @@ def similarity_panel(
     label: str = "cosine similarity",
     limits: Limits | None = None,
     columns: int = 3,
+    zones: Sequence[int] = (),
 ) -> Figure:
     """Fig. 14, or one measure beside another: several matrices on one colour scale, by title."""
     if not matrices:
@@ -54,13 +57,14 @@ def similarity_panel(
     for (title, matrix), ax in zip(matrices.items(), axes, strict=False):
         _draw(ax, _square(matrix), low, high)
         ax.set_aspect("equal")
+        _zone_lines(ax, zones)
         ax.set_title(style.wrapped(title, width / columns))
         ax.set_xlabel("state")
     for ax in axes[::columns]:
         ax.set_ylabel("state")
     for ax in axes[len(matrices) :]:
         ax.set_visible(False)
-    _scale(figure, axes[: len(matrices)], label)
+    _scale(figure, axes[: len(matrices)], label, rows)
     return style.finished(figure)
 
 
@@ -124,6 +128,13 @@ def _square(matrix: pd.DataFrame) -> pd.DataFrame:
     return matrix
 
 
+def _zone_lines(ax: Axes, zones: Sequence[int]) -> None:
+    for boundary in zones:
+        for line in (ax.axhline, ax.axvline):
+            line(boundary, color="white", linewidth=1.6)  # seen on dark and, under it, on light
+            line(boundary, color="black", linewidth=0.7, linestyle=style.INTACT)
+
+
 def _limits(matrices: Any) -> Limits:
     values = np.concatenate([np.asarray(m, dtype=float).ravel() for m in matrices])
     values = values[np.isfinite(values)]
@@ -152,6 +163,8 @@ def _draw(ax: Axes, values: pd.DataFrame, low: float, high: float) -> None:
     ax.set(xlabel="", ylabel="")
 
 
-def _scale(figure: Figure, axes: Sequence[Axes], label: str) -> None:
-    bar = figure.colorbar(axes[0].collections[0], ax=list(axes), label=label, aspect=25, pad=0.02)
+def _scale(figure: Figure, axes: Sequence[Axes], label: str, rows: int = 1) -> None:
+    bar = figure.colorbar(
+        axes[0].collections[0], ax=list(axes), label=label, aspect=25 * rows, pad=0.02
+    )
     bar.outline.set_visible(False)

@@ -121,6 +121,32 @@ METRICS = {
     "f1": "F1",
     "mcc": "Matthews correlation",
 }
+MEASURES = {
+    "cosine": "cosine, per token",
+    "cosine_centered": "cosine, centred",
+    "cosine_flat": "cosine, flattened (as published)",
+    "angular": "angular distance",
+    "cka": "CKA, debiased",
+    "rsa": "RSA",
+    "knn": "mutual nearest neighbours",
+    "procrustes": "Procrustes",
+    "block_influence": "block influence",
+    "residual_norm": "norm of the stream",
+    "update_ratio": "update / stream norm",
+    "update_cosine": "cosine of update and stream",
+    "variance": "variance",
+    "effective_rank": "effective rank",
+    "linearity": "linearity",
+    "depth": "distance from mid-depth",
+}
+_WITHOUT = "_without_massive"
+
+
+def measure_label(measure: str) -> str:
+    """A similarity measure in words."""
+    name = measure.removesuffix(_WITHOUT)
+    label = MEASURES.get(name, name)
+    return label if name == measure else f"{label}, massive left out"
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:

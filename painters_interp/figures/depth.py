@@ -1,0 +1,121 @@
+"""Measures along depth as lines, and measures against what plans cost as clouds."""
+
+from math import ceil
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..errors import TableError
+from ..tables import require
+from . import style
+from .curves import legend_below
+
+_PANEL = 46.0  # mm
+
+
+@style.publication()
+def depth_curves(
+    table: pd.DataFrame, label: str | None = None, columns: int = 3, title: str | None = None
+) -> Figure:
+    """Fig. 15 and the like: one panel per measure, its value against the layer or the state.
+
+    Reads `Similarity.curves()`: measure, axis, place, value, low, high. With `label`, the name of
+    a column (of models, plans or nulls joined into one table), a line for each of its values.
+    Bands are intervals over documents; measures that pool all tokens have none.
+    """
+    require(table, "measure", "axis", "place", "value", "low", "high", *([label] if label else []))
+    measures = list(dict.fromkeys(table["measure"]))
+    columns = min(columns, len(measures))
+    rows = ceil(len(measures) / columns)
+    width = style.SINGLE if columns == 1 else style.DOUBLE
+    figure, axes = style.canvas(width, _PANEL * rows + (8 if label else 0), rows, columns)
+    names = list(dict.fromkeys(table[label])) if label else [""]
+    looks = style.looks(str(name) for name in names)
+    for measure, ax in zip(measures, axes, strict=False):
+        rows_of = table[table["measure"].eq(measure)]
+        for name in names:
+            line = rows_of[rows_of[label].eq(name)] if label else rows_of
+            _line(ax, line.sort_values("place"), looks[str(name)])
+        ax.set_title(style.wrapped(style.measure_label(measure), width / columns))
+        ax.set_xlabel(rows_of["axis"].iloc[0])
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+        sns.despine(ax=ax)
+    for ax in axes[len(measures) :]:
+        ax.set_visible(False)
+    if label:
+        legend_below(figure, axes[: len(measures)], columns=3)
+    if title:
+        figure.suptitle(style.wrapped(title, width))
+    return style.finished(figure)
+
+
+def _line(ax: Axes, line: pd.DataFrame, look: style.Look) -> None:
+    if line.empty:
+        return
+    if line["place"].duplicated().any():
+        raise TableError(
+            f"measure {line['measure'].iloc[0]!r} has several values at one place; "
+            "name the column that tells them apart as `label`"
+        )
+    place = line["place"].astype(float)
+    ax.plot(place, line["value"], **look.line(len(line)), label=look.label)
+    if line["low"].notna().any():
+        ax.fill_between(place, line["low"], line["high"], color=look.colour, alpha=0.22, lw=0)
+
+
+@style.publication()
+def damage_scatter(
+    points: pd.DataFrame, correlations: pd.DataFrame, columns: int = 3, title: str | None = None
+) -> Figure:
+    """What a plan costs against how unlike the states are that it joins: a panel per measure.
+
+    Reads the two tables of `prediction.predict_damage`. KL on a logarithmic axis; in each panel,
+    Spearman's rank correlation for each kind of plan, with its interval.
+    """
+    require(points, "measure", "variant", "value", "kl")
+    require(correlations, "measure", "variant", "rho", "low", "high")
+    measures = list(dict.fromkeys(points["measure"]))
+    columns = min(columns, len(measures))
+    rows = ceil(len(measures) / columns)
+    width = style.SINGLE if columns == 1 else style.DOUBLE
+    figure, axes = style.canvas(width, 54.0 * rows + 8, rows, columns)
+    looks = style.looks(points["variant"])
+    for measure, ax in zip(measures, axes, strict=False):
+        _cloud(ax, points[points["measure"].eq(measure)], looks)
+        told = correlations[correlations["measure"].eq(measure)].set_index("variant")
+        notes = [
+            f"{looks[v].label}: {told.loc[v, 'rho']:.2f} "
+            f"[{told.loc[v, 'low']:.2f}, {told.loc[v, 'high']:.2f}]"
+            for v in looks
+            if v in told.index
+        ]
+        ax.set_title(style.measure_label(measure) + "\n" + "\n".join(notes), fontsize=7)
+    for ax in axes[::columns]:
+        ax.set_ylabel("KL to the intact model (nats)")
+    for ax in axes[len(measures) :]:
+        ax.set_visible(False)
+    legend_below(figure, axes[: len(measures)], columns=3)
+    if title:
+        figure.suptitle(style.wrapped(title, width))
+    return style.finished(figure)
+
+
+def _cloud(ax: Axes, points: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    for variant, look in looks.items():
+        chosen = points[points["variant"].eq(variant) & points["kl"].gt(0)]
+        ax.plot(
+            chosen["value"],
+            chosen["kl"],
+            linestyle="none",
+            marker=look.marker,
+            color=look.colour,
+            markeredgecolor="white",
+            markeredgewidth=0.3,
+            alpha=0.85,
+            label=look.label,
+        )
+    ax.set_yscale("log")
+    sns.despine(ax=ax)
