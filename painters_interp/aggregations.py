@@ -78,13 +78,14 @@ def _mcc(means: Means) -> Any:
     return np.where(some, covariance / root, 0.0)
 
 
-# By lm-eval's names. `jackknife` is ours, for all that it does not know: see `influences`.
+# By lm-eval's names. Ours are `ratio`, and `jackknife` for all that is not here (`influences`).
 AGGREGATIONS = {
     "mean": Aggregation(_alone, _first),
     "jackknife": Aggregation(_alone, _first),
     "perplexity": Aggregation(_alone, lambda means: _exp(-_first(means))),
     "weighted_perplexity": Aggregation(_pair, lambda means: _exp(-means[..., 0] / means[..., 1])),
     "bits_per_byte": Aggregation(_pair, lambda means: -means[..., 0] / means[..., 1] / np.log(2)),
+    "ratio": Aggregation(_pair, lambda means: means[..., 0] / means[..., 1]),
     "f1": Aggregation(_confusion, _f1),
     "matthews_corrcoef": Aggregation(_labels, _mcc),
 }

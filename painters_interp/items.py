@@ -101,7 +101,9 @@ class Run:
             return np.array([intervals.mcnemar(one, right[-1]) for one in right[:-1]])
         return self._flipped(first, second, seed)
 
-    def _flipped(self, first: Sequence[int], second: int, seed: int) -> Any:
+    def _flipped(
+        self, first: Sequence[int], second: int, seed: int
+    ) -> Float[np.ndarray, " first"]:
         ours, theirs = self.parts[:, first], self.parts[:, [second]]
         middle = (ours + theirs).mean(axis=0) / 2
         apart = (ours - theirs) / (2 * self.n)
