@@ -17,16 +17,20 @@ from .errors import TableError
 MODEL = ("model", "revision", "dtype")
 TASK = ("task", "version", "metric")
 RESULT = ("value", "stderr", "n", "chance", "higher_is_better")
-MEASURED = (*MODEL, "plan", *TASK, *RESULT, "seed")
+# Of the value's difference to the intact model's, on the same items (see `items.summarise`).
+DIFFERENCE = ("delta", "delta_low", "delta_high", "p", "p_adjusted")
+MEASURED = (*MODEL, "plan", *TASK, *RESULT, *DIFFERENCE, "seed")
 
 TEXT = (*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure")
 INTEGER = ("n_layers", "layer", "first", "affected", "shuffle_seed", "times", "n", "seed")
+BOOLEAN = ("higher_is_better", "selected")
 
 # One run of one task: inside it, chance and the intact model's value are single numbers.
 _RUN = (*MODEL, *TASK, "seed")
+_SCORE = ("score", "score_stderr", "score_low", "score_high")
 # What differs between the tasks of one plan, and between the shuffles of one window.
-_PER_TASK = {*TASK, *RESULT, "score", "score_stderr"}
-_PER_SHUFFLE = {"shuffle_seed", "distance", "value", "stderr", "score", "score_stderr"}
+_PER_TASK = {*TASK, *RESULT, *DIFFERENCE, *_SCORE}
+_PER_SHUFFLE = {"shuffle_seed", "distance", "value", "stderr", *DIFFERENCE, *_SCORE}
 _PREFERRED = ("acc", "exact_match", "mcc", "f1", "acc_norm")
 _PACKAGES = ("painters_interp", "torch", "transformers", "transformer_lens", "lm_eval")
 
@@ -41,8 +45,30 @@ def require(table: pd.DataFrame, *columns: str) -> None:
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with its counting columns as Int64, so that one missing layer makes no 3 a 3.0."""
-    return table.astype({c: "Int64" for c in INTEGER if c in table})
+    """The table with columns of counts and truths that may be missing: no 3 becomes a 3.0."""
+    kinds = dict.fromkeys(INTEGER, "Int64") | dict.fromkeys(BOOLEAN, "boolean")
+    return table.astype({column: kind for column, kind in kinds.items() if column in table})
+
+
+def labels_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The labelled plans of a table, each once, without what was measured of them."""
+    require(table, "plan")
+    measured = [c for c in table if c in (*MEASURED, *_SCORE) and c != "plan"]
+    return table.drop(columns=measured).drop_duplicates() if measured else table
+
+
+def labelled(labels: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Every row of `labels`, which has a `plan`, once for each of its plan's results.
+
+    Raises TableError if a plan has no result.
+    """
+    require(labels, "plan")
+    require(results, "plan")
+    if missing := sorted({*labels["plan"]} - {*results["plan"]}):
+        raise TableError(f"no results of plan {missing[0]!r}; evaluate it too")
+    own = [str(c) for c in labels if c not in results]
+    joined = labels[[*own, "plan"]].merge(results, on="plan", how="left")
+    return typed(joined[[*own, *results.columns]])
 
 
 def is_intact(table: pd.DataFrame) -> "pd.Series[bool]":
@@ -81,7 +107,8 @@ def normalise(table: pd.DataFrame) -> pd.DataFrame:
     left, or if a task lacks its intact row, or if its intact model is at chance.
     """
     require(table, "task", "metric", "value", "chance", "higher_is_better")
-    table = table[table["higher_is_better"].eq(True) & table["chance"].notna()]
+    upwards = table["higher_is_better"].eq(True).fillna(False).astype(bool)
+    table = table[upwards & table["chance"].notna()]
     if table.empty:
         raise TableError("no metric here has a chance level and improves upwards; nothing to scale")
     table = _with_intact(table)
@@ -160,14 +187,17 @@ def median_over_tasks(table: pd.DataFrame) -> pd.DataFrame:
 def summarise_seeds(table: pd.DataFrame, of: str = "score") -> pd.DataFrame:
     """Mean of column `of` over the shuffles of a window, with `low`, `high` and `seeds`.
 
-    Rows that differ in nothing but their shuffle become one, without a plan; all others stay,
-    with low = high = value. `distance` becomes the mean distance from the identity.
+    Rows that differ in nothing but their shuffle become one, without a plan, and `low` to `high`
+    is their range. Where the table has intervals (`score_low`, `score_high`) it is the hull of
+    the intervals; without them a row alone has low = high = value. `distance` becomes the mean
+    distance from the identity.
     """
     require(table, of)
     if {"plan", "shuffle_seed"} <= set(table):
         table = table.assign(plan=table["plan"].where(table["shuffle_seed"].isna()))
     keys = [str(c) for c in table if c not in _PER_SHUFFLE | {of}]
-    named: dict[str, Any] = {of: (of, "mean"), "low": (of, "min"), "high": (of, "max")}
+    low, high = (f"{of}_{end}" if f"{of}_{end}" in table else of for end in ("low", "high"))
+    named: dict[str, Any] = {of: (of, "mean"), "low": (low, "min"), "high": (high, "max")}
     named["seeds"] = (of, "size")
     if "distance" in table:
         named["distance"] = ("distance", "mean")

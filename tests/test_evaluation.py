@@ -237,7 +237,8 @@ class TestAgainstLmEval:
             for task, samples in results["samples"].items():
                 expected = mean_stderr([sample["acc"] for sample in samples])
                 assert table[str(plan), task, "acc"] == pytest.approx(expected)
-        assert table[:, "lambada_openai", "perplexity"].isna().all()
+        # lm-eval has no formula for these; ours is the bootstrap's, see test_items.
+        assert table[:, "lambada_openai", "perplexity"].gt(0).all()
 
     def test_the_plans_differ_so_that_agreement_means_something(self, compared):
         values = compared["answers"].loglikelihood

@@ -1,6 +1,7 @@
 """Benchmarks under many plans at once: lm-eval's tasks and metrics, our execution."""
 
 from .evaluating import evaluate as evaluate
+from .evaluating import score_items as score_items
 from .scoring import Questions as Questions
 from .scoring import prepare as prepare
 from .scoring import time_per_call as time_per_call

@@ -1,23 +1,21 @@
-"""`evaluate`: plans and tasks in, one tidy table out."""
+"""`evaluate`: plans and tasks in, one tidy table out; `score_items`: the items it rests on."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..errors import PlanError
-from ..execution import as_plan
+from ..execution import Plans, as_plan, labels_for
+from ..items import item_table, summarise
 from ..models import identity
 from ..plans import Plan, shared_calls
-from ..progress import progress
-from ..tables import MEASURED, MODEL, require, typed
-from .metrics import metrics
+from ..progress import Advance, progress
+from ..strategies import full
+from ..tables import MODEL, labelled
+from .metrics import Metric, metrics
+from .requests import digest
 from .scoring import Answers, Questions, prepare, score
-
-Plans = Sequence[Plan | str] | Mapping[str, Plan | str] | pd.DataFrame
 
 
 def evaluate(
@@ -37,48 +35,57 @@ def evaluate(
     the number of items per task (all by default).
 
     Returns one row per labelled plan, task and metric: the labels, then model, revision, dtype,
-    plan, task, version, metric, value, stderr, n, chance, higher_is_better, seed. Raises
-    PlanError, TaskError and UnsupportedModelError.
+    plan, task, version, metric, value, stderr, n, chance, higher_is_better, seed, and before the
+    seed the difference to the intact model, where it is among the plans: delta, delta_low,
+    delta_high, p, p_adjusted (see `items.summarise`). Raises PlanError, TaskError and
+    UnsupportedModelError.
     """
-    labels = _labelled(model, plans)
-    distinct = {text: as_plan(text, model) for text in labels["plan"]}
+    labels = labels_for(model, plans)
+    items = score_items(model, labels, tasks, data, limit, num_fewshot, seed)
+    return labelled(labels, summarise(items, intact=str(full(len(model.blocks)))))
+
+
+def score_items(
+    model: TransformerBridge,
+    plans: Plans,
+    tasks: Sequence[str] | Questions,
+    data: str | Path | None = None,
+    limit: int | float | None = None,
+    num_fewshot: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What `evaluate` rests on: an item table (see `items`), a row per plan, task, metric, item.
+
+    Takes what `evaluate` takes; each distinct plan is scored once, and labels are left out
+    (`tables.labelled` puts them back).
+    """
+    labels = labels_for(model, plans)
+    distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     if not isinstance(tasks, Questions):
         tasks = prepare(model, tasks, data, limit, num_fewshot, seed)
-    values = list(distinct.values())
-    with progress("scoring", tasks.tokens * shared_calls(values)) as advance:
-        answers = score(model, values, tasks, advance)
-    rows = [row for i, text in enumerate(distinct) for row in _rows(text, i, tasks, answers)]
+    with progress("scoring", tasks.tokens * shared_calls(distinct)) as advance:
+        return _scored(model, distinct, tasks, advance)
+
+
+def _scored(
+    model: TransformerBridge, plans: Sequence[Plan], questions: Questions, advance: Advance
+) -> pd.DataFrame:
+    answers = score(model, plans, questions, advance)
+    asked = {task.config.task: digest(task) for task in questions.tasks}
+    parts = [
+        _rows(metric).assign(plan=str(plan), task=task, version=version, requests=asked[task])
+        for index, plan in enumerate(plans)
+        for task, version, found in _metrics(index, questions, answers)
+        for metric in found
+    ]
     facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
-    results = pd.DataFrame(rows).assign(**facts, seed=tasks.seed)
-    results = results.astype({"stderr": float, "chance": float})  # None to NaN, also in all rows
-    return typed(labels.merge(results, on="plan", how="left")[_columns(labels)])
+    return item_table(pd.concat(parts, ignore_index=True).assign(**facts, seed=questions.seed))
 
 
-def _labelled(model: TransformerBridge, plans: Plans) -> pd.DataFrame:
-    """A table with a canonical plan per row, and whatever labels came with it.
-
-    What an earlier evaluation measured is no label, so its table can be evaluated again.
-    """
-    if isinstance(plans, pd.DataFrame):
-        require(plans, "plan")
-        measured = [c for c in plans if c in MEASURED and c != "plan"]
-        table = plans.drop(columns=measured).drop_duplicates() if measured else plans
-    elif isinstance(plans, Mapping):
-        table = pd.DataFrame({"label": list(plans), "plan": list(plans.values())})
-    else:
-        table = pd.DataFrame({"plan": list(plans)}, dtype=object)
-    if table.empty:
-        raise PlanError("no plans; give at least one, such as the intact model's")
-    return table.assign(plan=[str(as_plan(plan, model)) for plan in table["plan"]])
-
-
-def _columns(labels: pd.DataFrame) -> list[str]:
-    return [*(str(c) for c in labels if c not in MEASURED), *MEASURED]
-
-
-def _rows(
-    plan: str, index: int, questions: Questions, answers: Answers
-) -> Iterator[dict[str, Any]]:
+def _metrics(
+    index: int, questions: Questions, answers: Answers
+) -> Iterator[tuple[str, str, list[Metric]]]:
+    """Name, version and metrics of every task under one plan."""
     start = 0
     for task in questions.tasks:
         span = slice(start, start := start + len(task.instances))
@@ -87,7 +94,18 @@ def _rows(
             answers.greedy[index, span].tolist(),
             strict=True,
         )
-        named = {"plan": plan, "task": task.config.task, "version": str(task.VERSION)}
-        for metric in metrics(task, list(given)):
-            found = asdict(metric)
-            yield {**named, "metric": found.pop("name"), **found}
+        yield task.config.task, str(task.VERSION), metrics(task, list(given))
+
+
+def _rows(metric: Metric) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "metric": metric.name,
+            "item": metric.items,
+            "value": metric.values,
+            "reference": metric.reference,
+            "chance": metric.chance,
+            "aggregation": metric.aggregation,
+            "higher_is_better": metric.higher_is_better,
+        }
+    )

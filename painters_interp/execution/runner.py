@@ -24,9 +24,13 @@ from .slots import InjectorSlot, Mixture, Recorded, RecorderSlot, stream_of
 
 Advance = Callable[[int], object]
 Head = Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row vocab"]]
+# From the logits of some plans at some of the rows (a slice of them) to what is kept of each.
+Read = Callable[[Float[Tensor, "plan row vocab"], slice], Float[Tensor, "plan row number"]]
 
 # Rows of logits held at a time: 64 MiB of float32 for a vocabulary of 128 k.
 _ROWS_AT_ONCE = 128
+# Plans that wait for the head together, where the rows of one alone are more than that.
+_PLANS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +160,60 @@ def walk(
 
 
 @torch.no_grad()
+def read_out(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    recording: Recording,
+    sources: Int[Tensor, "row 2"],
+    reader: Callable[[Head], Read],
+    advance: Advance = lambda calls: None,
+) -> Float[Tensor, "plan row number"]:
+    """Numbers read from each plan's logits at the residual rows (batch, pos) of `sources`.
+
+    `reader` is given the head and returns what to keep of a piece of logits, which are float32
+    (float64 for a float64 model). Logits are computed at `sources` only, for several finished
+    plans together, so that the head's weights are read once for all of them.
+    """
+    dtype = torch.promote_types(recording.stream.dtype, torch.float32)
+    at_once = _ROWS_AT_ONCE // max(1, len(sources)) or _PLANS_AT_ONCE
+    finished: list[tuple[list[int], Tensor]] = []
+    found: dict[int, Tensor] = {}
+
+    def read_finished() -> None:
+        rows = torch.stack([rows for _, rows in finished])
+        for (indices, _), numbers in zip(
+            finished, _read(logits_of, read, rows, dtype), strict=True
+        ):
+            found.update(dict.fromkeys(indices, numbers))
+        finished.clear()
+
+    with head(model) as logits_of:
+        read = reader(logits_of)
+        for indices, stream in walk(model, plans, recording, advance):
+            finished.append((indices, stream[sources[:, 0], sources[:, 1]]))
+            if len(finished) == at_once:
+                read_finished()
+        if finished:
+            read_finished()
+    return torch.stack([found[index] for index in range(len(plans))])
+
+
+def _read(
+    logits_of: Head, read: Read, rows: Float[Tensor, "plan row d_model"], dtype: torch.dtype
+) -> Float[Tensor, "plan row number"]:
+    """Some rows at a time, and of these as many plans as fit."""
+    parts = []
+    for start in range(0, rows.shape[1], _ROWS_AT_ONCE):
+        span = slice(start, start + _ROWS_AT_ONCE)
+        at_once = max(1, _ROWS_AT_ONCE // rows[:, span].shape[1])
+        found = []
+        for some in torch.split(rows[:, span], at_once):
+            logits = logits_of(some.flatten(0, 1)).to(dtype)
+            found.append(read(logits.reshape(*some.shape[:2], -1), span))
+        parts.append(torch.cat(found))
+    return torch.cat(parts, dim=1)
+
+
 def score_targets(
     model: TransformerBridge,
     plans: Sequence[Plan],
@@ -168,42 +226,15 @@ def score_targets(
 
     Logits are computed at `sources` only.
     """
-    dtype = torch.promote_types(recording.stream.dtype, torch.float32)
-    logprobs = torch.empty((len(plans), len(targets)), dtype=dtype, device=targets.device)
-    greedy = torch.empty((len(plans), len(targets)), dtype=torch.bool, device=targets.device)
-    at_once = max(1, _ROWS_AT_ONCE // max(1, len(targets)))
-    finished: list[tuple[list[int], Tensor]] = []
 
-    def read_out() -> None:
-        """Score the finished plans together: the head's weights are read once for all of them."""
-        rows = torch.cat([rows for _, rows in finished])
-        scored, hits = _scored(logits_of, rows, targets.repeat(len(finished)), dtype)
-        for place, (indices, _) in enumerate(finished):
-            span = slice(place * len(targets), (place + 1) * len(targets))
-            logprobs[indices], greedy[indices] = scored[span], hits[span]
-        finished.clear()
+    def read(logits: Tensor, span: slice) -> Tensor:
+        target = targets[span, None].expand(len(logits), -1, 1)
+        logprobs = logits.gather(-1, target) - logits.logsumexp(-1, keepdim=True)
+        hits = logits.argmax(-1, keepdim=True) == target
+        return torch.cat([logprobs, hits.to(logprobs)], dim=-1)
 
-    with head(model) as logits_of:
-        for indices, stream in walk(model, plans, recording, advance):
-            finished.append((indices, stream[sources[:, 0], sources[:, 1]]))
-            if len(finished) == at_once:
-                read_out()
-        if finished:
-            read_out()
-    return Scores(logprobs, greedy)
-
-
-def _scored(
-    logits_of: Head, rows: Tensor, targets: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target in `dtype`, and whether it is the argmax."""
-    logprobs, hits = [], []
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        logits = logits_of(rows[start : start + _ROWS_AT_ONCE]).to(dtype)
-        target = targets[start : start + _ROWS_AT_ONCE, None]
-        logprobs.append(logits.gather(-1, target).squeeze(-1) - logits.logsumexp(-1))
-        hits.append(logits.argmax(-1) == target.squeeze(-1))
-    return torch.cat(logprobs), torch.cat(hits)
+    found = read_out(model, plans, recording, sources, lambda logits_of: read, advance)
+    return Scores(found[..., 0], found[..., 1].bool())
 
 
 def token_logprobs(

@@ -85,12 +85,10 @@ def damage_scatter(
     looks = style.looks(points["variant"])
     for measure, ax in zip(measures, axes, strict=False):
         _cloud(ax, points[points["measure"].eq(measure)], looks)
-        told = correlations[correlations["measure"].eq(measure)].set_index("variant")
+        told = correlations[correlations["measure"].eq(measure)]
         notes = [
-            f"{looks[v].label}: {told.loc[v, 'rho']:.2f} "
-            f"[{told.loc[v, 'low']:.2f}, {told.loc[v, 'high']:.2f}]"
-            for v in looks
-            if v in told.index
+            f"{looks[row['variant']].label}: {row['rho']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+            for _, row in told.iterrows()
         ]
         ax.set_title(style.measure_label(measure) + "\n" + "\n".join(notes), fontsize=7)
     for ax in axes[::columns]:
