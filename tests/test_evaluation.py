@@ -23,7 +23,8 @@ from painters_interp import Plan, applied, evaluate, experiments, progress
 from painters_interp import strategies as s
 from painters_interp.errors import PlanError, TableError, TaskError, UnsupportedModelError
 from painters_interp.evaluation import PROBES, Questions, prepare
-from painters_interp.evaluation.scoring import Request, score
+from painters_interp.evaluation.questions import Request
+from painters_interp.evaluation.scoring import score
 from painters_interp.evaluation.tasks import load_tasks, quiet_lm_eval, task_manager
 from painters_interp.execution import ROWS
 from painters_interp.plans import shared_calls

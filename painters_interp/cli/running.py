@@ -121,7 +121,7 @@ def _run_experiments(
     if parts:
         table = pd.concat(parts, ignore_index=True)
         plans = plans_of(table)
-        total += questions.tokens * shared_calls(plans)
+        total += questions.calls(plans)
         print(
             f"{len(plans)} plans, {shared_calls(plans):,} shared layer calls "
             f"({sum(len(p.calls) for p in plans):,} one by one), "

@@ -1,7 +1,8 @@
 """Benchmarks under many plans at once: lm-eval's tasks and metrics, our execution."""
 
 from .evaluating import evaluate as evaluate
-from .scoring import Questions as Questions
-from .scoring import prepare as prepare
+from .planned import PlannedLM as PlannedLM
+from .questions import Questions as Questions
+from .questions import prepare as prepare
 from .scoring import time_per_call as time_per_call
 from .tasks import PROBES as PROBES
