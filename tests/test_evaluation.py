@@ -109,7 +109,6 @@ DATA = {
     "mmlu_anatomy/dev": [
         {"question": "how many toes?", "choices": ["5", "10", "15", "20"], "answer": 1}
     ],
-    "gsm8k/test": [{"question": "1 and 1?", "answer": "it is #### 2"}],
 }
 TASKS = ["arc_easy", "lambada_openai", "winogrande", "piqa"]
 
@@ -538,10 +537,6 @@ class TestRefusals:
     def test_a_limit_that_leaves_nothing(self, data, limit):
         with pytest.raises(TaskError, match=rf"'piqa': limit {limit} leaves no items"):
             load_tasks(["piqa"], data, limit=limit)
-
-    def test_a_task_that_generates_text(self, data):
-        with pytest.raises(TaskError, match="'gsm8k' is of type generate_until; loglikelihood and"):
-            load_tasks(["gsm8k"], data)
 
     def test_a_masked_language_model(self, tiny_folder):
         bert = tiny.build("bert", torch.float32, tiny_folder)

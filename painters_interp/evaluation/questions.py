@@ -204,6 +204,13 @@ class _Tokens(HFLM):  # type: ignore[misc]
         yield from map(make_disjoint_window, rolling)
 
 
+def tokens_of(model: TransformerBridge, texts: Sequence[tuple[str, str]]) -> list[Pair]:
+    """Contexts and what follows them as lm-eval tokenises them for `model`."""
+    requests = [Instance("loglikelihood", {}, pair, 0) for pair in texts]
+    pairs: list[Pair] = _tokenizer(model).loglikelihood(requests, disable_tqdm=True)
+    return pairs
+
+
 def _tokenizer(model: TransformerBridge) -> _Tokens:
     with quiet_lm_eval():  # it warns that a ready model ignores loading options
         return _Tokens(pretrained=model.original_model, tokenizer=model.tokenizer)
