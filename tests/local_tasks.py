@@ -26,9 +26,9 @@ def write(folder: Path, data: dict[str, Items]) -> Path:
 
 
 def stock_tasks(
-    data: Path, names: Iterable[str], num_fewshot: int | None = None
+    data: Path, names: Iterable[str], cache: Path, num_fewshot: int | None = None
 ) -> dict[str, Any]:
-    """Tasks as lm-eval loads them from `data`, without any code of ours."""
+    """Tasks as lm-eval loads them from `data` through `cache`, without any code of ours."""
 
     def local(name: str) -> dict[str, Any]:
         files = {path.stem: str(path) for path in (data / name).glob("*.jsonl")}
@@ -38,7 +38,7 @@ def stock_tasks(
         return changes | {key: None for key, split in splits.items() if split not in files}
 
     before = datasets.config.HF_DATASETS_CACHE
-    datasets.config.HF_DATASETS_CACHE = str(data / ".cache")
+    datasets.config.HF_DATASETS_CACHE = str(cache)
     try:
         with quiet_lm_eval():
             group = {"group": "local", "task": [local(name) for name in names]}

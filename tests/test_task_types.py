@@ -73,24 +73,30 @@ def data(tmp_path_factory: pytest.TempPathFactory, llama: TransformerBridge) -> 
     folder = write(tmp_path_factory.mktemp("data"), DATA)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HFLM, "max_gen_toks", NEW)
-        stock = stock_results(llama, stock_tasks(folder, ["triviaqa"]), PLANS[0])
+        tasks = stock_tasks(folder, ["triviaqa"], tmp_path_factory.mktemp("cache"))
+        stock = stock_results(llama, tasks, PLANS[0])
     said = stock_responses(stock, "triviaqa")[1]
     DATA["triviaqa/validation"][1]["answer"]["aliases"].append(said.strip())
     return write(folder, DATA)
 
 
+@pytest.fixture(scope="module")
+def stock(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The tasks as lm-eval loads them."""
+    return stock_tasks(data, TASKS, tmp_path_factory.mktemp("cache"), num_fewshot=0)
+
+
 @pytest.fixture(scope="module", params=["llama", "gemma3"])
 def compared(
-    request: pytest.FixtureRequest, tiny_folder: Path, data: Path
+    request: pytest.FixtureRequest, tiny_folder: Path, data: Path, stock: dict[str, Any]
 ) -> dict[str, Any]:
     """Tasks and plans through lm-eval's HFLM one by one under `applied`, and through ours."""
     model = tiny.build(request.param, torch.float32, tiny_folder)
-    tasks = stock_tasks(data, TASKS, num_fewshot=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HFLM, "max_gen_toks", NEW)
         questions = prepare(model, TASKS, data, num_fewshot=0)
         return {
-            "stock": [stock_results(model, tasks, plan) for plan in PLANS],
+            "stock": [stock_results(model, stock, plan) for plan in PLANS],
             "questions": questions,
             "answers": score(model, PLANS, questions),
             "table": evaluate(model, PLANS, questions),
@@ -142,11 +148,11 @@ class TestAgainstLmEval:
             gaps = np.subtract(ours(compared, i, "wikitext"), ours(compared, 0, "wikitext"))
             assert abs(gaps).mean() > 0.1
 
-    def test_a_prompt_with_shots(self, llama, data):
+    def test_a_prompt_with_shots(self, llama, data, tmp_path):
         plan = PLANS[2]
         found = prepare(llama, ["gsm8k"], data, limit=2, num_fewshot=2)
         assert [t.args[0].count("Question:") for t in found.prompts.requests] == [3, 3]
-        tasks = stock_tasks(data, ["gsm8k"], num_fewshot=2)
+        tasks = stock_tasks(data, ["gsm8k"], tmp_path, num_fewshot=2)
         expected = stock_responses(stock_results(llama, tasks, plan, limit=2), "gsm8k")
         assert list(score(llama, [plan], found).texts[0]) == expected
 
@@ -258,8 +264,8 @@ class TestWriting:
 
 
 class TestCaches:
-    def test_averaged_is_the_published_decoding(self, llama, data):
-        tasks = stock_tasks(data, ["triviaqa"])
+    def test_averaged_is_the_published_decoding(self, llama, data, tmp_path):
+        tasks = stock_tasks(data, ["triviaqa"], tmp_path)
         found = prepare(llama, ["triviaqa"], data)
         texts = {}
         for cache in ("exact", "averaged"):
