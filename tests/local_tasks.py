@@ -48,7 +48,6 @@ def stock_tasks(
     if num_fewshot is not None:
         for task in tasks["tasks"].values():
             task.set_config("num_fewshot", num_fewshot)
-            task.set_fewshot_seed(0)
     return tasks
 
 
@@ -61,6 +60,8 @@ def stock_results(
     batch_size: int = 1,
 ) -> dict[str, Any]:
     """lm-eval's own evaluation with its own HFLM, while `plan` is applied."""
+    for task in tasks["tasks"].values():
+        task.set_fewshot_seed(0)  # every evaluation draws shots, from where the last one stopped
     with quiet_lm_eval(), applied(model, plan, cache=cache):
         lm = HFLM(
             pretrained=model.original_model, tokenizer=model.tokenizer, batch_size=batch_size
