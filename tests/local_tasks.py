@@ -63,9 +63,7 @@ def stock_results(
     for task in tasks["tasks"].values():
         task.set_fewshot_seed(0)  # every evaluation draws shots, from where the last one stopped
     with quiet_lm_eval(), applied(model, plan, cache=cache):
-        lm = HFLM(
-            pretrained=model.original_model, tokenizer=model.tokenizer, batch_size=batch_size
-        )
+        lm = HFLM(pretrained=model.original_model, tokenizer=model.tokenizer, batch_size=batch_size)
         found: dict[str, Any] = evaluate(lm=lm, task_dict=tasks, limit=limit, bootstrap_iters=0)
     return found
 

@@ -52,21 +52,21 @@ def test_shared_prefix_on_a_checkpoint(model: str) -> None:
 
 
 def test_packed_choices(model: str, data: str) -> None:
-    few = "--tasks arc_easy --items 2 --timed 2 --sample 2".split()
+    few = ["--tasks", "arc_easy", "--items", "2", "--timed", "2", "--sample", "2"]
     out = output("packed_choices.py", "--model", model, "--data", data, *few)
     assert "times fewer (target 3.0)" in out
     assert "all 12 plans: HFLM" in out
 
 
 def test_oracle(model: str, data: str) -> None:
-    few = "--tasks arc_easy,gsm8k --limit 2 --written 1 --new 12".split()
+    few = ["--tasks", "arc_easy,gsm8k", "--limit", "2", "--written", "1", "--new", "12"]
     out = output("oracle.py", "--model", model, "--data", data, *few)
     assert out.count("0 of 1 texts differ; metrics that differ: none") == 4
     assert out.count("0 greedy on one side only; metrics that differ: none") == 4
 
 
 def test_averaged_cache(model: str, data: str, tmp_path: Path) -> None:
-    few = "--items 2 --shots 0 --firsts 0,1".split()
+    few = ["--items", "2", "--shots", "0", "--firsts", "0,1"]
     out = output(
         "averaged_cache.py", "--model", model, "--data", data, "--out", str(tmp_path), *few
     )

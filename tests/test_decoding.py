@@ -10,7 +10,7 @@ import torch
 from local_tasks import write
 from transformer_lens.model_bridge import TransformerBridge
 
-from painters_interp import Plan, applied, experiments, token_logprobs
+from painters_interp import applied, experiments, token_logprobs
 from painters_interp.errors import TableError, TaskError, TextError, UnsupportedModelError
 from painters_interp.evaluation.decoding import decode, forced_logprobs, gold_pairs
 
@@ -45,9 +45,7 @@ def texts() -> tuple[list[list[int]], list[list[int]]]:
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def one_pass(
-    model: TransformerBridge, plan: str, prompt: list[int], gold: list[int]
-) -> np.ndarray:
+def one_pass(model: TransformerBridge, plan: str, prompt: list[int], gold: list[int]) -> np.ndarray:
     [[found]] = token_logprobs(model, [plan], torch.tensor([prompt + gold]))
     return found[len(prompt) - 1 :].numpy()
 

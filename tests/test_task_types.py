@@ -40,7 +40,7 @@ DATA = {
     "gsm8k/test": [
         {"question": "1 and 1?", "answer": "it is two #### 2"},
         {"question": "three boxes hold four cups each. how many cups?", "answer": "3*4 #### 12"},
-            {"question": "a long way " * 25 + "is how far?", "answer": "#### 9"},  # loses its beginning
+        {"question": "a long way " * 25 + "is how far?", "answer": "#### 9"},  # loses its beginning
     ],
     "gsm8k/train": [
         {"question": "2 and 2?", "answer": "it is four #### 4"},

@@ -78,10 +78,11 @@ def _questions(
 
     names = task_names(tasks)
     questions = prepare(bridge, names, data, limit or ITEMS, seed=seed)
-    if limit is None and questions.tokens > TOKENS:
-        fewer = max(FEWEST_ITEMS, ITEMS * TOKENS // questions.tokens)
+    tokens = questions.tokens + questions.prompts.tokens
+    if limit is None and tokens > TOKENS:
+        fewer = max(FEWEST_ITEMS, ITEMS * TOKENS // tokens)
         print(
-            f"{ITEMS} items per task are {questions.tokens:,} tokens; "
+            f"{ITEMS} items per task are {tokens:,} tokens; "
             f"taking {fewer} items (--limit sets another number)"
         )
         questions = prepare(bridge, names, data, fewer, seed=seed)

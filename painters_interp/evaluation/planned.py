@@ -37,9 +37,7 @@ class PlannedLM(HFLM):  # type: ignore[misc]
         with self._planned():  # refuses now what could not be applied later
             pass
         with quiet_lm_eval():  # it warns that a ready model ignores loading options
-            super().__init__(
-                pretrained=model.original_model, tokenizer=model.tokenizer, **options
-            )
+            super().__init__(pretrained=model.original_model, tokenizer=model.tokenizer, **options)
 
     def _planned(self) -> Any:
         return applied(self.bridge, self.plan, cache=self.decoding)

@@ -2,11 +2,10 @@
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
 from lm_eval.models.huggingface import HFLM
@@ -55,7 +54,7 @@ class Questions:
     layout: Layout
     truncated: int
     seed: int
-    prompts: Prompts = Prompts()
+    prompts: Prompts = field(default_factory=Prompts)
     readings: tuple[Reading, ...] = ()
 
     @property
@@ -149,9 +148,7 @@ def _laid_out(
     return layout, tuple(layout.packs(sequences, room))
 
 
-def _read(
-    lm: "_Tokens", tasks: Sequence[Task]
-) -> tuple[list[Pair], list[Instance], list[Reading]]:
+def _read(lm: "_Tokens", tasks: Sequence[Task]) -> tuple[list[Pair], list[Instance], list[Reading]]:
     """Continuations to score, prompts to continue, and how each response is read from them."""
     pairs: list[Pair] = []
     writing: list[Instance] = []

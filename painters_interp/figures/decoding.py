@@ -49,14 +49,15 @@ def decoding_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
         ax.set(xlabel="number of affected layers M")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
         sns.despine(ax=ax)
-    figure.legend(*levels.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    handles, names = levels.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3)
     if title:
         figure.suptitle(style.wrapped(title, style.DOUBLE))
     return style.finished(figure)
 
 
 def _times(rows: pd.DataFrame) -> str:
-    times = rows["times"].dropna().unique() if "times" in rows else ()
+    times = list(rows["times"].dropna().unique()) if "times" in rows else []
     return f" x{times[0]}" if len(times) == 1 else ""
 
 
@@ -75,12 +76,12 @@ def _curve(
     ax: Axes, rows: pd.DataFrame, look: style.Look, name: str, averaged: bool = False
 ) -> None:
     """The mean over items at each M, with its interval."""
-    groups = [(int(m), part["value"].to_numpy(float)) for m, part in rows.groupby("affected")]
-    x = [m for m, _ in groups]
+    x = sorted(int(m) for m in rows["affected"].unique())
+    groups = [rows.loc[rows["affected"] == m, "value"].to_numpy(float) for m in x]
     drawn: dict[str, Any] = look.line(len(x)) | {"linestyle": "solid"}
     if averaged:
         drawn |= {"linestyle": _AVERAGED, "markerfacecolor": "white"}
         drawn |= {"markeredgecolor": look.colour, "markeredgewidth": 0.8}
-    ax.plot(x, [values.mean() for _, values in groups], **drawn, label=name)
-    ends = np.array([intervals.of_mean(values) for _, values in groups], dtype=float)
+    ax.plot(x, [values.mean() for values in groups], **drawn, label=name)
+    ends = np.array([intervals.of_mean(values) for values in groups], dtype=float)
     ax.fill_between(x, ends[:, 0], ends[:, 1], color=look.colour, alpha=0.15, linewidth=0)

@@ -79,9 +79,7 @@ def _hflm(
 ) -> tuple[list[list[float]], float]:
     """Log-likelihoods (plan, request) by stock lm-eval, and the seconds that they took."""
     with quiet_lm_eval():
-        lm = HFLM(
-            pretrained=model.original_model, tokenizer=model.tokenizer, batch_size=batch_size
-        )
+        lm = HFLM(pretrained=model.original_model, tokenizer=model.tokenizer, batch_size=batch_size)
     instances = [instance for task in questions.tasks for instance in task.instances]
     scores, seconds = [], 0.0
     for plan in plans:
