@@ -168,7 +168,17 @@ class TestDocuments:
             assert predicted == expected
         assert found.truncated == 0
 
-    def test_the_models_words_for_its_numbers(self, llama, data):
+    def test_a_window_longer_than_a_pack_goes_alone(self, tiny_folder, data):
+        model = tiny.build("llama", torch.float32, tiny_folder, max_position_embeddings=600)
+        found = prepare(model, ["wikitext", "triviaqa"], data)
+        assert sorted(map(len, found.sequences))[-1] == 600  # of 721 tokens
+        assert sum(600 in map(len, found.inputs(pack)) and len(pack) == 1 for pack in found.packs)
+        with applied(model, PLANS[2]):
+            expected = lm_of(model).loglikelihood_rolling(found.tasks[0].instances)
+        answers = score(model, PLANS[2:3], found)
+        assert answers.responses(0, found.readings[:3]) == pytest.approx(expected, abs=1e-3)
+
+    def test_bits_and_perplexity_say_the_same(self, llama, data):
         table = evaluate(llama, PLANS[:1], ["wikitext"], data).set_index("metric")
         assert table.loc["bits_per_byte", "value"] == pytest.approx(
             np.log2(table.loc["byte_perplexity", "value"])

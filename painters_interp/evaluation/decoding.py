@@ -20,14 +20,13 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..errors import TaskError, TextError
 from ..execution import applied, as_plan
+from ..execution.slots import CACHES
 from ..models import identity
 from ..plans import Plan
 from ..progress import progress
 from ..tables import MODEL, require, typed
 from .questions import Pair, tokens_of
 from .tasks import load_tasks
-
-CACHES = ("exact", "averaged")
 
 
 def gold_pairs(
