@@ -53,7 +53,7 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
 def labels_of(table: pd.DataFrame) -> pd.DataFrame:
     """The labelled plans of a table, each once, without what was measured of them."""
     require(table, "plan")
-    measured = [c for c in table if c in (*MEASURED, *_SCORE) and c != "plan"]
+    measured = [c for c in table if c in (*MEASURED, *_SCORE, "cache") and c != "plan"]
     return table.drop(columns=measured).drop_duplicates() if measured else table
 
 

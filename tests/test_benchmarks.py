@@ -1,18 +1,41 @@
 """The benchmarks run: small, for their output, never for their times."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+import tiny
+from local_tasks import write
 
 FOLDER = Path(__file__).parent / "benchmarks"
 
 
 def output(script: str, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, str(FOLDER / script), *words], capture_output=True, text=True, check=False
+        [sys.executable, str(FOLDER / script), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},  # as for all tests of tiny models
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny.save("llama", tmp_path_factory.mktemp("model") / "tiny-llama"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    answers = {"text": ["heat", "cold", "dark"], "label": ["A", "B", "C"]}
+    arc = [{"question": q, "choices": answers, "answerKey": "A"} for q in ("what melts ice?", "a?")]
+    sums = [{"question": f"1 and {n}?", "answer": f"#### {n + 1}"} for n in (1, 2)]
+    files = {"arc_easy/test": arc, "gsm8k/test": sums, "gsm8k/train": sums}
+    return str(write(tmp_path_factory.mktemp("data"), files))
 
 
 def test_accelerator_on_a_small_shape() -> None:
@@ -22,10 +45,30 @@ def test_accelerator_on_a_small_shape() -> None:
     assert "% of the floor's speed" in out
 
 
-def test_shared_prefix_on_a_checkpoint(tmp_path: Path) -> None:
-    import tiny
-
-    model = str(tiny.save("llama", tmp_path / "tiny-llama"))
+def test_shared_prefix_on_a_checkpoint(model: str) -> None:
     out = output("shared_prefix.py", "--model", model, "--items", "1", "--sample", "3")
     assert "plans:" in out
     assert "(c) runner, bfloat16" in out
+
+
+def test_packed_choices(model: str, data: str) -> None:
+    few = ["--tasks", "arc_easy", "--items", "2", "--timed", "2", "--sample", "2"]
+    out = output("packed_choices.py", "--model", model, "--data", data, *few)
+    assert "times fewer (target 3.0)" in out
+    assert "all 12 plans: HFLM" in out
+
+
+def test_oracle(model: str, data: str) -> None:
+    few = ["--tasks", "arc_easy,gsm8k", "--limit", "2", "--written", "1", "--new", "12"]
+    out = output("oracle.py", "--model", model, "--data", data, *few)
+    assert out.count("0 of 1 texts differ; metrics that differ: none") == 4
+    assert out.count("0 greedy on one side only; metrics that differ: none") == 4
+
+
+def test_averaged_cache(model: str, data: str, tmp_path: Path) -> None:
+    few = ["--items", "2", "--shots", "0", "--firsts", "0,1"]
+    out = output(
+        "averaged_cache.py", "--model", model, "--data", data, "--out", str(tmp_path), *few
+    )
+    assert "5 plans, both caches" in out
+    assert (tmp_path / "averaged_cache.png").is_file()

@@ -201,6 +201,10 @@ def test_bad_input_is_one_line_and_exit_code_2(
     [
         (["run", "--tasks", "probe_fact"], "no task 'probe_fact'; did you mean probe_facts"),
         (["evaluate", "0-9"], "n_layers=6 allows 0..5"),
+        (
+            ["evaluate", "0-5", "--tasks", "probe_facts", "--limit", "1", "--cache", "averaged"],
+            "cache='averaged' changes how texts are written, and none of these tasks writes any",
+        ),
         (["check", "--plan", "9"], "n_layers=6 allows 0..5"),
         (["similarity", "--texts", "missing.txt"], "cannot read texts from missing.txt"),
         (["similarity", "--measures", "nonsense"], "no measure 'nonsense'; there are cosine"),

@@ -23,7 +23,8 @@ from painters_interp import Plan, applied, evaluate, experiments, progress
 from painters_interp import strategies as s
 from painters_interp.errors import PlanError, TableError, TaskError, UnsupportedModelError
 from painters_interp.evaluation import PROBES, Questions, prepare
-from painters_interp.evaluation.scoring import Request, score
+from painters_interp.evaluation.questions import Request
+from painters_interp.evaluation.scoring import score
 from painters_interp.evaluation.tasks import load_tasks, quiet_lm_eval, task_manager
 from painters_interp.execution import ROWS
 from painters_interp.plans import shared_calls
@@ -108,7 +109,6 @@ DATA = {
     "mmlu_anatomy/dev": [
         {"question": "how many toes?", "choices": ["5", "10", "15", "20"], "answer": 1}
     ],
-    "gsm8k/test": [{"question": "1 and 1?", "answer": "it is #### 2"}],
 }
 TASKS = ["arc_easy", "lambada_openai", "winogrande", "piqa"]
 
@@ -538,10 +538,6 @@ class TestRefusals:
     def test_a_limit_that_leaves_nothing(self, data, limit):
         with pytest.raises(TaskError, match=rf"'piqa': limit {limit} leaves no items"):
             load_tasks(["piqa"], data, limit=limit)
-
-    def test_a_task_that_generates_text(self, data):
-        with pytest.raises(TaskError, match="'gsm8k' is of type generate_until; loglikelihood and"):
-            load_tasks(["gsm8k"], data)
 
     def test_a_masked_language_model(self, tiny_folder):
         bert = tiny.build("bert", torch.float32, tiny_folder)

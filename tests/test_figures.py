@@ -266,3 +266,57 @@ def test_files_keep_their_dots_and_formats(matrix, tmp_path):
         figures.save(figures.similarity_heatmap(matrix), tmp_path / "x", ["bmp"])
     with pytest.raises(OutputError, match="give a folder that you may write in"):
         figures.save(figures.similarity_heatmap(matrix), paths[0] / "x")
+
+
+class TestDecodingCurves:
+    @pytest.fixture
+    def decoded(self) -> pd.DataFrame:
+        """Three items under each plan and cache, the averaged one dearer by 0.01 M a token."""
+        plans = experiments.variants(12, firsts=[0, 2, 4], seeds=0)
+        plans = plans[plans["variant"].isin(["intact", "parallel", "looped"])]
+        items = pd.DataFrame({"item": [0, 1, 2], "tokens": [10, 20, 40], "level": [1.0, 1.5, 2.0]})
+        caches = pd.DataFrame({"cache": ["exact", "averaged"]})
+        table = plans.merge(caches, how="cross").merge(items, how="cross")
+        affected = table["affected"].fillna(0).astype(float)
+        surprisal = table["level"] + affected * (0.1 + 0.01 * table["cache"].eq("averaged"))
+        return table.assign(nats=surprisal * table["tokens"]).drop(columns="level")
+
+    def test_levels_are_means_over_items_of_nats_a_token(self, decoded):
+        levels, _ = figures.decoding_curves(decoded).axes
+        line = drawn(levels, "looped parallel x3, averaged")
+        assert line.get_xdata().tolist() == [3, 7, 11]
+        assert line.get_ydata() == pytest.approx([1.5 + 0.11 * m for m in (3, 7, 11)])
+        assert drawn(levels, "parallel, exact").get_ydata()[0] == pytest.approx(1.8)
+        assert drawn(levels, "intact model").get_ydata() == pytest.approx([1.5, 1.5])
+
+    def test_differences_are_paired_so_their_band_is_narrow(self, decoded):
+        levels, gaps = figures.decoding_curves(decoded).axes
+        assert drawn(gaps, "parallel").get_ydata() == pytest.approx([0.03, 0.07, 0.11])
+
+        def height(ax):
+            return max(np.ptp(band.get_paths()[0].vertices[1:4:2, 1]) for band in ax.collections)
+
+        assert height(levels) > 0.1  # items differ by a nat
+        assert height(gaps) < 0.1
+
+    def test_nothing_is_cut_off_and_it_is_drawn_the_same_twice(self, decoded, tmp_path):
+        titles = "Decoding the gold solutions of GSM8K, and a title that goes on and on and on" * 2
+        for name in "ab":
+            figure = figures.decoding_curves(decoded, title=titles)
+            box = figure.get_tightbbox()
+            assert min(box.x0, box.y0) >= 0
+            assert box.x1 <= figure.get_figwidth() + 0.01
+            assert box.y1 <= figure.get_figheight() + 0.01
+            figures.save(figure, tmp_path / name)
+        for kind in ("pdf", "png"):
+            assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+
+    def test_both_caches_and_windows_are_needed(self, decoded):
+        for table in (
+            decoded[decoded["cache"] == "exact"],
+            decoded[decoded["variant"] == "intact"],
+        ):
+            with pytest.raises(TableError, match='cache "exact" and "averaged" are needed'):
+                figures.decoding_curves(table)
+        with pytest.raises(TableError, match="lacks the columns nats"):
+            figures.decoding_curves(decoded.drop(columns="nats"))

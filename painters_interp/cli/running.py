@@ -78,10 +78,11 @@ def _questions(
 
     names = task_names(tasks)
     questions = prepare(bridge, names, data, limit or ITEMS, seed=seed)
-    if limit is None and questions.tokens > TOKENS:
-        fewer = max(FEWEST_ITEMS, ITEMS * TOKENS // questions.tokens)
+    tokens = questions.tokens + questions.prompts.tokens
+    if limit is None and tokens > TOKENS:
+        fewer = max(FEWEST_ITEMS, ITEMS * TOKENS // tokens)
         print(
-            f"{ITEMS} items per task are {questions.tokens:,} tokens; "
+            f"{ITEMS} items per task are {tokens:,} tokens; "
             f"taking {fewer} items (--limit sets another number)"
         )
         questions = prepare(bridge, names, data, fewer, seed=seed)
@@ -120,7 +121,7 @@ def _run_experiments(
     if parts:
         table = pd.concat(parts, ignore_index=True)
         plans = plans_of(table)
-        total += questions.tokens * shared_calls(plans)
+        total += questions.calls(plans)
         print(
             f"{len(plans)} plans, {shared_calls(plans):,} shared layer calls "
             f"({sum(len(p.calls) for p in plans):,} one by one), "

@@ -32,6 +32,7 @@ def evaluate(
     data: Data = None,
     limit: Limit = None,
     num_fewshot: Shots = None,
+    cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
     out: Annotated[Path | None, typer.Option(help="Also write OUT.csv and OUT.json.")] = None,
     seed: Seed = 0,
     dtype: Dtype = None,
@@ -48,7 +49,7 @@ def evaluate(
     intact = full(len(bridge.blocks))
     labelled = {"intact": intact} | {p: as_plan(p, bridge) for p in plans}
     questions = prepare(bridge, task_names(tasks), data, limit, num_fewshot, seed)
-    table = evaluated(bridge, labelled, questions)
+    table = evaluated(bridge, labelled, questions, cache=cache)
     shown = table[["plan", "task", "metric", "value", "stderr", "n", "chance"]]
     print(shown.to_string(index=False, float_format="{:.4f}".format, na_rep=""))
     if out is not None:

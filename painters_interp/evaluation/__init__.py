@@ -2,7 +2,8 @@
 
 from .evaluating import evaluate as evaluate
 from .evaluating import score_items as score_items
-from .scoring import Questions as Questions
-from .scoring import prepare as prepare
+from .planned import PlannedLM as PlannedLM
+from .questions import Questions as Questions
+from .questions import prepare as prepare
 from .scoring import time_per_call as time_per_call
 from .tasks import PROBES as PROBES

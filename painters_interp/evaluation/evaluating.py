@@ -6,16 +6,19 @@ from pathlib import Path
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..errors import TaskError
 from ..execution import Plans, as_plan, labels_for
 from ..items import item_table, summarise
 from ..models import identity
-from ..plans import Plan, shared_calls
+from ..plans import Plan
 from ..progress import Advance, progress
 from ..strategies import full
 from ..tables import MODEL, labelled
 from .metrics import Metric, metrics
+from .questions import Questions, prepare
 from .requests import digest
-from .scoring import Answers, Questions, prepare, score
+from .responses import Answers
+from .scoring import score
 
 
 def evaluate(
@@ -26,13 +29,16 @@ def evaluate(
     limit: int | float | None = None,
     num_fewshot: int | None = None,
     seed: int = 0,
+    cache: str = "exact",
 ) -> pd.DataFrame:
     """Score plans on lm-eval tasks, all plans on the same items in one shared pass.
 
     `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
-    the result. `tasks` are names of loglikelihood or multiple-choice tasks, from the hub, from
-    the folder `data`, or built in (`evaluation.PROBES`); or what `prepare` returned. `limit` is
-    the number of items per task (all by default).
+    the result. `tasks` are names of lm-eval tasks, from the hub, from the folder `data`, or
+    built in (`evaluation.PROBES`); or what `prepare` returned. `limit` is the number of items per
+    task (all by default). `cache="averaged"` writes texts as the paper's code does (see
+    `applied`); log-likelihoods are computed in one pass and know no cache, so it is refused where
+    no task writes text. Where one does, a column `cache` says which it was.
 
     Returns one row per labelled plan, task and metric: the labels, then model, revision, dtype,
     plan, task, version, metric, value, stderr, n, chance, higher_is_better, seed, and before the
@@ -41,7 +47,11 @@ def evaluate(
     UnsupportedModelError.
     """
     labels = labels_for(model, plans)
-    items = score_items(model, labels, tasks, data, limit, num_fewshot, seed)
+    if not isinstance(tasks, Questions):
+        tasks = prepare(model, tasks, data, limit, num_fewshot, seed)
+    items = score_items(model, labels, tasks, cache=cache)
+    if tasks.prompts.requests:
+        labels = labels.assign(cache=cache)
     return labelled(labels, summarise(items, intact=str(full(len(model.blocks)))))
 
 
@@ -53,6 +63,7 @@ def score_items(
     limit: int | float | None = None,
     num_fewshot: int | None = None,
     seed: int = 0,
+    cache: str = "exact",
 ) -> pd.DataFrame:
     """What `evaluate` rests on: an item table (see `items`), a row per plan, task, metric, item.
 
@@ -63,14 +74,27 @@ def score_items(
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     if not isinstance(tasks, Questions):
         tasks = prepare(model, tasks, data, limit, num_fewshot, seed)
-    with progress("scoring", tasks.tokens * shared_calls(distinct)) as advance:
-        return _scored(model, distinct, tasks, advance)
+    _refuse_idle_cache(tasks, cache)
+    with progress("scoring", tasks.calls(distinct)) as advance:
+        return _scored(model, distinct, tasks, advance, cache)
+
+
+def _refuse_idle_cache(questions: Questions, cache: str) -> None:
+    if cache != "exact" and not questions.prompts.requests:
+        raise TaskError(
+            f"cache={cache!r} changes how texts are written, and none of these tasks writes any; "
+            "leave it out"
+        )
 
 
 def _scored(
-    model: TransformerBridge, plans: Sequence[Plan], questions: Questions, advance: Advance
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    questions: Questions,
+    advance: Advance,
+    cache: str,
 ) -> pd.DataFrame:
-    answers = score(model, plans, questions, advance)
+    answers = score(model, plans, questions, advance, cache)
     asked = {task.config.task: digest(task) for task in questions.tasks}
     parts = [
         _rows(metric).assign(plan=str(plan), task=task, version=version, requests=asked[task])
@@ -89,12 +113,8 @@ def _metrics(
     start = 0
     for task in questions.tasks:
         span = slice(start, start := start + len(task.instances))
-        given = zip(
-            answers.loglikelihood[index, span].tolist(),
-            answers.greedy[index, span].tolist(),
-            strict=True,
-        )
-        yield task.config.task, str(task.VERSION), metrics(task, list(given))
+        given = answers.responses(index, questions.readings[span])
+        yield task.config.task, str(task.VERSION), metrics(task, given)
 
 
 def _rows(metric: Metric) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from lm_eval.api.registry import AGGREGATION_REGISTRY
 from lm_eval.api.task import Task
 
 from ..aggregations import AGGREGATIONS, influences
+from .responses import Response
 from .tasks import quiet_lm_eval, templates_compiled_once
 
 _ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match")
@@ -37,11 +38,11 @@ class Metric:
     higher_is_better: bool | None
 
 
-def metrics(task: Task, answers: Sequence[tuple[float, bool]]) -> list[Metric]:
-    """lm-eval's metrics of `task`, given (log-likelihood, is greedy) for each of its requests."""
+def metrics(task: Task, answers: Sequence[Response]) -> list[Metric]:
+    """lm-eval's metrics of `task`, given the response to each of its requests."""
     by_document = defaultdict(list)
     for instance, answer in zip(task.instances, answers, strict=True):
-        instance.resps, instance.filtered_resps = [answer], {}
+        instance.resps, instance.filtered_resps = [answer] * instance.repeats, {}
         by_document[instance.doc_id].append(instance)
     with quiet_lm_eval(), templates_compiled_once():
         task.apply_filters()

@@ -26,7 +26,7 @@ from ..errors import TaskError
 
 PROBES = ("probe_cloze", "probe_facts", "probe_arithmetic", "probe_grammar", "probe_order")
 _PROBE_FOLDER = Path(__file__).parent / "probes"
-_SCORED = ("loglikelihood", "multiple_choice")
+_TYPES = ("loglikelihood", "multiple_choice", "loglikelihood_rolling", "generate_until")
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 _ANSWER_WITHIN = 5.0  # seconds
 _NOISY = ("lm_eval", "datasets", "huggingface_hub")
@@ -137,10 +137,9 @@ def _columns(path: Path) -> dict[str, list[Any]]:
 
 def _build(task: Task, limit: int | float | None, num_fewshot: int | None, seed: int) -> None:
     name = task.config.task
-    if task.OUTPUT_TYPE not in _SCORED:
+    if task.OUTPUT_TYPE not in _TYPES:
         raise TaskError(
-            f"task {name!r} is of type {task.OUTPUT_TYPE}; {' and '.join(_SCORED)} tasks "
-            "can be scored under many plans. For others, run lm-eval inside `applied`"
+            f"task {name!r} is of type {task.OUTPUT_TYPE}; lm-eval's types are {', '.join(_TYPES)}"
         )
     # As in lm-eval: a task that declares zero shots keeps zero.
     if num_fewshot is not None and task.config.num_fewshot != 0:

@@ -111,6 +111,8 @@ def pad(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Placed:
 
 def pack(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Placed:
     """Record `sequences` as one row that holds their tree. Right on models that are `packable`."""
+    if len(sequences) == 1:  # a tree without branches is a row, however long
+        return pad(model, sequences)
     tree, device = grow(sequences), _device(model)
     plain = pad(model, sequences)
     owner = {n: place for path, row in zip(tree.paths, plain.places, strict=True)

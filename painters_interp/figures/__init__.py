@@ -5,6 +5,7 @@ from .curves import single_layer_curves as single_layer_curves
 from .curves import size_curves as size_curves
 from .curves import task_curves as task_curves
 from .curves import variant_curves as variant_curves
+from .decoding import decoding_curves as decoding_curves
 from .depth import damage_scatter as damage_scatter
 from .depth import depth_curves as depth_curves
 from .export import save as save

@@ -1,0 +1,92 @@
+"""`PlannedLM`: a model under a plan as lm-eval's own kind of model."""
+
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import CacheHook
+from lm_eval.models.huggingface import HFLM
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import TaskError
+from ..execution import applied, as_plan
+from ..models import identity
+from ..plans import Plan
+from .tasks import quiet_lm_eval
+
+_OWNER = "painters_interp: answers of"  # the entry of a response cache that says whose it is
+
+
+class PlannedLM(HFLM):  # type: ignore[misc]
+    """lm-eval's HFLM whose every request runs under `plan`; the model is restored in between.
+
+        lm_eval.simple_evaluate(model=PlannedLM(bridge, "0-12 17-29"), tasks=["gsm8k"])
+
+    `cache="averaged"` generates with the paper's averaged cache; log-likelihoods are computed in
+    one pass and do not depend on it. Other options (`batch_size`, `max_length`, ...) are HFLM's.
+    lm-eval reports the plan and the cache under `config`. Raises what `applied` raises, at once.
+    """
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        plan: Plan | str,
+        cache: str = "exact",
+        **options: Any,
+    ) -> None:
+        self.bridge, self.plan, self.decoding = model, as_plan(plan, model), cache
+        with self._planned():  # refuses now what could not be applied later
+            pass
+        with quiet_lm_eval():  # it warns that a ready model ignores loading options
+            super().__init__(pretrained=model.original_model, tokenizer=model.tokenizer, **options)
+
+    def _planned(self) -> Any:
+        return applied(self.bridge, self.plan, cache=self.decoding)
+
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """(Log-likelihood in nats, is greedy) of every request, under the plan."""
+        with self._planned():
+            found: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm)
+        return found
+
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Log-likelihood in nats of every text, under the plan."""
+        with self._planned():
+            found: list[float] = super().loglikelihood_rolling(requests, disable_tqdm)
+        return found
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """What the model writes after every prompt, under the plan."""
+        with self._planned():
+            found: list[str] = super().generate_until(requests, disable_tqdm)
+        return found
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What lm-eval notes about a model, with the model's identity, the plan and the cache."""
+        return {
+            **super().get_model_info(),
+            **{f"painters_{name}": fact for name, fact in self._identity().items()},
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        return {**identity(self.bridge), "plan": str(self.plan), "cache": self.decoding}
+
+    def set_cache_hook(self, cache_hook: CacheHook) -> None:
+        """Accept lm-eval's response cache (`use_cache`) for this model, plan and decoding alone.
+
+        lm-eval's keys hold the request and nothing of the model, so a file that two plans shared
+        would answer one with the other's responses. Raises TaskError for another's file.
+        """
+        stored, mine = cache_hook.dbdict, f"{_OWNER} {self._identity()}"
+        if stored is not None:
+            if stored.get(_OWNER, None if len(stored) else mine) != mine:
+                raise TaskError(
+                    f"the response cache {stored.filename} holds answers of another model, plan or "
+                    "decoding, and lm-eval's keys do not tell them apart; give use_cache a path "
+                    f"of its own for plan {str(self.plan)!r}, cache {self.decoding!r}"
+                )
+            stored[_OWNER] = mine
+        super().set_cache_hook(cache_hook)

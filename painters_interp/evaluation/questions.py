@@ -1,0 +1,213 @@
+"""From lm-eval's requests to the tokens of one model."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import Task
+from lm_eval.models.huggingface import HFLM
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import TaskError, UnsupportedModelError
+from ..execution import ROWS, Layout, family_of, layout_for
+from ..plans import Plan, shared_calls
+from .generation import Prompts, prompts
+from .responses import Continuation, Document, Reading, Writing
+from .tasks import load_tasks, quiet_lm_eval
+
+# Tokens that go through a layer together. More of them make attention over a tree dearer, fewer
+# the matrix products; a GPU wants more than a processor.
+_ROOM = {"cpu": 256, "cuda": 1024}
+# Texts that are written together: each token costs a pass, whatever the number of rows.
+_WRITERS = {"cpu": 8, "cuda": 32}
+
+Pair = tuple[list[int], list[int]]  # tokens of a context and of what follows it
+
+
+@dataclass(frozen=True)
+class Request:
+    """A continuation to score: the last tokens that follow the inputs of `sequence`."""
+
+    sequence: int
+    continuation: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Tasks in the tokens of one model: distinct model inputs, and what to read from each.
+
+    `packs` are the inputs that go through the model together, laid out as `layout` says: a tree
+    each where the model allows it, else padded rows. `prompts` are to be continued by the model.
+    `readings` say how lm-eval's response to each request of each task, in order, is read from
+    the answers. `truncated` counts requests that were longer than the context and lost tokens on
+    the left.
+    """
+
+    tasks: tuple[Task, ...]
+    sequences: tuple[tuple[int, ...], ...]
+    requests: tuple[Request, ...]
+    packs: tuple[tuple[int, ...], ...]
+    layout: Layout
+    truncated: int
+    seed: int
+    prompts: Prompts = field(default_factory=Prompts)
+    readings: tuple[Reading, ...] = ()
+
+    @property
+    def items(self) -> int:
+        """Number of documents over all tasks."""
+        return sum(len({i.doc_id for i in task.instances}) for task in self.tasks)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that pass through every layer call of a scoring pass."""
+        return sum(self.layout.size(self.inputs(pack)) for pack in self.packs)
+
+    def calls(self, plans: Sequence[Plan]) -> int:
+        """Token-layer calls to answer under all plans: an upper bound where texts are written.
+
+        Scoring shares the beginnings of plans; a text is written under one plan at a time.
+        """
+        alone = sum(len(plan.calls) for plan in plans)
+        return self.tokens * shared_calls(plans) + self.prompts.tokens * alone
+
+    def inputs(self, pack: Sequence[int]) -> list[tuple[int, ...]]:
+        """The token sequences of a pack."""
+        return [self.sequences[index] for index in pack]
+
+    @property
+    def texts(self) -> list[str]:
+        """The first task's documents as running text: context and longest continuation."""
+        longest: dict[int, str] = {}
+        for instance in self.tasks[0].instances:
+            text = "".join(part for part in instance.args if isinstance(part, str))
+            if len(text) > len(longest.get(instance.doc_id, "")):
+                longest[instance.doc_id] = text
+        return list(longest.values())
+
+
+def prepare(
+    model: TransformerBridge,
+    tasks: Sequence[str],
+    data: str | Path | None = None,
+    limit: int | float | None = None,
+    num_fewshot: int | None = None,
+    seed: int = 0,
+) -> Questions:
+    """Load tasks and tokenise their requests as lm-eval does for this model.
+
+    Inputs that several requests share (choices of one token after the same context) are kept
+    once. Raises TaskError, and UnsupportedModelError for masked language models.
+    """
+    if not family_of(model).causal:
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} is a masked language model; lm-eval's tasks need next-token "
+            "probabilities"
+        )
+    loaded = load_tasks(tasks, data, limit, num_fewshot, seed)
+    tokenizer, device = _tokenizer(model), next(model.original_model.parameters()).device.type
+    pairs, writing, readings = _read(tokenizer, loaded)
+    room = tokenizer.max_length
+    sequences: dict[tuple[int, ...], int] = {}
+    requests = []
+    for context, continuation in pairs:
+        # As HFLM: cut on the left to fit, and drop the last token, which predicts nothing.
+        inputs = tuple((context + continuation)[-(room + 1) :][:-1])
+        requests.append(Request(sequences.setdefault(inputs, len(sequences)), tuple(continuation)))
+    asked = prompts(tokenizer, writing, _WRITERS.get(device, _WRITERS["cuda"]))
+    layout, packs = _laid_out(model, tuple(sequences), _ROOM.get(device, _ROOM["cuda"]))
+    return Questions(
+        tasks=tuple(loaded),
+        sequences=tuple(sequences),
+        requests=tuple(requests),
+        packs=packs,
+        layout=layout,
+        truncated=asked.truncated + sum(len(a) + len(b) > room + 1 for a, b in pairs),
+        seed=seed,
+        prompts=asked,
+        readings=tuple(readings),
+    )
+
+
+def _laid_out(
+    model: TransformerBridge, sequences: Sequence[tuple[int, ...]], room: int
+) -> tuple[Layout, tuple[tuple[int, ...], ...]]:
+    """How sequences go through the model, and which together, `room` tokens at a time."""
+    sharing = [sequence for sequence in sequences if len(sequence) <= room]  # longer ones go alone
+    layout = layout_for(model, sharing) if sharing else ROWS
+    if sharing and layout is ROWS:
+        warnings.warn(
+            f"{model.cfg.model_name} cannot score packed sequences; taking one row each, which is "
+            "slower and no less exact",
+            stacklevel=3,
+        )
+    return layout, tuple(layout.packs(sequences, room))
+
+
+def _read(lm: "_Tokens", tasks: Sequence[Task]) -> tuple[list[Pair], list[Instance], list[Reading]]:
+    """Continuations to score, prompts to continue, and how each response is read from them."""
+    pairs: list[Pair] = []
+    writing: list[Instance] = []
+    readings: list[Reading] = []
+    for instance in (instance for task in tasks for instance in task.instances):
+        start = len(pairs)
+        match instance.request_type:
+            case "loglikelihood":
+                pairs += lm.loglikelihood([instance], disable_tqdm=True)
+                readings.append(Continuation(start))
+            case "loglikelihood_rolling":
+                pairs += lm.windows(*instance.args)
+                readings.append(Document(range(start, len(pairs))))
+            case "generate_until":
+                writing.append(instance)
+                readings.append(Writing(len(writing) - 1))
+            case other:
+                raise TaskError(f"task {instance.task_name!r} makes requests of type {other!r}")
+    return pairs, writing, readings
+
+
+class _Tokens(HFLM):  # type: ignore[misc]
+    """lm-eval's own tokenisation of requests, and nothing run."""
+
+    def _loglikelihood_tokens(
+        self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
+    ) -> Any:
+        for (text, continuation), context, tokens in requests:
+            if not context:
+                raise TaskError(f"context {text!r} has no tokens, so nothing predicts what follows")
+            if not 0 < len(tokens) <= self.max_length:
+                raise TaskError(
+                    f"continuation {continuation[:40]!r} has {len(tokens)} tokens; "
+                    f"1 to {self.max_length} can be scored"
+                )
+        return [(context, tokens) for _, context, tokens in requests]
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
+        """(context tokens, continuation tokens) of every request."""
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+
+    def windows(self, text: str) -> Iterator[Pair]:
+        """A text as lm-eval rolls over it: what each window predicts, and the context before."""
+        rolling = get_rolling_token_windows(
+            token_list=self.tok_encode(text),
+            prefix_token=self.prefix_token_id,
+            max_seq_len=self.max_length,
+            context_len=1,
+        )
+        yield from map(make_disjoint_window, rolling)
+
+
+def tokens_of(model: TransformerBridge, texts: Sequence[tuple[str, str]]) -> list[Pair]:
+    """Contexts and what follows them as lm-eval tokenises them for `model`."""
+    requests = [Instance("loglikelihood", {}, pair, 0) for pair in texts]
+    pairs: list[Pair] = _tokenizer(model).loglikelihood(requests, disable_tqdm=True)
+    return pairs
+
+
+def _tokenizer(model: TransformerBridge) -> _Tokens:
+    with quiet_lm_eval():  # it warns that a ready model ignores loading options
+        return _Tokens(pretrained=model.original_model, tokenizer=model.tokenizer)
