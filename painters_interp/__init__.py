@@ -20,6 +20,7 @@ _PUBLIC = {
     "similarity": "comparison",
     "evaluate": "evaluation",
     "kl_to_intact": "divergence",
+    "predict_damage": "prediction",
 }
 _MODULES = ("errors", "experiments", "figures", "items", "strategies", "tables")
 

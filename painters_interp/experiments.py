@@ -27,7 +27,7 @@ from . import strategies as s
 from .plans import Plan
 from .tables import require, typed
 
-_LABELS = ("experiment", "variant", "layer", "first", "affected", "shuffle_seed", "times")
+_LABELS = ("experiment", "variant", "layer", "other", "first", "affected", "shuffle_seed", "times")
 _COLUMNS = (*_LABELS, "distance", "n_layers", "plan")
 _TIMES_OVER = {2: "double", 3: "triple"}
 
@@ -107,6 +107,22 @@ def internal_loops(
             name = _TIMES_OVER.get(k, f"{k} times")
             rows.append(_row(name, Plan.parse(text, n_layers=n_layers), **labels))
     return _table("internal_loops", n_layers, rows)
+
+
+def damages(n_layers: int) -> pd.DataFrame:
+    """Plans to set against similarity: single layers dropped, neighbours swapped, windows skipped.
+
+    Layers `layer` to `other` are altered; windows are all stretches of 2 to half of the layers.
+    """
+    rows = [_row("drop", s.drop(n_layers, i), layer=i, other=i) for i in range(n_layers)]
+    rows += [
+        _row("swap", s.swap(n_layers, i, i + 1), layer=i, other=i + 1) for i in range(n_layers - 1)
+    ]
+    for size in range(2, n_layers // 2 + 1):
+        for i in range(n_layers - size + 1):
+            plan = s.skip(n_layers, range(i, i + size))
+            rows.append(_row("skip", plan, layer=i, other=i + size - 1, affected=size))
+    return _table("damages", n_layers, rows)
 
 
 def suite(n_layers: int, seeds: int = 10) -> pd.DataFrame:

@@ -22,7 +22,7 @@ DIFFERENCE = ("delta", "delta_low", "delta_high", "p", "p_adjusted")
 MEASURED = (*MODEL, "plan", *TASK, *RESULT, *DIFFERENCE, "seed")
 
 TEXT = (*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure")
-INTEGER = ("n_layers", "layer", "first", "affected", "shuffle_seed", "times", "n", "seed")
+INTEGER = ("n_layers", "layer", "other", "first", "affected", "shuffle_seed", "times", "n", "seed")
 BOOLEAN = ("higher_is_better", "selected")
 
 # One run of one task: inside it, chance and the intact model's value are single numbers.
