@@ -72,3 +72,10 @@ def test_averaged_cache(model: str, data: str, tmp_path: Path) -> None:
     )
     assert "5 plans, both caches" in out
     assert (tmp_path / "averaged_cache.png").is_file()
+
+
+def test_similarity(model):
+    said = output("similarity.py", "--model", model, "--passages", "4", "--tokens", "12")
+    assert "4 passages of 12 tokens" in said
+    assert "all 15 measures" in said
+    assert "memory above the model" in said

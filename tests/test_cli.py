@@ -95,17 +95,38 @@ def test_run_prints_its_cost_first_and_its_findings_last(painters, checkpoint, t
     assert "not clearly above chance: probe_grammar" in lines[-1]
 
 
-def test_similarity(painters, checkpoint, tmp_path) -> None:
-    texts = tmp_path / "texts.txt"
-    texts.write_text("the first document\n\nand the second one\n")
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.txt"
+    path.write_text("the first document\n\nand the second one\n")
+    return path
+
+
+def test_similarity(painters, checkpoint, tmp_path, texts) -> None:
     code, out, _ = painters(
         "similarity", "--model", checkpoint, "--texts", texts, "--out", tmp_path, "--plan", "0-2"
     )
     assert code == 0
-    assert out.split() == [str(tmp_path / f"similarity.{kind}") for kind in ("pdf", "png")]
+    drawn = [f"{name}.{kind}" for name in ("similarity", "depth") for kind in ("pdf", "png")]
+    assert out.split() == [str(tmp_path / name) for name in drawn]
     table = store.read_table(tmp_path / "similarity")
-    assert set(table["measure"]) == {"cosine", "cosine_flat"}
+    assert set(table["measure"]) == {"cosine", "cosine_centered", "cosine_flat", "cka"}
     assert table["row"].max() == 3  # states of a plan of three steps
+    assert (table["low"] <= table["high"] + 1e-12).all()
+    depth = store.read_table(tmp_path / "depth")
+    assert set(depth["measure"]) == {"block_influence", "update_ratio"}
+
+
+def test_similarity_with_nulls_and_another_model(painters, checkpoint, tmp_path, texts) -> None:
+    words = ["similarity", "--model", checkpoint, "--texts", texts, "--measures", "cosine,cka"]
+    code, _, _ = painters(*words, "--out", tmp_path / "nulls", "--nulls", "--massive", "both")
+    assert code == 0
+    for name in ("similarity", "similarity_shuffled", "similarity_random"):
+        table = store.read_table(tmp_path / "nulls" / name)
+        assert set(table["measure"]) >= {"cosine", "cka", "cosine_without_massive"}
+    code, _, _ = painters(*words, "--out", tmp_path / "other", "--other", checkpoint)
+    assert code == 0
+    assert store.read_provenance(tmp_path / "other" / "similarity")["other"] == str(checkpoint)
 
 
 def test_evaluate(painters, checkpoint, tmp_path) -> None:
