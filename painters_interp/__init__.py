@@ -20,7 +20,7 @@ _PUBLIC = {
     "similarity": "comparison",
     "evaluate": "evaluation",
 }
-_MODULES = ("errors", "experiments", "figures", "strategies", "tables")
+_MODULES = ("errors", "experiments", "figures", "patching", "strategies", "tables")
 
 __all__ = [*_PUBLIC, *_MODULES]
 

@@ -19,8 +19,11 @@ TASK = ("task", "version", "metric")
 RESULT = ("value", "stderr", "n", "chance", "higher_is_better")
 MEASURED = (*MODEL, "plan", *TASK, *RESULT, "seed")
 
-TEXT = (*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure")
-INTEGER = ("n_layers", "layer", "first", "affected", "shuffle_seed", "times", "n", "seed")
+TEXT = (*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure", "token")
+INTEGER = (
+    *("n_layers", "layer", "first", "affected", "shuffle_seed", "times", "n", "seed"),
+    *("dropped", "changed_at"),
+)
 
 # One run of one task: inside it, chance and the intact model's value are single numbers.
 _RUN = (*MODEL, *TASK, "seed")

@@ -5,6 +5,7 @@ from .context import as_plan as as_plan
 from .context import ready as ready
 from .families import Family as Family
 from .families import family_of as family_of
+from .halves import refuse_halves as refuse_halves
 from .packing import ROWS as ROWS
 from .packing import Layout as Layout
 from .packing import layout_for as layout_for
@@ -14,11 +15,16 @@ from .packing import pad as pad
 from .proof import CheckReport as CheckReport
 from .proof import check as check
 from .proof import specimens as specimens
+from .resuming import Run as Run
+from .resuming import resume_from as resume_from
+from .resuming import run as run
 from .runner import Recording as Recording
 from .runner import Scores as Scores
 from .runner import head as head
+from .runner import members as members
 from .runner import record as record
 from .runner import residuals_alive as residuals_alive
 from .runner import score_targets as score_targets
 from .runner import token_logprobs as token_logprobs
 from .runner import walk as walk
+from .slots import Mixture as Mixture
