@@ -41,6 +41,9 @@ DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
     "similarity": _similarity,
     "single_layers": figures.single_layer_curves,
     "variants": _variants,
+    "patch_residual": figures.patching_heatmap,
+    "patch_across": figures.crossing_heatmap,
+    "patch_effects": figures.effects_heatmap,
 }
 
 
@@ -67,10 +70,10 @@ def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Pat
 def summary(folder: str | Path) -> list[str]:
     """What a run in `folder` found, a sentence each; as many as its tables allow."""
     folder = Path(folder)
-    tables = {
-        name: read_table(folder / name) for name in DRAWINGS if (folder / f"{name}.csv").is_file()
-    }
     told = {"similarity": _canvas, "single_layers": _layers, "variants": _orders}
+    tables = {
+        name: read_table(folder / name) for name in told if (folder / f"{name}.csv").is_file()
+    }
     sentences: list[str] = []
     for name, table in tables.items():
         clear = table if name == "similarity" else above_chance(primary(table))

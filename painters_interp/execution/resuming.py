@@ -58,7 +58,8 @@ class Run:
         `advance` is told the token-layer calls of each step.
         """
         at_once = max(1, _TOKENS_AT_ONCE // streams.shape[1])
-        return torch.cat([self._resumed(step, s, advance) for s in streams.split(at_once)])
+        parts = [streams[i : i + at_once] for i in range(0, len(streams), at_once)]
+        return torch.cat([self._resumed(step, part, advance) for part in parts])
 
     def _resumed(self, step: int, streams: Tensor, advance: Advance) -> Tensor:
         past = None if self.past is None else _fork(self.past, len(streams))

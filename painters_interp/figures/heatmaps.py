@@ -52,7 +52,7 @@ def similarity_panel(
     figure, axes = style.canvas(width, height, rows, columns)
     low, high = limits or _limits(matrices.values())
     for (title, matrix), ax in zip(matrices.items(), axes, strict=False):
-        _draw(ax, _square(matrix), low, high)
+        draw(ax, _square(matrix), low, high)
         ax.set_aspect("equal")
         ax.set_title(style.wrapped(title, width / columns))
         ax.set_xlabel("state")
@@ -60,7 +60,7 @@ def similarity_panel(
         ax.set_ylabel("state")
     for ax in axes[len(matrices) :]:
         ax.set_visible(False)
-    _scale(figure, axes[: len(matrices)], label)
+    scale(figure, axes[: len(matrices)], label)
     return style.finished(figure)
 
 
@@ -77,7 +77,7 @@ def loop_heatmap(
     scores = _loop_scores(table)
     low, high = limits or _limits([scores])
     figure, (ax,) = style.canvas(style.SINGLE, 75.0)
-    _draw(ax, scores, low, high)
+    draw(ax, scores, low, high)
     ax.invert_yaxis()
     best = scores.fillna(-np.inf).to_numpy().argmax(axis=0)
     ax.plot(
@@ -94,7 +94,7 @@ def loop_heatmap(
     ax.set(xlabel="number of affected layers M", ylabel="loops k")
     ax.set_title(style.wrapped(title or "", style.SINGLE))
     figure.legend(loc="outside lower center")
-    _scale(figure, [ax], "score (0 chance, 1 intact)")
+    scale(figure, [ax], "score (0 chance, 1 intact)")
     return style.finished(figure)
 
 
@@ -132,14 +132,15 @@ def _limits(matrices: Any) -> Limits:
     return min(0.0, float(values.min())), max(1.0, float(values.max()))
 
 
-def _draw(ax: Axes, values: pd.DataFrame, low: float, high: float) -> None:
+def draw(ax: Axes, values: pd.DataFrame, low: float, high: float, colours: str = _COLOURS) -> None:
+    """The cells of a matrix over whole numbers, rows downwards; missing ones are grey."""
     # Rasterised: as vector cells, PDF viewers draw hairlines between neighbours.
     sns.heatmap(
         values.astype(float),
         ax=ax,
         vmin=low,
         vmax=high,
-        cmap=_COLOURS,
+        cmap=colours,
         cbar=False,
         rasterized=True,
     )
@@ -152,6 +153,8 @@ def _draw(ax: Axes, values: pd.DataFrame, low: float, high: float) -> None:
     ax.set(xlabel="", ylabel="")
 
 
-def _scale(figure: Figure, axes: Sequence[Axes], label: str) -> None:
-    bar = figure.colorbar(axes[0].collections[0], ax=list(axes), label=label, aspect=25, pad=0.02)
+def scale(figure: Figure, axes: Sequence[Axes], label: str, extend: str = "neither") -> None:
+    """The colour bar of panels that share their limits."""
+    cells = axes[0].collections[0]
+    bar = figure.colorbar(cells, ax=list(axes), label=label, aspect=25, pad=0.02, extend=extend)
     bar.outline.set_visible(False)

@@ -146,8 +146,8 @@ def measured(
     rows = streams.flatten(0, 1)
     at = torch.arange(streams.shape[1], device=rows.device).repeat(len(streams))
     dtype = torch.promote_types(rows.dtype, torch.float32)
-    values = [
-        score(logits_of(part).to(dtype), where)
-        for part, where in zip(rows.split(_ROWS_AT_ONCE), at.split(_ROWS_AT_ONCE), strict=True)
-    ]
-    return torch.cat(values).unflatten(0, streams.shape[:2]).mean(dim=1)
+    values = []
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        values.append(score(logits_of(rows[part]).to(dtype), at[part]))
+    return torch.cat(values).reshape(streams.shape[:2]).mean(dim=1)

@@ -73,7 +73,7 @@ def prompt(model: TransformerBridge, text: Text) -> Prompt:
 
 def prompts(model: TransformerBridge, texts: Text | Sequence[Text]) -> list[Prompt]:
     """One prompt or several, as a list. Raises PatchError for none."""
-    several = [texts] if one(texts) else list(texts)
+    several: list[Any] = [texts] if one(texts) else list(texts)
     if not several:
         raise PatchError("no prompts; give a text, or a list of at least one")
     return [prompt(model, text) for text in several]
