@@ -81,13 +81,13 @@ def effects_heatmap(
 ) -> Figure:
     """How much later layers' updates change: dropped layers or plans downwards, layers across.
 
-    Reads the result of `patching.effects`. The scale ends at 1.5: an update changed by more than
-    its own size is another one altogether.
+    Reads the result of `patching.effects`. The scale ends at 1.5 at the latest: an update changed
+    by more than its own size is another one altogether.
     """
     require(table, "label", "dropped", "layer", "value", "changed_at")
     drops = table["dropped"].notna().all()
     values = _matrix(table, "dropped" if drops else "label", "layer", "value")
-    low, high = limits or (0.0, 1.5)
+    low, high = limits or (0.0, min(1.5, _reach(values)[1]))
     figure, (ax,) = style.canvas(style.SINGLE, 72.0)
     labels = list(map(str, values.index))
     draw(ax, values if drops else values.reset_index(drop=True), low, high)

@@ -5,7 +5,8 @@
 State i put before layer j leaves n - j layers to run, at the positions from the first patched one
 on: over all (n+1)^2 pairs, (n+1)^2 / 2 forward passes of the prompt times that share of its
 positions. The measured number is the time of the matrix over that of a forward pass of the intact
-model (full logits), timed before and after it, because machines get faster and slower.
+model (full logits), timed before and after it, because machines get faster and slower. On a
+processor it is the time spent computing, so that other work on the machine does not count.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import torch
 
 from painters_interp import load_model, patching
 from painters_interp.evaluation import prepare
+
+Clock = Callable[[], float]
 
 
 def main() -> None:
@@ -39,9 +42,10 @@ def main() -> None:
         patching.crossing(  # warm up, and find out once whether runs can be resumed
             model, tokens, metric=options.metric, positions=positions, target_states=[n]
         )
-        before = _forward(model, tokens)
-        elapsed = _timed(matrix)
-        forward = (before + _forward(model, tokens)) / 2
+        clock = time.process_time if _device(model).type == "cpu" else time.perf_counter
+        before = _forward(model, tokens, clock)
+        elapsed = _timed(matrix, clock)
+        forward = (before + _forward(model, tokens, clock)) / 2
         print(
             f"positions {first}..{options.tokens - 1}: predicted {predicted:.1f} forward passes, "
             f"measured {elapsed / forward:.1f} ({elapsed:.2f} s, {1e3 * forward:.1f} ms a pass), "
@@ -64,21 +68,26 @@ def _tokens(model: Any, count: int) -> list[int]:
     return ids[:count]
 
 
-def _forward(model: Any, tokens: list[int], times: int = 10) -> float:
+def _device(model: Any) -> torch.device:
+    device: torch.device = next(model.original_model.parameters()).device
+    return device
+
+
+def _forward(model: Any, tokens: list[int], clock: Clock, times: int = 10) -> float:
     """Seconds of a forward pass of the intact model, the median of some."""
-    batch = torch.tensor([tokens], device=next(model.original_model.parameters()).device)
+    batch = torch.tensor([tokens], device=_device(model))
 
     @torch.no_grad()
     def once() -> Any:
         return float(model(batch).sum())
 
-    return sorted(_timed(once) for _ in range(times))[times // 2]
+    return sorted(_timed(once, clock) for _ in range(times))[times // 2]
 
 
-def _timed(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def _timed(work: Callable[[], Any], clock: Clock) -> float:
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 if __name__ == "__main__":
