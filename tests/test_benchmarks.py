@@ -29,3 +29,13 @@ def test_shared_prefix_on_a_checkpoint(tmp_path: Path) -> None:
     out = output("shared_prefix.py", "--model", model, "--items", "1", "--sample", "3")
     assert "plans:" in out
     assert "(c) runner, bfloat16" in out
+
+
+def test_crossing_on_a_checkpoint(tmp_path: Path) -> None:
+    import tiny
+
+    model = str(tiny.save("llama", tmp_path / "tiny-llama"))
+    out = output("crossing.py", "--model", model, "--tokens", "8", "--metric", "loss")
+    assert "positions 0..7: predicted 24.5 forward passes, measured " in out
+    assert "positions 4..7: predicted 12.2 forward passes, measured " in out
+    assert ", ratio " in out

@@ -23,6 +23,7 @@ from ..tables import typed
 from ..texts import Batch, in_order
 
 
+@torch.no_grad()
 def effects(
     model: TransformerBridge,
     texts: Sequence[str],
@@ -119,7 +120,6 @@ def _measured(batch: Batch, skip_first: bool, at: int | None) -> Bool[Tensor, "b
     return measured
 
 
-@torch.no_grad()
 def _changes(
     model: TransformerBridge,
     batch: Batch,
