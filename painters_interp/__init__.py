@@ -22,7 +22,7 @@ _PUBLIC = {
     "kl_to_intact": "divergence",
     "predict_damage": "prediction",
 }
-_MODULES = ("errors", "experiments", "figures", "items", "strategies", "tables")
+_MODULES = ("errors", "experiments", "figures", "items", "patching", "strategies", "tables")
 
 __all__ = [*_PUBLIC, *_MODULES]
 

@@ -29,6 +29,10 @@ class MeasureError(PaintersError, ValueError):
     """A measure that does not exist or cannot be computed on these streams."""
 
 
+class PatchError(PaintersError, ValueError):
+    """A patch that cannot be made: positions, layers, prompts or a metric that do not fit."""
+
+
 class TableError(PaintersError, ValueError):
     """A table that lacks the columns or rows that a function needs."""
 

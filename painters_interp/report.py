@@ -48,6 +48,9 @@ DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
     "depth": figures.depth_curves,
     "single_layers": figures.single_layer_curves,
     "variants": _variants,
+    "patch_residual": figures.patching_heatmap,
+    "patch_across": figures.crossing_heatmap,
+    "patch_effects": figures.effects_heatmap,
 }
 
 

@@ -21,8 +21,11 @@ RESULT = ("value", "stderr", "n", "chance", "higher_is_better")
 DIFFERENCE = ("delta", "delta_low", "delta_high", "p", "p_adjusted")
 MEASURED = (*MODEL, "plan", *TASK, *RESULT, *DIFFERENCE, "seed")
 
-TEXT = (*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure")
-INTEGER = ("n_layers", "layer", "other", "first", "affected", "shuffle_seed", "times", "n", "seed")
+TEXT = (*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure", "token")
+INTEGER = (
+    *("n_layers", "layer", "other", "first", "affected", "shuffle_seed", "times", "n", "seed"),
+    *("dropped", "changed_at"),
+)
 BOOLEAN = ("higher_is_better", "selected")
 
 # One run of one task: inside it, chance and the intact model's value are single numbers.

@@ -79,3 +79,10 @@ def test_similarity(model):
     assert "4 passages of 12 tokens" in said
     assert "all 15 measures" in said
     assert "memory above the model" in said
+
+
+def test_crossing_on_a_checkpoint(model: str) -> None:
+    out = output("crossing.py", "--model", model, "--tokens", "8", "--metric", "loss")
+    assert "positions 0..7: predicted 24.5 forward passes, measured " in out
+    assert "positions 4..7: predicted 12.2 forward passes, measured " in out
+    assert ", ratio " in out

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from ..errors import PaintersError
 from .basics import check, fetch, figures, models, plan
 from .comparing import similarity
+from .patching import patch
 from .running import run
 from .scoring import evaluate
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 for command in (fetch, models, plan, run, similarity, evaluate, figures, check):
     app.command()(command)
+app.add_typer(patch, name="patch")
 
 
 def main() -> None:

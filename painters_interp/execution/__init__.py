@@ -6,6 +6,7 @@ from .context import ready as ready
 from .divergence import divergences as divergences
 from .families import Family as Family
 from .families import family_of as family_of
+from .halves import refuse_halves as refuse_halves
 from .labels import Plans as Plans
 from .labels import labels_for as labels_for
 from .packing import ROWS as ROWS
@@ -17,12 +18,17 @@ from .packing import pad as pad
 from .proof import CheckReport as CheckReport
 from .proof import check as check
 from .proof import specimens as specimens
+from .resuming import Run as Run
+from .resuming import resume_from as resume_from
+from .resuming import run as run
 from .runner import Recording as Recording
 from .runner import Scores as Scores
 from .runner import head as head
+from .runner import members as members
 from .runner import read_out as read_out
 from .runner import record as record
 from .runner import residuals_alive as residuals_alive
 from .runner import score_targets as score_targets
 from .runner import token_logprobs as token_logprobs
 from .runner import walk as walk
+from .slots import Mixture as Mixture

@@ -30,10 +30,16 @@ class Arguments:
 
     def without_cache(self) -> "Arguments":
         """The same call with nothing to remember: no cache object, `use_cache` off."""
-        kwargs = {k: None if isinstance(v, Cache) else v for k, v in self.kwargs.items()}
-        if "use_cache" in kwargs:
-            kwargs["use_cache"] = False
-        return Arguments(tuple(None if isinstance(a, Cache) else a for a in self.args), kwargs)
+        bare = self.with_cache(None)
+        off = {"use_cache": False} if "use_cache" in self.kwargs else {}
+        return Arguments(bare.args, {**bare.kwargs, **off})
+
+    def with_cache(self, cache: Any) -> "Arguments":
+        """The same call with `cache` in place of the cache object it was recorded with."""
+        args = tuple(cache if isinstance(a, Cache) else a for a in self.args)
+        return Arguments(
+            args, {k: cache if isinstance(v, Cache) else v for k, v in self.kwargs.items()}
+        )
 
     def frozen(self) -> "Arguments":
         """A copy that a layer cannot write into, as recurrent layers do with their state."""

@@ -63,7 +63,7 @@ def record(
         model(tokens, attention_mask=mask)
     stream = slots[-1].stream
     assert stream is not None
-    return Recording(stream, tuple(calls))
+    return Recording(stream, tuple(call.without_cache() for call in calls))
 
 
 @contextmanager
@@ -82,6 +82,17 @@ def head(model: TransformerBridge) -> Iterator[Head]:
 
     with family.exchanged(slots):
         yield logits
+
+
+def members(
+    step: Step, stream: Tensor, blocks: Sequence[nn.Module], given: Sequence[Arguments]
+) -> Iterator[Tensor]:
+    """What each member of `step` makes of `stream`, called directly with its arguments."""
+    for call, arguments in zip(step.calls, given, strict=True):
+        block = blocks[call.layer]
+        with only(block, call.half):
+            output = block(stream, *arguments.args, **arguments.kwargs)
+        yield stream_of(output)
 
 
 @dataclass(eq=False)
@@ -137,11 +148,9 @@ def walk(
 
     def after(step: Step, stream: Tensor) -> Tensor:
         mixture = Mixture(step)
-        for call in step.calls:
-            block, given = blocks[call.layer], recording.calls[call.layer]
-            with only(block, call.half):
-                output = block(stream, *given.args, **given.kwargs)
-            mixture.add(stream, stream_of(output))
+        given = [recording.calls[call.layer] for call in step.calls]
+        for output in members(step, stream, blocks, given):
+            mixture.add(stream, output)
         advance(len(step.calls) * tokens)
         return mixture.result(stream)
 

@@ -192,7 +192,7 @@ class RecorderSlot(nn.Module):
         self.stream: Tensor | None = None
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        self._calls.append(Arguments(args, kwargs).without_cache())
+        self._calls.append(Arguments(args, kwargs))
         if self._last:
             self.stream = hidden_states
             raise Recorded

@@ -12,3 +12,6 @@ from .export import save as save
 from .heatmaps import loop_heatmap as loop_heatmap
 from .heatmaps import similarity_heatmap as similarity_heatmap
 from .heatmaps import similarity_panel as similarity_panel
+from .patching import crossing_heatmap as crossing_heatmap
+from .patching import effects_heatmap as effects_heatmap
+from .patching import patching_heatmap as patching_heatmap

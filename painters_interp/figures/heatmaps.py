@@ -55,7 +55,7 @@ def similarity_panel(
     figure, axes = style.canvas(width, height, rows, columns)
     low, high = limits or _limits(matrices.values())
     for (title, matrix), ax in zip(matrices.items(), axes, strict=False):
-        _draw(ax, _square(matrix), low, high)
+        draw(ax, _square(matrix), low, high)
         ax.set_aspect("equal")
         _zone_lines(ax, zones)
         ax.set_title(style.wrapped(title, width / columns))
@@ -64,7 +64,7 @@ def similarity_panel(
         ax.set_ylabel("state")
     for ax in axes[len(matrices) :]:
         ax.set_visible(False)
-    _scale(figure, axes[: len(matrices)], label, rows)
+    scale(figure, axes[: len(matrices)], label, rows=rows)
     return style.finished(figure)
 
 
@@ -81,7 +81,7 @@ def loop_heatmap(
     scores = _loop_scores(table)
     low, high = limits or _limits([scores])
     figure, (ax,) = style.canvas(style.SINGLE, 75.0)
-    _draw(ax, scores, low, high)
+    draw(ax, scores, low, high)
     ax.invert_yaxis()
     best = scores.fillna(-np.inf).to_numpy().argmax(axis=0)
     ax.plot(
@@ -98,7 +98,7 @@ def loop_heatmap(
     ax.set(xlabel="number of affected layers M", ylabel="loops k")
     ax.set_title(style.wrapped(title or "", style.SINGLE))
     figure.legend(loc="outside lower center")
-    _scale(figure, [ax], "score (0 chance, 1 intact)")
+    scale(figure, [ax], "score (0 chance, 1 intact)")
     return style.finished(figure)
 
 
@@ -143,14 +143,15 @@ def _limits(matrices: Any) -> Limits:
     return min(0.0, float(values.min())), max(1.0, float(values.max()))
 
 
-def _draw(ax: Axes, values: pd.DataFrame, low: float, high: float) -> None:
+def draw(ax: Axes, values: pd.DataFrame, low: float, high: float, colours: str = _COLOURS) -> None:
+    """The cells of a matrix over whole numbers, rows downwards; missing ones are grey."""
     # Rasterised: as vector cells, PDF viewers draw hairlines between neighbours.
     sns.heatmap(
         values.astype(float),
         ax=ax,
         vmin=low,
         vmax=high,
-        cmap=_COLOURS,
+        cmap=colours,
         cbar=False,
         rasterized=True,
     )
@@ -163,8 +164,12 @@ def _draw(ax: Axes, values: pd.DataFrame, low: float, high: float) -> None:
     ax.set(xlabel="", ylabel="")
 
 
-def _scale(figure: Figure, axes: Sequence[Axes], label: str, rows: int = 1) -> None:
+def scale(
+    figure: Figure, axes: Sequence[Axes], label: str, extend: str = "neither", rows: int = 1
+) -> None:
+    """The colour bar of `rows` rows of panels that share their limits."""
+    cells = axes[0].collections[0]
     bar = figure.colorbar(
-        axes[0].collections[0], ax=list(axes), label=label, aspect=25 * rows, pad=0.02
+        cells, ax=list(axes), label=label, aspect=25 * rows, pad=0.02, extend=extend
     )
     bar.outline.set_visible(False)

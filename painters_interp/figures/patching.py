@@ -1,0 +1,138 @@
+"""What moving tensors between runs shows: layer by position, layer by layer."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..errors import TableError
+from ..tables import require
+from . import style
+from .heatmaps import Limits, draw, scale
+
+_METRICS = {
+    "kl": "KL from the unpatched run (nats)",
+    "loss": "loss of the next tokens (nats)",
+    "logit_difference": "logit difference (right - wrong)",
+    "logprob": "log-probability of the answer (nats)",
+    "probability": "probability of the answer",
+}
+_LESS_IS_CLOSER = ("kl", "loss")
+_LABEL = 3.0  # mm a rotated token label needs
+
+
+@style.publication()
+def patching_heatmap(
+    table: pd.DataFrame,
+    title: str | None = None,
+    column: str = "normalised",
+    limits: Limits | None = None,
+) -> Figure:
+    """What each place of the residual stream carries: states downwards, tokens across.
+
+    Reads the result of `patching.patch_residual`. On the scale of `normalised`, 0 is the
+    corrupted and 1 the clean run; another `column` ("value") is drawn in the metric's own unit.
+    """
+    require(table, "state", "position", "token", column)
+    values = _matrix(table, "state", "position", column)
+    width = style.SINGLE if values.shape[1] <= 18 else style.DOUBLE
+    figure, (ax,) = style.canvas(width, 80.0)
+    fallback = _reach(values, 0.0, 1.0) if column == "normalised" else _reach(values)
+    low, high = limits or fallback
+    draw(ax, values, low, high)
+    tokens = table.drop_duplicates("position").set_index("position")["token"]
+    every = int(np.ceil(_LABEL * values.shape[1] / (width - 25)))
+    chosen = range(0, values.shape[1], every)
+    labels = [shown(str(tokens[values.columns[i]])) for i in chosen]
+    ax.set_xticks([i + 0.5 for i in chosen], labels, rotation=90)
+    ax.set(xlabel="token", ylabel="state patched")
+    ax.set_title(style.wrapped(title or "", width))
+    name = _metric(table)
+    label = f"{name}\n0 corrupted, 1 clean" if column == "normalised" else name
+    scale(figure, [ax], label, _beyond(values, low, high))
+    return style.finished(figure)
+
+
+@style.publication()
+def crossing_heatmap(
+    table: pd.DataFrame, title: str | None = None, limits: Limits | None = None
+) -> Figure:
+    """Can layer j read what layer i wrote? Source states downwards, target states across.
+
+    Reads the result of `patching.crossing`. Lighter is closer to the unpatched run, for a loss and
+    a gain alike. The scale of "kl" ends at 10 nats: the rest is as far away as can be.
+    """
+    require(table, "source_state", "target_state", "value", "metric")
+    values = _matrix(table, "source_state", "target_state", "value")
+    metric = table["metric"].iloc[0]
+    low, high = limits or (_reach(values, 0.0) if metric == "kl" else _reach(values))
+    high = min(high, 10.0) if metric == "kl" and limits is None else high
+    figure, (ax,) = style.canvas(style.SINGLE, 72.0)
+    draw(ax, values, low, high, "viridis_r" if metric in _LESS_IS_CLOSER else "viridis")
+    ax.set_aspect("equal")
+    ax.set(xlabel="target state j", ylabel="source state i")
+    ax.set_title(style.wrapped(title or "", style.SINGLE))
+    scale(figure, [ax], _metric(table), _beyond(values, low, high))
+    return style.finished(figure)
+
+
+@style.publication()
+def effects_heatmap(
+    table: pd.DataFrame, title: str | None = None, limits: Limits | None = None
+) -> Figure:
+    """How much later layers' updates change: dropped layers or plans downwards, layers across.
+
+    Reads the result of `patching.effects`. The scale ends at 1.5 at the latest: an update changed
+    by more than its own size is another one altogether.
+    """
+    require(table, "label", "dropped", "layer", "value", "changed_at")
+    drops = table["dropped"].notna().all()
+    values = _matrix(table, "dropped" if drops else "label", "layer", "value")
+    low, high = limits or (0.0, min(1.5, _reach(values)[1]))
+    figure, (ax,) = style.canvas(style.SINGLE, 72.0)
+    labels = list(map(str, values.index))
+    draw(ax, values if drops else values.reset_index(drop=True), low, high)
+    if not drops:
+        ax.set_yticks([i + 0.5 for i in range(len(labels))], labels, rotation=0)
+    ax.set(xlabel="layer whose update is measured", ylabel="layer dropped" if drops else "plan")
+    at = table["changed_at"].dropna().unique()
+    where = f" after token {at[0]}" if len(at) else ""
+    ax.set_title(style.wrapped(title or "", style.SINGLE))
+    scale(figure, [ax], f"relative change{where}", _beyond(values, low, high))
+    return style.finished(figure)
+
+
+def shown(token: str) -> str:
+    """A token as a label: visible where it is white space, and never read as a formula."""
+    text = token.strip(" ") or "\N{OPEN BOX}"
+    return text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}").replace("$", r"\$")
+
+
+def _matrix(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.DataFrame:
+    """The column `values` as a matrix, rows and columns in the order of the table."""
+    if table.duplicated([rows, columns]).any():
+        raise TableError(f"several rows for one {rows} and {columns}; keep one run per figure")
+    matrix = table.pivot(index=rows, columns=columns, values=values)
+    return matrix.reindex(index=table[rows].unique(), columns=np.sort(table[columns].unique()))
+
+
+def _metric(table: pd.DataFrame) -> str:
+    name = str(table["metric"].iloc[0]) if "metric" in table else "value"
+    return _METRICS.get(name, name)
+
+
+def _reach(values: pd.DataFrame, low: float = np.inf, high: float = -np.inf) -> Limits:
+    """From the smallest to the largest finite value, or further where so asked."""
+    finite = values.to_numpy(dtype=float)
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
+        raise TableError("the table holds no finite value to draw")
+    return min(low, float(finite.min())), max(high, float(finite.max()))
+
+
+def _beyond(values: pd.DataFrame, low: float, high: float) -> str:
+    """Which ends of the colour bar need an arrow."""
+    numbers = values.to_numpy(dtype=float)
+    under, over = bool((numbers < low - 1e-9).any()), bool((numbers > high + 1e-9).any())
+    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get(
+        (under, over), "neither"
+    )

@@ -1,0 +1,62 @@
+"""Patchscopes: a hidden state explained by the model itself (arXiv 2401.06102)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..execution import run
+from .prompts import Text, prompt, refuse_masked, state_list
+
+
+@torch.no_grad()
+def patchscope(
+    model: TransformerBridge,
+    source_prompt: Text,
+    source_position: int,
+    source_state: int,
+    target_prompt: Text,
+    target_position: int,
+    target_state: int,
+    max_new_tokens: int = 20,
+    mapping: Callable[[Tensor], Tensor] = lambda state: state,
+) -> str:
+    """What the model writes after the target prompt when it reads a state of the source there.
+
+    State `source_state` at `source_position` of the source prompt, through `mapping` (d_model to
+    d_model), replaces state `target_state` at `target_position` while the target prompt is read;
+    tokens written later see it through the keys and values of that position. State k is the
+    stream before layer k; n_layers is the one after the last. Greedy decoding; returns the new
+    text only. Raises PatchError, and UnsupportedModelError for masked language models.
+    """
+    refuse_masked(model)
+    source, target = prompt(model, source_prompt), prompt(model, target_prompt)
+    taken, put = source.at(source_position), target.at(target_position)
+    n_layers = len(model.blocks)
+    state_list([source_state, target_state], n_layers, range(0))
+    given = mapping(run(model, source.tokens, None).states[source_state, taken])
+    waiting = [True]
+
+    def patch(stream: Tensor, hook: Any) -> Tensor:
+        """Only the first pass reads the prompt."""
+        if not waiting:
+            return stream
+        waiting.clear()
+        patched = stream.clone()
+        patched[:, put] = given
+        return patched
+
+    last = target_state == n_layers
+    point = f"blocks.{target_state - last}.hook_resid_{'post' if last else 'pre'}"
+    with model.hooks(fwd_hooks=[(point, patch)]):
+        out = model.original_model.generate(
+            target.tokens,
+            attention_mask=torch.ones_like(target.tokens),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=model.tokenizer.pad_token_id,
+        )
+    text: str = model.tokenizer.decode(out[0, len(target) :], skip_special_tokens=True)
+    return text

@@ -1,0 +1,69 @@
+"""The logit lens: what the model would say if a state were its last."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import PatchError
+from ..execution import as_plan, head, run
+from ..plans import Plan
+from ..strategies import full
+from .prompts import Answer, Prompt, Text, answer_ids, prompt, refuse_masked, state_list
+
+
+@torch.no_grad()
+def readout(
+    model: TransformerBridge,
+    text: Text,
+    plan: Plan | str | None = None,
+    positions: Sequence[int] = (-1,),
+    *,
+    states: Sequence[int] | None = None,
+    top: int = 3,
+    watch: Sequence[Answer] = (),
+) -> pd.DataFrame:
+    """The likeliest next tokens by each state, through the model's own final norm and head.
+
+    State k is the stream before layer k (step k of `plan`); the last one is the model's answer.
+    Returns one row per (position, state, token): the `top` tokens and those to `watch`, with
+    `rank` (0 is the likeliest of the vocabulary) and `logprob` (nats). Raises PatchError,
+    PlanError, and UnsupportedModelError for masked language models.
+    """
+    refuse_masked(model)
+    plan = full(len(model.blocks)) if plan is None else as_plan(plan, model)
+    chosen = state_list(states, plan.depth, range(plan.depth + 1))
+    if not 0 < top <= model.cfg.d_vocab:
+        raise PatchError(f"top={top} is no number of tokens; 1..{model.cfg.d_vocab} fits")
+    read = prompt(model, text)
+    places, watched = read.places(positions), answer_ids(model, tuple(watch))
+    found = run(model, read.tokens, plan).states
+    with head(model) as logits_of:
+        parts = [
+            _read(model, read, place, chosen, logits_of(found[chosen, place]), top, watched)
+            for place in places
+        ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read(
+    model: TransformerBridge,
+    read: Prompt,
+    place: int,
+    states: Sequence[int],
+    logits: Tensor,
+    top: int,
+    watched: Sequence[int],
+) -> pd.DataFrame:
+    """The rows of one position, state by state."""
+    logprobs = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+    rows = []
+    for state, row in zip(states, logprobs, strict=True):
+        best = row.topk(top).indices.tolist()
+        for token in dict.fromkeys([*best, *watched]):
+            rank = best.index(token) if token in best else int((row > row[token]).sum())
+            rows.append((place, state, model.tokenizer.decode([token]), rank, float(row[token])))
+    table = pd.DataFrame(rows, columns=["position", "state", "token", "rank", "logprob"])
+    return table.assign(after=read.pieces[place])

@@ -1,0 +1,212 @@
+"""Residual patching: the clean run's stream put into the corrupted run, one place at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import PatchError
+from ..execution import as_plan, head, resume_from, run
+from ..intervals import of_mean, percentiles, resamplings
+from ..plans import Plan
+from ..progress import Advance, progress
+from ..strategies import full
+from .metrics import Head, Metric, Standard, check_metric, measured, score_of
+from .prompts import Prompt, Text, answer_ids, one, prompts, refuse_masked, state_list
+
+Place = int | tuple[int, int]
+"""A position in both prompts, or one in the clean and one in the corrupted prompt."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """Two prompts and the places (clean, corrupted) where one is put into the other."""
+
+    clean: Prompt
+    corrupted: Prompt
+    places: tuple[tuple[int, int], ...]
+    answers: tuple[int, ...]
+
+    def live(self) -> list[int]:
+        """Indices of the places where a patch can change anything.
+
+        As far as both prompts begin with the same tokens, a causal model's streams are the same.
+        """
+        both = zip(self.clean.tokens[0].tolist(), self.corrupted.tokens[0].tolist(), strict=False)
+        same = len(list(takewhile(lambda tokens: tokens[0] == tokens[1], both)))
+        return [i for i, (a, b) in enumerate(self.places) if a != b or b >= same]
+
+
+def patch_residual(
+    model: TransformerBridge,
+    clean: Text | Sequence[Text],
+    corrupted: Text | Sequence[Text],
+    metric: Metric = "logit_difference",
+    plan: Plan | str | None = None,
+    positions: Sequence[Place] | None = None,
+    *,
+    answers: Any = None,
+    states: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """How much of the clean run's answer each place of its residual stream carries.
+
+    For every state k (the stream before layer k; before step k of `plan`) and position p, the
+    corrupted run gets the clean run's stream there, and `metric` is read at its last token: a
+    name ("logit_difference", "probability", "logprob", all of `answers`; "kl", from the clean
+    run; in nats) or a function from logits (row, vocab) to one number per row.
+
+    `clean` and `corrupted` are prompts or equally long lists of them, `answers` one token or a
+    (right, wrong) pair for each; all prompts need the same number of tokens unless `positions`
+    names places: positions of both (negative: from the end), or (clean, corrupted) pairs.
+
+    Returns one row per (state, position): `value` averaged over pairs with a bootstrap interval
+    `low`, `high`; `normalised`, 0 the corrupted and 1 the clean run, with its own; the two runs'
+    own metric as `corrupted` and `clean`. Intervals are NaN for one pair. Raises PatchError,
+    PlanError, and UnsupportedModelError for masked language models.
+    """
+    refuse_masked(model)
+    name = check_metric(metric)
+    if name == "loss":
+        raise PatchError("metric 'loss' reads next tokens; none follows the last token of a prompt")
+    plan = full(len(model.blocks)) if plan is None else as_plan(plan, model)
+    chosen = state_list(states, plan.depth, range(plan.depth))
+    pairs = _pairs(model, clean, corrupted, positions, answers)
+    found = [np.empty((0,))] * len(pairs)
+    calls = [sum(len(s.calls) for s in plan.steps[k:]) for k in chosen]
+    with progress("patching", sum(_tokens(model, plan, p) for p in pairs) * sum(calls)) as advance:
+        for i, pair in enumerate(pairs):
+            found[i] = _sweep(model, pair, metric, plan, chosen, advance)
+    values = np.stack(found)  # (pair, 2 + state * place): the corrupted and the clean run first
+    table = _table(values[:, 0], values[:, 1], values[:, 2:])
+    labels = [
+        {"state": k, "position": place, "token": token}
+        for k in chosen
+        for place, token in _labelled(pairs)
+    ]
+    return pd.concat([pd.DataFrame(labels), table], axis=1).assign(metric=name, pairs=len(pairs))
+
+
+def _pairs(
+    model: TransformerBridge, clean: Any, corrupted: Any, positions: Any, answers: Any
+) -> list[_Pair]:
+    befores, afters = prompts(model, clean), prompts(model, corrupted)
+    if len(befores) != len(afters):
+        raise PatchError(
+            f"{len(befores)} clean prompts and {len(afters)} corrupted ones; "
+            "each needs its counterpart"
+        )
+    if positions is None and len(lengths := {len(p) for p in (*befores, *afters)}) > 1:
+        raise PatchError(
+            f"the prompts have different numbers of tokens ({', '.join(map(str, sorted(lengths)))})"
+            "; give positions=, counted from the end (-1, -2, ...) or as (clean, corrupted) pairs"
+        )
+    given = [()] * len(befores) if answers is None else [answers] if one(clean) else [*answers]
+    if len(given) != len(befores):
+        raise PatchError(f"{len(given)} answers for {len(befores)} pairs; give one for each")
+    return [
+        _Pair(a, b, _places(a, b, positions), answer_ids(model, answer))
+        for a, b, answer in zip(befores, afters, given, strict=True)
+    ]
+
+
+def _places(
+    clean: Prompt, corrupted: Prompt, positions: Sequence[Place] | None
+) -> tuple[tuple[int, int], ...]:
+    given = range(len(corrupted)) if positions is None else positions
+    both = [(p, p) if isinstance(p, int) else p for p in given]
+    if not both:
+        raise PatchError("no positions named; give at least one")
+    return tuple((clean.at(a), corrupted.at(b)) for a, b in both)
+
+
+def _tokens(model: TransformerBridge, plan: Plan, pair: _Pair) -> int:
+    """Tokens that go through every layer from a patch on, over all places."""
+    live = [pair.places[i][1] for i in pair.live()]
+    start = resume_from(model, plan, len(pair.corrupted), min(live, default=0))
+    return len(live) * (len(pair.corrupted) - start)
+
+
+@torch.no_grad()
+def _sweep(
+    model: TransformerBridge,
+    pair: _Pair,
+    metric: Metric,
+    plan: Plan,
+    states: Sequence[int],
+    advance: Advance,
+) -> Float[np.ndarray, " value"]:
+    """The metric of the corrupted run, of the clean run, and of every (state, place)."""
+    live = pair.live()
+    first = min((pair.places[i][1] for i in live), default=0)
+    source = run(model, pair.clean.tokens, plan).states
+    target = run(model, pair.corrupted.tokens, plan, first)
+    with head(model) as logits_of:
+        ends = torch.stack([target.states[-1, -1:], source[-1, -1:]])
+        score = _score(metric, logits_of, ends[1], pair)
+        baselines = measured(logits_of, ends, score)
+        values = baselines[0].expand(len(states), len(pair.places)).clone()
+        where = torch.tensor([pair.places[i] for i in live], device=ends.device).reshape(-1, 2)
+        for i, k in enumerate(states if live else ()):
+            streams = target.states[k, target.start :].repeat(len(live), 1, 1)
+            streams[torch.arange(len(live)), where[:, 1] - target.start] = source[k, where[:, 0]]
+            finals = target.resume(k, streams, advance)
+            values[i, live] = measured(logits_of, finals[:, -1:], score)
+    return torch.cat([baselines, values.flatten()]).double().cpu().numpy()
+
+
+def _score(metric: Metric, logits_of: Head, clean: Tensor, pair: _Pair) -> Any:
+    nothing = torch.zeros(1, dtype=torch.long, device=clean.device)
+    dtype = torch.promote_types(clean.dtype, torch.float32)
+    return score_of(metric, Standard(logits_of(clean).to(dtype), nothing, pair.answers))
+
+
+def _table(
+    corrupted: Float[np.ndarray, " pair"],
+    clean: Float[np.ndarray, " pair"],
+    values: Float[np.ndarray, "pair place"],
+) -> pd.DataFrame:
+    """Means over pairs; what is normalised is the mean effect, by the mean difference of runs."""
+    low, high = of_mean(values)
+    effects, whole = values - corrupted[:, None], clean - corrupted
+    weights = resamplings(len(values))
+    spread = percentiles(_ratio(weights @ effects, weights @ whole))
+    if len(values) < 2:
+        spread = spread._replace(low=low, high=high)  # NaN: one pair has no spread
+    return pd.DataFrame(
+        {
+            "value": values.mean(axis=0),
+            "low": low,
+            "high": high,
+            "normalised": _ratio(effects.mean(axis=0)[None], whole.mean()[None])[0],
+            "normalised_low": spread.low,
+            "normalised_high": spread.high,
+            "corrupted": corrupted.mean(),
+            "clean": clean.mean(),
+        }
+    )
+
+
+def _ratio(effects: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Effects in units of the whole; NaN where the two runs do not differ at all."""
+    return effects / np.where(whole == 0, np.nan, whole)[:, None]
+
+
+def _labelled(pairs: Sequence[_Pair]) -> list[tuple[int, str]]:
+    """Each place's position in the (first) corrupted prompt, and the tokens found there.
+
+    Both of them where clean and corrupted differ; an ellipsis where pairs differ.
+    """
+    found = []
+    for i, (_, position) in enumerate(pairs[0].places):
+        seen = {(p.clean.pieces[p.places[i][0]], p.corrupted.pieces[p.places[i][1]]) for p in pairs}
+        clean, corrupted = next(iter(seen))
+        label = clean if clean == corrupted else f"{clean} / {corrupted.strip()}"
+        found.append((position, label if len(seen) == 1 else "..."))
+    return found
