@@ -2,7 +2,7 @@
 
 A result table is tidy: one row per (plan, task, metric). The columns in `MEASURED` say what was
 measured and what produced it; every other column is a label of the experiment that the plan
-belongs to (`experiment`, `variant`, `layer`, `first`, `affected`, `shuffle_seed`, `times`, ...).
+belongs to (`experiment`, `variant`, `layer`, `other`, `first`, `affected`, `shuffle_seed`, ...).
 """
 
 import platform
@@ -20,7 +20,10 @@ RESULT = ("value", "stderr", "n", "chance", "higher_is_better")
 MEASURED = (*MODEL, "plan", *TASK, *RESULT, "seed")
 
 TEXT = (*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure")
-INTEGER = ("n_layers", "layer", "first", "affected", "shuffle_seed", "times", "n", "seed")
+INTEGER = (
+    "n_layers", "layer", "other", "first", "affected", "shuffle_seed", "times", "n", "seed",
+    "source_state", "target_state", "n_documents", "n_tokens", "train_tokens",
+)  # fmt: skip
 
 # One run of one task: inside it, chance and the intact model's value are single numbers.
 _RUN = (*MODEL, *TASK, "seed")

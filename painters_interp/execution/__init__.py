@@ -14,6 +14,7 @@ from .packing import pad as pad
 from .proof import CheckReport as CheckReport
 from .proof import check as check
 from .proof import specimens as specimens
+from .runner import Head as Head
 from .runner import Recording as Recording
 from .runner import Scores as Scores
 from .runner import head as head
