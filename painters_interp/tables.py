@@ -19,7 +19,10 @@ TASK = ("task", "version", "metric")
 RESULT = ("value", "stderr", "n", "chance", "higher_is_better")
 MEASURED = (*MODEL, "plan", *TASK, *RESULT, "seed")
 
-TEXT = (*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure")
+TEXT = (
+    *MODEL, "plan", *TASK, "experiment", "variant", "label", "measure",
+    "source", "source_revision", "target", "target_revision", "map",
+)  # fmt: skip
 INTEGER = (
     "n_layers", "layer", "other", "first", "affected", "shuffle_seed", "times", "n", "seed",
     "source_state", "target_state", "n_documents", "n_tokens", "train_tokens",
