@@ -22,7 +22,7 @@ from ..errors import PlanError, TextError, UnsupportedModelError
 from ..execution import Head, Recording, head, ready, record, walk
 from ..models import identity
 from ..plans import Plan, Step
-from ..progress import Advance, progress
+from ..progress import progress
 from ..tables import typed
 from ..texts import Batch, in_order, tokenize
 from .maps import METHODS, Moments, Stitch, fit_weight, random_weight, refuse_few
@@ -228,7 +228,7 @@ def _fitted(
     ridge: float | Sequence[float],
     own: bool = False,
 ) -> tuple[list[_Candidate], Moments]:
-    """The map from state i to each of `ends`, each with its best ridge; and what it is fitted on."""
+    """The map from state i to each of `ends`, with its best ridge; and what they are fitted on."""
     ridges = [float(ridge)] if isinstance(ridge, (int, float)) else list(ridge)
     width = int((pair.target if own else pair.source).cfg.d_model)
     if method == "orthogonal" or len(ridges) == 1:
@@ -262,7 +262,7 @@ def _candidates(
 def _baselines(
     pair: _Pair, fitted: Sequence[_Candidate], moments: Moments, wanted: Sequence[str], seed: int
 ) -> list[_Candidate]:
-    """Maps that know less than those from one source state: no map, a random one, none but means."""
+    """Maps that know less than the fitted ones from one source state."""
     found: list[_Candidate] = []
     for part, candidate in zip(moments.split(len(fitted)), fitted, strict=True):
         known = candidate.stitch
