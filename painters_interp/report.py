@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from . import figures
 from .errors import TableError
+from .experiments import GRIDS
 from .store import read_table
 from .tables import (
     above_chance,
@@ -41,6 +42,7 @@ DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
     "similarity": _similarity,
     "single_layers": figures.single_layer_curves,
     "variants": _variants,
+    **dict.fromkeys(GRIDS, figures.grid_heatmap),
 }
 
 
@@ -67,10 +69,10 @@ def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Pat
 def summary(folder: str | Path) -> list[str]:
     """What a run in `folder` found, a sentence each; as many as its tables allow."""
     folder = Path(folder)
-    tables = {
-        name: read_table(folder / name) for name in DRAWINGS if (folder / f"{name}.csv").is_file()
-    }
     told = {"similarity": _canvas, "single_layers": _layers, "variants": _orders}
+    tables = {
+        name: read_table(folder / name) for name in told if (folder / f"{name}.csv").is_file()
+    }
     sentences: list[str] = []
     for name, table in tables.items():
         clear = table if name == "similarity" else above_chance(primary(table))

@@ -6,6 +6,9 @@ from .curves import size_curves as size_curves
 from .curves import task_curves as task_curves
 from .curves import variant_curves as variant_curves
 from .export import save as save
+from .grids import grid_heatmap as grid_heatmap
 from .heatmaps import loop_heatmap as loop_heatmap
 from .heatmaps import similarity_heatmap as similarity_heatmap
 from .heatmaps import similarity_panel as similarity_panel
+from .stitching import stitching_curves as stitching_curves
+from .stitching import stitching_heatmap as stitching_heatmap
