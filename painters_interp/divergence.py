@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
@@ -143,19 +144,20 @@ def _kl(
     """
     dtype = torch.promote_types(intact.dtype, torch.float32)
 
-    def logprobs(stream: Tensor) -> Tensor:
-        logits = logits_of(stream.flatten(0, -2)).to(dtype)
-        return logits.log_softmax(-1).unflatten(0, stream.shape[:-1])
+    def logprobs(streams: Float[Tensor, "plan token d_model"]) -> Tensor:
+        rows = rearrange(streams, "plan token d -> (plan token) d")
+        found = logits_of(rows).to(dtype).log_softmax(-1)
+        return rearrange(found, "(plan token) v -> plan token v", plan=len(streams))
 
     parts = []
     for start in range(0, intact.shape[0], _ROWS):
         tokens = slice(start, start + _ROWS)
-        p = logprobs(intact[tokens])
+        p = logprobs(intact[None, tokens])[0]
         weights, at_once = p.exp(), max(1, _ROWS // len(p))
         # In place: what is subtracted from is the largest thing in memory.
         kl = [
             torch.linalg.vecdot(weights, logprobs(some).neg_().add_(p))
-            for some in others[:, tokens].split(at_once)
+            for some in torch.split(others[:, tokens], at_once)
         ]
         parts.append(torch.cat(kl).double().cpu())
     return torch.cat(parts, dim=1)

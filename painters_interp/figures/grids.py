@@ -184,7 +184,8 @@ def _draw_tree(ax: Axes, tree: "np.ndarray[Any, np.dtype[np.float64]]") -> None:
 
 def name_cells(ax: Axes, cells: pd.DataFrame, each: bool = False) -> None:
     """Ticks at round layers; where layers are out of order, at each of them if there is room."""
-    for axis, names in ((ax.xaxis, list(cells.columns)), (ax.yaxis, list(cells.index))):
+    for axis, labels in ((ax.xaxis, cells.columns), (ax.yaxis, cells.index)):
+        names = [int(label) for label in labels]
         all_fit = each and len(names) <= _EACH
         shown = (
             names if all_fit else names[:: len(names) // 20] if each else style.tick_values(names)

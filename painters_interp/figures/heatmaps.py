@@ -26,13 +26,14 @@ def similarity_heatmap(
     label: str = "cosine similarity",
     title: str | None = None,
     limits: Limits | None = None,
+    axis: str = "state",
 ) -> Figure:
     """Fig. 3: similarity of every pair of states, state 0 at the top left.
 
-    `matrix` is square with the states as index and columns. `limits` of the colour scale
+    `matrix` is square with the states as index and columns; or layers, if `axis` says "layer". `limits` of the colour scale
     default to 0..1, widened where the values go beyond. Missing values are grey.
     """
-    return similarity_panel({title or "": matrix}, label=label, limits=limits)
+    return similarity_panel({title or "": matrix}, label=label, limits=limits, axis=axis)
 
 
 @style.publication()
@@ -41,6 +42,7 @@ def similarity_panel(
     label: str = "cosine similarity",
     limits: Limits | None = None,
     columns: int = 3,
+    axis: str = "state",
 ) -> Figure:
     """Fig. 14, or one measure beside another: several matrices on one colour scale, by title."""
     if not matrices:
@@ -55,9 +57,9 @@ def similarity_panel(
         _draw(ax, _square(matrix), low, high)
         ax.set_aspect("equal")
         ax.set_title(style.wrapped(title, width / columns))
-        ax.set_xlabel("state")
+        ax.set_xlabel(axis)
     for ax in axes[::columns]:
-        ax.set_ylabel("state")
+        ax.set_ylabel(axis)
     for ax in axes[len(matrices) :]:
         ax.set_visible(False)
     _scale(figure, axes[: len(matrices)], label)

@@ -90,7 +90,8 @@ def ridge_weight(moments: Moments, ridge: float) -> Float[Tensor, "source target
     values, vectors = torch.linalg.eigh(moments.xx)
     nothing = values[-1] * len(values) * torch.finfo(values.dtype).eps
     inverse = torch.where(values > nothing, 1 / (values + ridge * values.mean()), 0)
-    return vectors @ (inverse[:, None] * (vectors.T @ moments.xy))
+    weight: Tensor = vectors @ (inverse[:, None] * (vectors.T @ moments.xy))
+    return weight
 
 
 def orthogonal_weight(moments: Moments) -> Float[Tensor, "source target"]:
@@ -99,7 +100,7 @@ def orthogonal_weight(moments: Moments) -> Float[Tensor, "source target"]:
     Between different widths the rows or columns are orthonormal.
     """
     u, values, v = torch.linalg.svd(moments.xy, full_matrices=False)
-    rotation = u @ v
+    rotation: Tensor = u @ v
     spread = _spread(moments, rotation)
     return rotation * (values.sum() / spread if spread > 0 else 0.0)
 
@@ -109,8 +110,8 @@ def random_weight(moments: Moments, seed: int) -> Float[Tensor, "source target"]
     generator = torch.Generator().manual_seed(seed)
     size = max(moments.xy.shape)
     square = torch.randn((size, size), dtype=torch.float64, generator=generator)
-    rotation = torch.linalg.qr(square).Q[: moments.xy.shape[0], : moments.xy.shape[1]]
-    rotation = rotation.to(moments.xx.device)
+    turned: Tensor = torch.linalg.qr(square).Q.to(moments.xx.device)
+    rotation = turned[: moments.xy.shape[0], : moments.xy.shape[1]]
     spread = _spread(moments, rotation)
     return rotation * (moments.yy.sum() / spread).sqrt()
 

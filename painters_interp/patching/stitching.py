@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
@@ -114,7 +115,11 @@ def stitched_logits(
     mapped = stitch(stream).to(after.stream)
     out = _through(target, after, mapped, stitch.target_state, len(target.blocks))
     with head(target) as logits_of:
-        return logits_of(out.flatten(0, 1)).unflatten(0, out.shape[:2])
+        return rearrange(
+            logits_of(rearrange(out, "batch pos d -> (batch pos) d")),
+            "(batch pos) vocab -> batch pos vocab",
+            batch=len(out),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +212,7 @@ def _moments(
     pair: _Pair, documents: Sequence[int], i: int, ends: Sequence[int], own: bool
 ) -> Moments:
     """Moments of state i against the target's states `ends`, side by side in the columns."""
-    parts = []
+    parts: list[Moments] = []
     for reading in pair.read(documents):
         model, recording = (pair.target, reading.target) if own else (pair.source, reading.source)
         real = reading.batch.mask.bool()
@@ -361,7 +366,7 @@ def _token_losses(
     dtype = torch.promote_types(rows.dtype, torch.float32)
     parts = [
         torch.nn.functional.cross_entropy(logits_of(some).to(dtype), aims, reduction="none")
-        for some, aims in zip(rows.split(_ROWS), targets.split(_ROWS), strict=True)
+        for some, aims in zip(torch.split(rows, _ROWS), torch.split(targets, _ROWS), strict=True)
     ]
     return torch.cat(parts)
 

@@ -135,17 +135,20 @@ def _module(model: TransformerBridge, layer: int, part: str) -> nn.Module:
     block: nn.Module = model.blocks[layer]
     if part not in PARTS:
         raise UnsupportedModelError(f"no part {part!r}; there are {', '.join(PARTS)}")
-    if part != "layer" and part not in block.submodules:
+    if part != "layer" and part not in (known := _submodules(model, layer)):
         raise UnsupportedModelError(
-            f"{model.cfg.model_name}: layer {layer} has no part {part!r}; "
-            f"it has {', '.join(block.submodules)}"
+            f"{model.cfg.model_name}: layer {layer} has no part {part!r}; it has {', '.join(known)}"
         )
     return block if part == "layer" else getattr(block, part)
 
 
+def _submodules(model: TransformerBridge, layer: int) -> list[str]:
+    return list(model.blocks[layer].submodules)
+
+
 def _outside(model: TransformerBridge, layer: int, part: str) -> set[int]:
     """What a part holds but does not own: BERT's `mlp` is a view of the whole layer."""
-    if part != "mlp" or "attn" not in model.blocks[layer].submodules:
+    if part != "mlp" or "attn" not in _submodules(model, layer):
         return set()
     attention = _module(model, layer, "attn")
     return {id(t) for t in chain(attention.parameters(), attention.buffers())}
