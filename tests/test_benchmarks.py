@@ -29,3 +29,13 @@ def test_shared_prefix_on_a_checkpoint(tmp_path: Path) -> None:
     out = output("shared_prefix.py", "--model", model, "--items", "1", "--sample", "3")
     assert "plans:" in out
     assert "(c) runner, bfloat16" in out
+
+
+def test_replacements_on_a_checkpoint(tmp_path: Path) -> None:
+    import tiny
+
+    model = str(tiny.save("llama", tmp_path / "tiny-llama"))
+    few = "--items 2 --length 8 --sample 3 --layers 3 --busy"
+    out = output("replacements.py", "--model", model, *few.split())
+    assert "7 plans on 2 items of 8 tokens; 1 threads" in out
+    assert "largest difference" in out

@@ -30,8 +30,9 @@ def similarity_heatmap(
 ) -> Figure:
     """Fig. 3: similarity of every pair of states, state 0 at the top left.
 
-    `matrix` is square with the states as index and columns; or layers, if `axis` says "layer". `limits` of the colour scale
-    default to 0..1, widened where the values go beyond. Missing values are grey.
+    `matrix` is square with the states as index and columns; or layers, if `axis` says "layer".
+    `limits` of the colour scale default to 0..1, widened where the values go beyond. Missing
+    values are grey.
     """
     return similarity_panel({title or "": matrix}, label=label, limits=limits, axis=axis)
 
