@@ -1,6 +1,7 @@
 """Maps of grids and of stitching: every number of the table in its cell, and `painters grid`."""
 
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -105,7 +106,8 @@ def test_zones_are_lines_between_layers() -> None:
 @pytest.mark.parametrize("n_layers", [4, 15, 44])
 @pytest.mark.parametrize("order", ["layer", "hierarchical"])
 def test_nothing_reaches_beyond_the_edge(n_layers: int, order: str) -> None:
-    table = pretended("replacements", n_layers).assign(kl_high=9.0)
+    pairs = pd.DataFrame(permutations(range(n_layers), 2), columns=["layer", "other"])
+    table = pairs.assign(variant="replace", kl=0.1 + pairs.sum(axis=1), kl_low=0.0, kl_high=9.0)
     figure = figures.grid_heatmap(table, order=order, title="A title of many words, on two lines")
     box = figure.get_tightbbox()
     assert min(box.x0, box.y0) >= 0

@@ -58,13 +58,10 @@ def grid_heatmap(
     rows = _rows(table, value)
     variant = str(rows["variant"].iloc[0])
     cells, unsure = _cells(rows, value, variant), _cells(_unsure(rows, value), "unsure", variant)
-    tree = None
-    if order == "hierarchical":
-        tree = _tree(cells, variant, zones)
+    tree = _tree(cells, variant, order, zones)
+    if tree is not None:
         leaves = dendrogram(tree, no_plot=True)["leaves"]
         cells, unsure = (m.iloc[leaves, leaves] for m in (cells, unsure))
-    elif order != "layer":
-        raise TableError(f"order={order!r} is not an order of layers; use layer, hierarchical")
     if triangle and variant == "swap":
         cells, unsure = (m.where(np.triu(np.ones(m.shape, dtype=bool))) for m in (cells, unsure))
     extra = 9.0 if tree is not None else 0.0
@@ -158,8 +155,13 @@ def _unsure(rows: pd.DataFrame, value: str) -> pd.DataFrame:
 
 
 def _tree(
-    cells: pd.DataFrame, variant: str, zones: Sequence[int] | None
-) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    cells: pd.DataFrame, variant: str, order: str, zones: Sequence[int] | None
+) -> "np.ndarray[Any, np.dtype[np.float64]] | None":
+    """The linkage of the layers, or None where they stay in their own order."""
+    if order not in ("layer", "hierarchical"):
+        raise TableError(f"order={order!r} is not an order of layers; use layer, hierarchical")
+    if order == "layer":
+        return None
     if zones:
         raise TableError('zones are runs of layers; draw them with order="layer"')
     values = cells.to_numpy(float)

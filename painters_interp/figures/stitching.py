@@ -64,6 +64,7 @@ def stitching_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
         ax.fill_between(x, low, high, color=look.colour, alpha=0.22, linewidth=0)
     ax.axhline(0, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8, zorder=1)
     ax.set_yscale("symlog", linthresh=0.1)
+    ax.set_ylim(bottom=min(-0.02, 1.2 * rows["increase_low"].min()))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
     ax.set(xlabel="state j of the target", ylabel=_RISE)

@@ -5,7 +5,6 @@ rise of its loss says how much of what it needs the map carries over (after Bans
 arXiv 2106.07682).
 """
 
-import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,14 +18,13 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import intervals
-from ..errors import PlanError, TextError, UnsupportedModelError
-from ..execution import Head, Recording, head, ready, record, walk
+from ..errors import PlanError, UnsupportedModelError
+from ..execution import Head, head, ready, record
 from ..models import identity
-from ..plans import Plan, Step
 from ..progress import progress
 from ..tables import typed
-from ..texts import Batch, in_order, tokenize
 from .maps import METHODS, Moments, Stitch, fit_weight, random_weight, refuse_few
+from .pairs import Pair, Reading, on_device_of, shared_tokens, split, states_at, through
 
 RIDGES = (1e-8, 1e-6, 1e-4, 1e-2)
 BASELINES = ("identity", "random", "same_model", "mean")
@@ -66,9 +64,9 @@ def stitch(
     Raises PlanError for states, methods or baselines that do not exist, TextError for texts that
     the tokenizers split differently or that are too few, UnsupportedModelError for a masked target.
     """
-    pair = _Pair(source, target, _shared_tokens(source, target, texts), batch_size)
+    pair = Pair(source, target, shared_tokens(source, target, texts), batch_size)
     chosen = _checked(pair, states, method, baselines)
-    train, test = _split(len(texts), test_share, seed)
+    train, test = split(len(texts), test_share, seed)
     starts = sorted({i for i, _ in chosen})
     intact = _Candidate("intact", _identity(pair.n_target, pair.n_target, target), True)
     with progress("stitching", len(starts) * pair.tokens([*train, *test])) as advance:
@@ -95,7 +93,7 @@ def fit_stitch(
     batch_size: int = 8,
 ) -> Stitch:
     """One map, fitted on all of `texts`; arguments and errors are those of `stitch`."""
-    pair = _Pair(source, target, _shared_tokens(source, target, texts), batch_size)
+    pair = Pair(source, target, shared_tokens(source, target, texts), batch_size)
     [(i, j)] = _checked(pair, [(source_state, target_state)], method, ())
     return _fitted(pair, list(range(len(texts))), i, [j], method, ridge)[0][0].stitch
 
@@ -110,57 +108,16 @@ def stitched_logits(
 ) -> Float[Tensor, "batch pos vocab"]:
     """Logits of the target running on the source's mapped stream."""
     mask = torch.ones_like(tokens) if attention_mask is None else attention_mask
-    before, after = (record(m, *_on(m, tokens, mask)) for m in (source, target))
-    stream = _through(source, before, before.stream, 0, stitch.source_state)
+    before, after = (record(m, *on_device_of(m, tokens, mask)) for m in (source, target))
+    stream = through(source, before, before.stream, 0, stitch.source_state)
     mapped = stitch(stream).to(after.stream)
-    out = _through(target, after, mapped, stitch.target_state, len(target.blocks))
+    out = through(target, after, mapped, stitch.target_state, len(target.blocks))
     with head(target) as logits_of:
         return rearrange(
             logits_of(rearrange(out, "batch pos d -> (batch pos) d")),
             "(batch pos) vocab -> batch pos vocab",
             batch=len(out),
         )
-
-
-@dataclass(frozen=True, eq=False)
-class _Reading:
-    """One batch as both models read it; `documents` says which document each row is of."""
-
-    batch: Batch
-    documents: tuple[int, ...]
-    source: Recording
-    target: Recording
-
-
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """Two models and the documents both read, each in pieces that fit either context."""
-
-    source: TransformerBridge
-    target: TransformerBridge
-    documents: Sequence[Sequence[list[int]]]
-    batch_size: int
-
-    @property
-    def n_source(self) -> int:
-        return len(self.source.blocks)
-
-    @property
-    def n_target(self) -> int:
-        return len(self.target.blocks)
-
-    def tokens(self, documents: Sequence[int]) -> int:
-        return sum(len(piece) for d in documents for piece in self.documents[d])
-
-    def read(self, documents: Sequence[int]) -> Iterator[_Reading]:
-        pieces = [(d, piece) for d in documents for piece in self.documents[d]]
-        pieces.sort(key=lambda owned: -len(owned[1]))  # alike lengths, less padding
-        sequences = [piece for _, piece in pieces]
-        for batch in in_order(sequences, self.batch_size, torch.device("cpu")):
-            recordings = [
-                record(m, *_on(m, batch.tokens, batch.mask)) for m in (self.source, self.target)
-            ]
-            yield _Reading(batch, tuple(pieces[i][0] for i in batch.indices), *recordings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,47 +134,20 @@ class _Candidate:
     beside: int | None = None
 
 
-def _on(model: TransformerBridge, *tensors: Tensor) -> list[Tensor]:
-    device = next(model.original_model.parameters()).device
-    return [tensor.to(device) for tensor in tensors]
-
-
-def _through(
-    model: TransformerBridge, recording: Recording, stream: Tensor, start: int, stop: int
-) -> Tensor:
-    """`stream` after layers start..stop-1."""
-    if start == stop:
-        return stream
-    plan = Plan(tuple(map(Step.of, range(start, stop))), len(model.blocks))
-    [(_, after)] = walk(model, [plan], Recording(stream, recording.calls))
-    return after
-
-
-def _states(
-    model: TransformerBridge, recording: Recording, wanted: Iterable[int]
-) -> dict[int, Tensor]:
-    """The residual stream at the depths `wanted`, in one pass to the last of them."""
-    found, stream, depth = {}, recording.stream, 0
-    for state in sorted(set(wanted)):
-        stream = _through(model, recording, stream, depth, state)
-        found[state], depth = stream, state
-    return found
-
-
 # Fitting
 
 
 @torch.no_grad()
 def _moments(
-    pair: _Pair, documents: Sequence[int], i: int, ends: Sequence[int], own: bool
+    pair: Pair, documents: Sequence[int], i: int, ends: Sequence[int], own: bool
 ) -> Moments:
     """Moments of state i against the target's states `ends`, side by side in the columns."""
     parts: list[Moments] = []
     for reading in pair.read(documents):
         model, recording = (pair.target, reading.target) if own else (pair.source, reading.source)
         real = reading.batch.mask.bool()
-        x = _states(model, recording, [i])[i]
-        found = _states(pair.target, reading.target, ends)
+        x = states_at(model, recording, [i])[i]
+        found = states_at(pair.target, reading.target, ends)
         y = torch.cat([found[j][real.to(x.device)].to(x.device) for j in ends], dim=1)
         part = Moments.of(x[real.to(x.device)], y)
         parts = [parts[0] + part] if parts else [part]
@@ -225,7 +155,7 @@ def _moments(
 
 
 def _fitted(
-    pair: _Pair,
+    pair: Pair,
     train: Sequence[int],
     i: int,
     ends: Sequence[int],
@@ -265,7 +195,7 @@ def _candidates(
 
 
 def _baselines(
-    pair: _Pair, fitted: Sequence[_Candidate], moments: Moments, wanted: Sequence[str], seed: int
+    pair: Pair, fitted: Sequence[_Candidate], moments: Moments, wanted: Sequence[str], seed: int
 ) -> list[_Candidate]:
     """Maps that know less than the fitted ones from one source state."""
     found: list[_Candidate] = []
@@ -282,7 +212,7 @@ def _baselines(
 
 
 def _same_model(
-    pair: _Pair,
+    pair: Pair,
     train: Sequence[int],
     i: int,
     ends: Sequence[int],
@@ -307,9 +237,7 @@ Row = tuple[dict[str, Any], Float[np.ndarray, " document"], Float[np.ndarray, " 
 
 
 @torch.no_grad()
-def _evaluated(
-    pair: _Pair, candidates: Sequence[_Candidate], documents: Sequence[int]
-) -> list[Row]:
+def _evaluated(pair: Pair, candidates: Sequence[_Candidate], documents: Sequence[int]) -> list[Row]:
     """For each map: its labels and mean loss, the summed loss of each document, its tokens."""
     sums = np.zeros((len(candidates), len(documents)))
     counts = np.zeros(len(documents))
@@ -336,11 +264,13 @@ def _facts(candidate: _Candidate) -> dict[str, Any]:
 
 
 def _losses(
-    pair: _Pair, candidates: Sequence[_Candidate], reading: _Reading
+    pair: Pair, candidates: Sequence[_Candidate], reading: Reading
 ) -> Iterator[Float[np.ndarray, " batch"]]:
     """Summed loss of every row of a batch under each map."""
     read = {
-        own: _states(model, recording, [c.stitch.source_state for c in candidates if c.own == own])
+        own: states_at(
+            model, recording, [c.stitch.source_state for c in candidates if c.own == own]
+        )
         for own, model, recording in (
             (False, pair.source, reading.source),
             (True, pair.target, reading.target),
@@ -352,7 +282,7 @@ def _losses(
     with head(pair.target) as logits_of:
         for c in candidates:
             mapped = c.stitch(read[c.own][c.stitch.source_state]).to(home.device, home.dtype)
-            stream = _through(
+            stream = through(
                 pair.target, reading.target, mapped, c.stitch.target_state, pair.n_target
             )
             each = _token_losses(logits_of, stream[rows, places], tokens[rows, places + 1])
@@ -372,7 +302,7 @@ def _token_losses(
 
 
 def _table(
-    pair: _Pair, rows: Sequence[Row], train: Sequence[int], test: Sequence[int], seed: int
+    pair: Pair, rows: Sequence[Row], train: Sequence[int], test: Sequence[int], seed: int
 ) -> pd.DataFrame:
     """Losses and their rise over the first row, the intact target, with intervals."""
     _, intact, counts = rows[0]
@@ -401,7 +331,7 @@ def _table(
 
 
 def _checked(
-    pair: _Pair,
+    pair: Pair,
     states: Iterable[tuple[int, int]] | None,
     method: str,
     baselines: Sequence[str],
@@ -426,37 +356,3 @@ def _checked(
                     f"state {state} does not exist; {model.cfg.model_name} has states 0..{last}"
                 )
     return chosen
-
-
-def _shared_tokens(
-    source: TransformerBridge, target: TransformerBridge, texts: Sequence[str]
-) -> list[list[list[int]]]:
-    """For each text its pieces, as both tokenizers make them; TextError where they differ."""
-    models = (source, target)
-    context = min(min(m.cfg.n_ctx, m.tokenizer.model_max_length) for m in models)
-    (pieces, owners), (others, _) = (tokenize(texts, m.tokenizer, context) for m in models)
-    for a, b, owner in zip(pieces, others, owners, strict=False):
-        if a != b:
-            raise TextError(
-                f"text {owner} ({texts[owner][:40]!r}) is other tokens to "
-                f"{source.cfg.model_name} than to {target.cfg.model_name}; stitching compares "
-                "streams token by token: take two models with one tokenizer"
-            )
-    documents: list[list[list[int]]] = [[] for _ in texts]
-    for piece, owner in zip(pieces, owners, strict=True):
-        documents[owner].append(piece)
-    return documents
-
-
-def _split(documents: int, test_share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Documents to fit on and to judge on, drawn with `seed`."""
-    if not 0 < test_share < 1:
-        raise TextError(f"test_share={test_share} is not a share; use one between 0 and 1")
-    if documents < 3:
-        raise TextError(
-            f"{documents} text(s) cannot be split; give at least three: two to fit, one to judge"
-        )
-    order = list(range(documents))
-    random.Random(seed).shuffle(order)
-    count = min(max(1, round(test_share * documents)), documents - 2)
-    return sorted(order[count:]), sorted(order[:count])

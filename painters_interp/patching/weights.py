@@ -70,8 +70,9 @@ def weight_similarity(
     """Cosine of the flattened parameters of every two layers, a layer x layer DataFrame.
 
     "mean" averages the cosines of the kinds of parameters (query weights, ...), so that each kind
-    counts alike; "joint" flattens all of them into one vector, where large ones dominate. Raises
-    UnsupportedModelError for layers that cannot be compared.
+    counts alike; "joint" flattens all of them into one vector, where large ones dominate. The
+    weights of norms are nearly parallel in every model and lift the mean of whole layers; "attn"
+    and "mlp" have few or none. Raises UnsupportedModelError for layers that cannot be compared.
     """
     if combine not in ("mean", "joint"):
         raise PlanError(f"combine={combine!r} is not a way to combine parameters; use mean, joint")
