@@ -3,9 +3,13 @@
 One row per (label, plan). `plan` is the canonical text over `n_layers` layers; the other columns
 are labels, and empty where they do not apply:
 
-    experiment    single_layers, variants, loops, internal_loops
+    experiment    single_layers, variants, loops, internal_loops, or a grid: swaps, replacements,
+                  moves, block_repeats, dropped_windows
     variant       intact, drop, swap, skip, repeat, reverse, random, parallel, looped, ...
-    layer         the layer dropped, or the lower one of a swap
+    layer         the layer dropped, moved or replaced; the lower one of a swap; the first of a
+                  block
+    other         of a grid: the other one of a swap, the layer that is run instead, the step that
+                  a layer is moved to, the last layer of a block
     first         the paper's N: the window is `strategies.middle(n_layers, first)`
     affected      the paper's M: how many layers the window holds
     shuffle_seed  of a random order (a result table's `seed` is another one: the evaluation's)
@@ -17,8 +21,8 @@ The same plan may stand in several rows (a window of one layer reversed is the i
 whoever evaluates a table computes each distinct plan once and joins.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations, combinations_with_replacement, permutations
 from typing import Any
 
 import pandas as pd
@@ -135,6 +139,63 @@ def suite(n_layers: int, seeds: int = 10) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def swaps(n_layers: int, layers: Iterable[int] | None = None) -> pd.DataFrame:
+    """Exchange layers i and j ("swap"), every pair i < j.
+
+    This grid and the next four lie over `layers`, in ascending order; all of them by default.
+    """
+    pairs = combinations(_chosen(n_layers, layers), 2)
+    return _grid("swaps", n_layers, "swap", s.swap, pairs)
+
+
+def replacements(n_layers: int, layers: Iterable[int] | None = None) -> pd.DataFrame:
+    """Run layer j in the place of layer i ("replace"), every i != j: are they interchangeable?
+
+    With the intact model, which is what i = j would be, 871 distinct plans for 30 layers.
+    """
+    pairs = permutations(_chosen(n_layers, layers), 2)
+    return _grid("replacements", n_layers, "replace", s.replace, pairs)
+
+
+def moves(n_layers: int, layers: Iterable[int] | None = None) -> pd.DataFrame:
+    """Take layer i out and run it as step j ("move"), every i != j.
+
+    Neighbours that change places do so whichever of them is moved: 842 plans for 30 layers.
+    """
+    pairs = permutations(_chosen(n_layers, layers), 2)
+    return _grid("moves", n_layers, "move", s.move, pairs)
+
+
+def block_repeats(n_layers: int, layers: Iterable[int] | None = None) -> pd.DataFrame:
+    """Run the block of layers i to j, both included, twice in a row ("repeat_block"; RYS, 2026)."""
+
+    def repeated(n_layers: int, first: int, last: int) -> Plan:
+        return s.repeat_block(n_layers, first, last + 1)
+
+    pairs = combinations_with_replacement(_chosen(n_layers, layers), 2)
+    return _grid("block_repeats", n_layers, "repeat_block", repeated, pairs, blocks=True)
+
+
+def dropped_windows(n_layers: int, layers: Iterable[int] | None = None) -> pd.DataFrame:
+    """Leave out the window of layers i to j, both included ("drop_window"); never all layers."""
+
+    def dropped(n_layers: int, first: int, last: int) -> Plan:
+        return s.skip(n_layers, range(first, last + 1))
+
+    windows = combinations_with_replacement(_chosen(n_layers, layers), 2)
+    pairs = (pair for pair in windows if pair != (0, n_layers - 1))
+    return _grid("dropped_windows", n_layers, "drop_window", dropped, pairs, blocks=True)
+
+
+GRIDS: dict[str, Callable[..., pd.DataFrame]] = {
+    "swaps": swaps,
+    "replacements": replacements,
+    "moves": moves,
+    "block_repeats": block_repeats,
+    "dropped_windows": dropped_windows,
+}
+
+
 def plans(table: pd.DataFrame) -> list[Plan]:
     """The distinct plans of an experiment's table, in order of first appearance."""
     require(table, "plan", "n_layers")
@@ -143,6 +204,25 @@ def plans(table: pd.DataFrame) -> list[Plan]:
         Plan.parse(text, n_layers=int(n))
         for text, n in zip(distinct["plan"], distinct["n_layers"], strict=True)
     ]
+
+
+def _chosen(n_layers: int, layers: Iterable[int] | None) -> list[int]:
+    return list(range(n_layers)) if layers is None else sorted(set(layers))
+
+
+def _grid(
+    experiment: str,
+    n_layers: int,
+    variant: str,
+    build: Callable[[int, int, int], Plan],
+    pairs: Iterable[tuple[int, int]],
+    blocks: bool = False,
+) -> pd.DataFrame:
+    rows = []
+    for i, j in pairs:
+        size = {"affected": j - i + 1} if blocks else {}
+        rows.append(_row(variant, build(n_layers, i, j), layer=i, other=j, **size))
+    return _table(experiment, n_layers, rows)
 
 
 def _row(variant: str, plan: Plan, **labels: Any) -> Row:

@@ -60,6 +60,26 @@ def of_mean(
     return Interval(low.reshape(values.shape[1:]), high.reshape(values.shape[1:]))
 
 
+def of_ratio(
+    totals: Float[np.ndarray, "unit ..."],
+    counts: Float[np.ndarray, " unit"],
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of sum(totals) / sum(counts), units resampled whole.
+
+    The mean per token where a unit is a document: long documents weigh more. NaN for one unit.
+    """
+    if len(totals) < 2:
+        nothing = np.full(totals.shape[1:], np.nan)
+        return Interval(nothing, nothing)
+    weights = resamplings(len(totals), resamples, seed)
+    flat = totals.reshape(len(totals), -1)
+    low, high = percentiles((weights @ flat) / (weights @ counts)[:, None], level)
+    return Interval(low.reshape(totals.shape[1:]), high.reshape(totals.shape[1:]))
+
+
 def mcnemar(first: Bool[np.ndarray, " unit"], second: Bool[np.ndarray, " unit"]) -> float:
     """Two-sided p of McNemar's exact test that two plans are right equally often.
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from . import figures
 from .errors import TableError
+from .experiments import GRIDS
 from .figures.style import measure_label
 from .store import read_table
 from .tables import (
@@ -51,6 +52,7 @@ DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
     "patch_residual": figures.patching_heatmap,
     "patch_across": figures.crossing_heatmap,
     "patch_effects": figures.effects_heatmap,
+    **dict.fromkeys(GRIDS, figures.grid_heatmap),
 }
 
 

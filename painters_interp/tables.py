@@ -2,7 +2,7 @@
 
 A result table is tidy: one row per (plan, task, metric). The columns in `MEASURED` say what was
 measured and what produced it; every other column is a label of the experiment that the plan
-belongs to (`experiment`, `variant`, `layer`, `first`, `affected`, `shuffle_seed`, `times`, ...).
+belongs to (`experiment`, `variant`, `layer`, `other`, `first`, `affected`, `shuffle_seed`, ...).
 """
 
 import platform
@@ -21,10 +21,14 @@ RESULT = ("value", "stderr", "n", "chance", "higher_is_better")
 DIFFERENCE = ("delta", "delta_low", "delta_high", "p", "p_adjusted")
 MEASURED = (*MODEL, "plan", *TASK, *RESULT, *DIFFERENCE, "seed")
 
-TEXT = (*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure", "token")
+TEXT = (
+    *(*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure", "token"),
+    *("source", "source_revision", "target", "target_revision", "map"),
+)
 INTEGER = (
     *("n_layers", "layer", "other", "first", "affected", "shuffle_seed", "times", "n", "seed"),
-    *("dropped", "changed_at"),
+    *("dropped", "changed_at", "source_state", "target_state"),
+    *("n_documents", "n_tokens", "train_tokens"),
 )
 BOOLEAN = ("higher_is_better", "selected")
 

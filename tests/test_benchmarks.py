@@ -86,3 +86,10 @@ def test_crossing_on_a_checkpoint(model: str) -> None:
     assert "positions 0..7: predicted 24.5 forward passes, measured " in out
     assert "positions 4..7: predicted 12.2 forward passes, measured " in out
     assert ", ratio " in out
+
+
+def test_replacements_on_a_checkpoint(model: str) -> None:
+    few = "--items 2 --length 8 --sample 3 --layers 3 --busy"
+    out = output("replacements.py", "--model", model, *few.split())
+    assert "7 plans on 2 items of 8 tokens; 1 threads" in out
+    assert "largest difference" in out

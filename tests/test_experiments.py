@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from painters_interp import experiments
-from painters_interp.errors import TableError
+from painters_interp.errors import PlanError, TableError
 from painters_interp.plans import Plan, shared_calls
 
 
@@ -142,3 +142,43 @@ def test_tables_and_figures_work_without_loading_a_model_library(room):
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_grids_lie_over_all_pairs_of_layers():
+    sizes = {name: build(12)["plan"].nunique() for name, build in experiments.GRIDS.items()}
+    assert sizes == {
+        "swaps": 1 + 12 * 11 // 2,
+        "replacements": 1 + 12 * 11,
+        "moves": 1 + 12 * 11 - 11,  # neighbours change places whichever of them is moved
+        "block_repeats": 1 + 12 * 13 // 2,
+        "dropped_windows": 12 * 13 // 2,  # all layers cannot be dropped, but none can
+    }
+
+
+def test_the_replace_matrix_shares_almost_half_of_its_layer_calls():
+    assert calls(experiments.replacements(30)) == (871, 26_130, 13_515)
+
+
+def test_grid_labels_name_both_layers():
+    assert only(experiments.swaps(6), layer=1, other=4) == "0 4 2 3 1 5"
+    assert only(experiments.replacements(6), layer=1, other=4) == "0 4 2-5"
+    assert only(experiments.replacements(6), layer=4, other=1) == "0-3 1 5"
+    assert only(experiments.moves(6), layer=1, other=4) == "0 2-4 1 5"
+    assert only(experiments.moves(6), layer=4, other=1) == "0 4 1-3 5"
+    assert only(experiments.block_repeats(6), layer=1, other=3, affected=3) == "0-3 1-5"
+    assert only(experiments.dropped_windows(6), layer=1, other=3, affected=3) == "0 4 5"
+
+
+def test_grids_over_some_layers_only():
+    table = experiments.replacements(6, layers=[4, 1, 4])
+    assert list(table["plan"]) == ["0-5", "0 4 2-5", "0-3 1 5"]
+    with pytest.raises(PlanError, match="layer 6"):
+        experiments.swaps(6, layers=[0, 6])
+
+
+def test_grids_begin_with_the_intact_model():
+    for name, build in experiments.GRIDS.items():
+        table = build(5)
+        assert table["experiment"].eq(name).all()
+        assert table["variant"].iloc[0] == "intact"
+        assert table["variant"].eq("intact").sum() == 1

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from ..errors import PaintersError
 from .basics import check, fetch, figures, models, plan
 from .comparing import similarity
+from .grids import grid
 from .patching import patch
 from .running import run
 from .scoring import evaluate
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (fetch, models, plan, run, similarity, evaluate, figures, check):
+for command in (fetch, models, plan, run, similarity, evaluate, grid, figures, check):
     app.command()(command)
 app.add_typer(patch, name="patch")
 

@@ -21,6 +21,7 @@ from .proof import specimens as specimens
 from .resuming import Run as Run
 from .resuming import resume_from as resume_from
 from .resuming import run as run
+from .runner import Head as Head
 from .runner import Recording as Recording
 from .runner import Scores as Scores
 from .runner import head as head

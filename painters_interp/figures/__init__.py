@@ -9,9 +9,12 @@ from .decoding import decoding_curves as decoding_curves
 from .depth import damage_scatter as damage_scatter
 from .depth import depth_curves as depth_curves
 from .export import save as save
+from .grids import grid_heatmap as grid_heatmap
 from .heatmaps import loop_heatmap as loop_heatmap
 from .heatmaps import similarity_heatmap as similarity_heatmap
 from .heatmaps import similarity_panel as similarity_panel
 from .patching import crossing_heatmap as crossing_heatmap
 from .patching import effects_heatmap as effects_heatmap
 from .patching import patching_heatmap as patching_heatmap
+from .stitching import stitching_curves as stitching_curves
+from .stitching import stitching_heatmap as stitching_heatmap

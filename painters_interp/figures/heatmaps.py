@@ -27,14 +27,17 @@ def similarity_heatmap(
     title: str | None = None,
     limits: Limits | None = None,
     zones: Sequence[int] = (),
+    axis: str = "state",
 ) -> Figure:
     """Fig. 3: similarity of every pair of states, state 0 at the top left.
 
-    `matrix` is square with the states as index and columns. `limits` of the colour scale
-    default to 0..1, widened where the values go beyond. Missing values are grey. `zones` are the
-    boundaries of a `Zones`, drawn as lines before these states.
+    `matrix` is square with the states as index and columns; or layers, if `axis` says "layer".
+    `limits` of the colour scale default to 0..1, widened where the values go beyond. Missing
+    values are grey. `zones` are the boundaries of a `Zones`, drawn as lines before these states.
     """
-    return similarity_panel({title or "": matrix}, label=label, limits=limits, zones=zones)
+    return similarity_panel(
+        {title or "": matrix}, label=label, limits=limits, zones=zones, axis=axis
+    )
 
 
 @style.publication()
@@ -44,6 +47,7 @@ def similarity_panel(
     limits: Limits | None = None,
     columns: int = 3,
     zones: Sequence[int] = (),
+    axis: str = "state",
 ) -> Figure:
     """Fig. 14, or one measure beside another: several matrices on one colour scale, by title."""
     if not matrices:
@@ -59,9 +63,9 @@ def similarity_panel(
         ax.set_aspect("equal")
         _zone_lines(ax, zones)
         ax.set_title(style.wrapped(title, width / columns))
-        ax.set_xlabel("state")
+        ax.set_xlabel(axis)
     for ax in axes[::columns]:
-        ax.set_ylabel("state")
+        ax.set_ylabel(axis)
     for ax in axes[len(matrices) :]:
         ax.set_visible(False)
     scale(figure, axes[: len(matrices)], label, rows=rows)

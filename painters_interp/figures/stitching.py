@@ -1,0 +1,90 @@
+"""What stitching one model into another costs, as a map of states and as lines over depth."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..errors import TableError
+from ..tables import require
+from . import style
+from .grids import draw_cells, name_cells
+
+_NAMES = {
+    "ridge": "affine map (ridge)",
+    "orthogonal": "rotation and scale",
+    "identity": "no map",
+    "random": "random rotation",
+    "same_model": "the target's own state",
+    "mean": "mean state",
+}
+_RISE = "rise in loss, nats per token"
+_COLUMNS = ("source_state", "target_state", "map", "increase")
+
+
+@style.publication()
+def stitching_heatmap(table: pd.DataFrame, kind: str = "ridge", title: str | None = None) -> Figure:
+    """Rise in the target's loss for every pair of states under one map of `patching.stitch`.
+
+    Colours as in `grid_heatmap`; a dot marks an interval that includes 0 or is wide.
+    """
+    require(table, *_COLUMNS)
+    rows = table[table["map"] == kind]
+    if rows.empty:
+        known = ", ".join(m for m in table["map"].unique() if m != "intact")
+        raise TableError(f"no rows with map {kind!r}; the table has {known}")
+    cells, unsure = _cells(rows, "increase"), _cells(rows.assign(unsure=_unsure(rows)), "unsure")
+    figure, (ax,) = style.canvas(style.SINGLE, 76.0 + (4 if title else 0))
+    draw_cells(figure, ax, cells, unsure, _RISE)
+    name_cells(ax, cells)
+    ax.set(ylabel="state i of the source", xlabel="state j of the target")
+    if title:
+        figure.suptitle(style.wrapped(title, style.SINGLE))
+    return style.finished(figure)
+
+
+@style.publication()
+def stitching_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
+    """Rise in the target's loss against the target's state, a line per map.
+
+    Reads a table with one source state for every target state; bands are its intervals. The scale
+    is logarithmic above 0.1 nats and linear below.
+    """
+    require(table, *_COLUMNS, "increase_low", "increase_high")
+    rows = table[table["map"] != "intact"]
+    if rows.duplicated(["target_state", "map"]).any():
+        raise TableError("several source states for one target state; see stitching_heatmap")
+    figure, (ax,) = style.canvas(style.SINGLE, 78.0 + (4 if title else 0))
+    for kind, look in style.looks(sorted(rows["map"].unique(), key=[*_NAMES].index)).items():
+        line = rows[rows["map"] == kind].sort_values("target_state")
+        x = line["target_state"].astype(float)
+        ax.plot(x, line["increase"], **look.line(len(x)), label=_NAMES[kind])
+        low, high = line["increase_low"].astype(float), line["increase_high"].astype(float)
+        ax.fill_between(x, low, high, color=look.colour, alpha=0.22, linewidth=0)
+    ax.axhline(0, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8, zorder=1)
+    ax.set_yscale("symlog", linthresh=0.1)
+    ax.set_ylim(bottom=min(-0.02, 1.2 * rows["increase_low"].min()))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+    ax.set(xlabel="state j of the target", ylabel=_RISE)
+    sns.despine(ax=ax)
+    figure.legend(loc="outside lower center", ncols=2)
+    if title:
+        figure.suptitle(style.wrapped(title, style.SINGLE))
+    return style.finished(figure)
+
+
+def _cells(rows: pd.DataFrame, value: str) -> pd.DataFrame:
+    if rows.duplicated(["source_state", "target_state"]).any():
+        raise TableError("several rows for one pair of states; keep one pair of models per figure")
+    cells = rows.pivot(index="source_state", columns="target_state", values=value).astype(float)
+    return cells.set_axis(cells.index.astype(int)).set_axis(cells.columns.astype(int), axis=1)
+
+
+def _unsure(rows: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    if not {"increase_low", "increase_high"} <= set(rows):
+        return np.zeros(len(rows))
+    low, high = rows["increase_low"], rows["increase_high"]
+    wide = high - low > rows["increase"].abs()
+    return np.asarray(wide | (low <= 0) & (high >= 0), dtype=float)

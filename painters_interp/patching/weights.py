@@ -1,0 +1,231 @@
+"""The weight space of one model: layers' tensors exchanged, averaged and compared.
+
+A plan moves calls of whole layers; here the tensors move, also those of one part of a layer.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import PlanError, UnsupportedModelError
+from ..execution import family_of
+
+PARTS = ("layer", "attn", "mlp")
+# Numbers of each layer compared at a time, so that large models need no second copy of themselves.
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def weights_swapped(
+    model: TransformerBridge, i: int, j: int, part: str = "layer"
+) -> Iterator[TransformerBridge]:
+    """Exchange the parameters and buffers of layers i and j for the length of a `with` block.
+
+    `part` is "layer", or "attn" or "mlp": the tensors inside that module. The norms before them
+    belong to the layer and stay. Swapping whole layers is the plan that swaps their calls. The
+    very same tensors come back on exit, also after an exception.
+
+    Raises PlanError for a layer that does not exist, and UnsupportedModelError if the two differ
+    in shapes or kind, or have no such part.
+    """
+    a, b = _alike(model, (i, j), part)
+    with _replaced({id(t): (t, other.data) for t, other in _both_ways(a, b)}):
+        yield model
+
+
+@contextmanager
+def weights_averaged(
+    model: TransformerBridge, layers: Sequence[int], part: str = "layer"
+) -> Iterator[TransformerBridge]:
+    """Give each of `layers` the mean of their parameters for the length of a `with` block.
+
+    The mean is taken in float64. Buffers are averaged only where they differ. Parts, restoration
+    and errors are those of `weights_swapped`.
+    """
+    found = _alike(model, layers, part)
+    means: dict[int, tuple[Tensor, Tensor]] = {}
+    for name, first in found[0].items():
+        tensors = [tensors[name] for tensors in found]
+        if all(torch.equal(first, other) for other in tensors):
+            continue
+        if not first.is_floating_point():
+            raise UnsupportedModelError(
+                f"{model.cfg.model_name}: {name} holds {first.dtype} and differs between layers "
+                f"{', '.join(map(str, layers))}; only floating-point tensors have a mean"
+            )
+        mean = torch.stack([t.double() for t in tensors]).mean(0).to(first.dtype)
+        means |= {id(t): (t, mean) for t in tensors}
+    with _replaced(means):
+        yield model
+
+
+def weight_similarity(
+    model: TransformerBridge, part: str = "layer", combine: str = "mean"
+) -> pd.DataFrame:
+    """Cosine of the flattened parameters of every two layers, a layer x layer DataFrame.
+
+    "mean" averages the cosines of the kinds of parameters (query weights, ...), so that each kind
+    counts alike; "joint" flattens all of them into one vector, where large ones dominate. The
+    weights of norms are nearly parallel in every model and lift the mean of whole layers; "attn"
+    and "mlp" have few or none. Raises UnsupportedModelError for layers that cannot be compared.
+    """
+    if combine not in ("mean", "joint"):
+        raise PlanError(f"combine={combine!r} is not a way to combine parameters; use mean, joint")
+    grams = list(_grams(model, part).values())
+    if combine == "joint":
+        return _labelled(_cosine(torch.stack(grams).sum(0)))
+    return _labelled(torch.stack([_cosine(gram) for gram in grams]).mean(0))
+
+
+def weight_similarities(model: TransformerBridge, part: str = "layer") -> dict[str, pd.DataFrame]:
+    """`weight_similarity` of each kind of parameter by its name, such as `mlp.up_proj.weight`."""
+    return {name: _labelled(_cosine(gram)) for name, gram in _grams(model, part).items()}
+
+
+@contextmanager
+def _replaced(data: dict[int, tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Let tensors hold other data for a while; a tensor's key is its id, so that it counts once."""
+    before = [(tensor, tensor.data) for tensor, _ in data.values()]
+    try:
+        for tensor, other in data.values():
+            tensor.data = other
+        yield
+    finally:
+        for tensor, own in before:
+            tensor.data = own
+
+
+def _both_ways(a: dict[str, Tensor], b: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    for name in a:
+        yield a[name], b[name]
+        yield b[name], a[name]
+
+
+def _alike(model: TransformerBridge, layers: Sequence[int], part: str) -> list[dict[str, Tensor]]:
+    """The tensors of a part of each layer by name, refused unless all layers are of one make."""
+    n_layers = len(model.blocks)
+    if not layers:
+        raise PlanError("no layers named; give at least one")
+    for layer in layers:
+        if not 0 <= layer < n_layers:
+            raise PlanError(
+                f"layer {layer} does not exist; {model.cfg.model_name} has layers 0..{n_layers - 1}"
+            )
+    for layer in layers:
+        _refuse_other_kind(model, layers[0], layer)
+    found = [_tensors(model, layer, part) for layer in layers]
+    for layer, tensors in zip(layers, found, strict=True):
+        _refuse_other_shapes(model, layers[0], found[0], layer, tensors)
+    return found
+
+
+def _tensors(model: TransformerBridge, layer: int, part: str) -> dict[str, Tensor]:
+    """Every tensor of a part, also the copies that a bridge makes of a fused matrix."""
+    module = _module(model, layer, part)
+    all_of_it = chain(module.named_parameters(), module.named_buffers())
+    outside = _outside(model, layer, part)
+    return {name: tensor for name, tensor in all_of_it if id(tensor) not in outside}
+
+
+def _module(model: TransformerBridge, layer: int, part: str) -> nn.Module:
+    block: nn.Module = model.blocks[layer]
+    if part not in PARTS:
+        raise UnsupportedModelError(f"no part {part!r}; there are {', '.join(PARTS)}")
+    if part != "layer" and part not in (known := _submodules(model, layer)):
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name}: layer {layer} has no part {part!r}; it has {', '.join(known)}"
+        )
+    return block if part == "layer" else getattr(block, part)
+
+
+def _submodules(model: TransformerBridge, layer: int) -> list[str]:
+    return list(model.blocks[layer].submodules)
+
+
+def _outside(model: TransformerBridge, layer: int, part: str) -> set[int]:
+    """What a part holds but does not own: BERT's `mlp` is a view of the whole layer."""
+    if part != "mlp" or "attn" not in _submodules(model, layer):
+        return set()
+    attention = _module(model, layer, "attn")
+    return {id(t) for t in chain(attention.parameters(), attention.buffers())}
+
+
+def _refuse_other_kind(model: TransformerBridge, first: int, layer: int) -> None:
+    """What the configuration says of each layer must agree: it is not in the weights."""
+    family = family_of(model)
+    for config in family.configs:
+        for field in family.per_layer:
+            kinds = getattr(config, field, None)
+            if kinds is not None and kinds[first] != kinds[layer]:
+                raise UnsupportedModelError(
+                    f"{model.cfg.model_name}: layers {first} and {layer} differ in {field}: "
+                    f"{kinds[first]} and {kinds[layer]}; weights go between layers of one kind"
+                )
+
+
+def _refuse_other_shapes(
+    model: TransformerBridge,
+    first: int,
+    a: dict[str, Tensor],
+    layer: int,
+    b: dict[str, Tensor],
+) -> None:
+    for name in dict.fromkeys([*a, *b]):
+        shapes = [tuple(t[name].shape) if name in t else "missing" for t in (a, b)]
+        if shapes[0] != shapes[1] or a[name].dtype != b[name].dtype:
+            plain = name.replace("_original_component.", "")
+            raise UnsupportedModelError(
+                f"{model.cfg.model_name}: layers {first} and {layer} differ in {plain}: "
+                f"{shapes[0]} and {shapes[1]}; weights go between layers of one shape"
+            )
+
+
+def _own(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The parameters of the wrapped model under its own names, without the bridge's copies."""
+    inner = module._modules.get("_original_component")
+    if inner is not None:
+        yield from _own(inner, prefix)
+        return
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            yield prefix + name, parameter
+    for name, child in module._modules.items():
+        if child is not None:
+            yield from _own(child, f"{prefix}{name}.")
+
+
+def _grams(model: TransformerBridge, part: str) -> dict[str, Tensor]:
+    """For each kind of parameter the inner products of its flattened values in all layers."""
+    layers = range(len(model.blocks))
+    _alike(model, layers, part)
+    found = []
+    for layer in layers:
+        outside = _outside(model, layer, part)
+        own = _own(_module(model, layer, part))
+        found.append({name: tensor for name, tensor in own if id(tensor) not in outside})
+    return {name: _gram([tensors[name] for tensors in found]) for name in found[0]}
+
+
+@torch.no_grad()
+def _gram(tensors: Sequence[Tensor]) -> Tensor:
+    flat = [tensor.flatten() for tensor in tensors]
+    total = torch.zeros((len(flat), len(flat)), dtype=torch.float64)
+    for start in range(0, len(flat[0]), _CHUNK):
+        rows = torch.stack([t[start : start + _CHUNK].cpu().double() for t in flat])
+        total += rows @ rows.T
+    return total
+
+
+def _cosine(gram: Tensor) -> Tensor:
+    norms = gram.diagonal().sqrt()
+    return gram / (norms[:, None] * norms)
+
+
+def _labelled(matrix: Tensor) -> pd.DataFrame:
+    layers = pd.RangeIndex(len(matrix), name="layer")
+    return pd.DataFrame(matrix.numpy(), index=layers, columns=layers)
