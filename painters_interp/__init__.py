@@ -19,8 +19,9 @@ _PUBLIC = {
     "capture": "streams",
     "similarity": "comparison",
     "evaluate": "evaluation",
+    "kl_to_intact": "divergence",
 }
-_MODULES = ("errors", "experiments", "figures", "strategies", "tables")
+_MODULES = ("errors", "experiments", "figures", "items", "strategies", "tables")
 
 __all__ = [*_PUBLIC, *_MODULES]
 

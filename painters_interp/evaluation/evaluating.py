@@ -1,25 +1,21 @@
 """`evaluate`: plans and tasks in, one tidy table out; `score_items`: the items it rests on."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..errors import PlanError
-from ..execution import as_plan
+from ..execution import Plans, as_plan, labels_for
 from ..items import item_table, summarise
 from ..models import identity
 from ..plans import Plan, shared_calls
 from ..progress import Advance, progress
 from ..strategies import full
-from ..tables import MODEL, labelled, labels_of
+from ..tables import MODEL, labelled
 from .metrics import Metric, metrics
 from .requests import digest
 from .scoring import Answers, Questions, prepare, score
-
-Plans = Sequence[Plan | str] | Mapping[str, Plan | str] | pd.DataFrame
-
 
 def evaluate(
     model: TransformerBridge,
@@ -68,22 +64,6 @@ def score_items(
         tasks = prepare(model, tasks, data, limit, num_fewshot, seed)
     with progress("scoring", tasks.tokens * shared_calls(distinct)) as advance:
         return _scored(model, distinct, tasks, advance)
-
-
-def labels_for(model: TransformerBridge, plans: Plans) -> pd.DataFrame:
-    """A table with a canonical plan per row, and whatever labels came with it.
-
-    What an earlier evaluation measured is no label, so its table can be evaluated again.
-    """
-    if isinstance(plans, pd.DataFrame):
-        table = labels_of(plans)
-    elif isinstance(plans, Mapping):
-        table = pd.DataFrame({"label": list(plans), "plan": list(plans.values())})
-    else:
-        table = pd.DataFrame({"plan": list(plans)}, dtype=object)
-    if table.empty:
-        raise PlanError("no plans; give at least one, such as the intact model's")
-    return table.assign(plan=[str(as_plan(plan, model)) for plan in table["plan"]])
 
 
 def _scored(

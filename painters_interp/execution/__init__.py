@@ -6,6 +6,8 @@ from .context import ready as ready
 from .divergence import divergences as divergences
 from .families import Family as Family
 from .families import family_of as family_of
+from .labels import Plans as Plans
+from .labels import labels_for as labels_for
 from .packing import ROWS as ROWS
 from .packing import Layout as Layout
 from .packing import layout_for as layout_for

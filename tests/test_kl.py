@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -11,6 +13,8 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from painters_interp import Plan, applied, experiments
 from painters_interp import strategies as s
+from painters_interp.divergence import document_divergences, kl_to_intact
+from painters_interp.errors import PlanError, TextError
 from painters_interp.execution import divergences, record, runner
 
 N = tiny.N_LAYERS
@@ -118,3 +122,65 @@ def test_the_intact_models_predictions_are_made_once_for_many_plans(
     handle.remove()
     assert sum(batches) == 30 * (len(suite) + 1)
     assert len(batches) == 1 + -(-len(suite) // 4)  # four plans of 30 rows go through together
+
+
+# Texts
+
+DOCUMENTS = ["a short text", "the canvas is shared by all the painters", "x y", "one more"]
+
+
+def reference(model: TransformerBridge, plan: str) -> tuple[np.ndarray, np.ndarray]:
+    """Per document the sum of KL and the number of tokens, text by text."""
+    each = []
+    for text in DOCUMENTS:
+        tokens = torch.tensor([model.tokenizer(text)["input_ids"]])
+        each.append(expected(model, Plan.parse(plan, N), tokens, None)[0].numpy())
+    return np.array([kl.sum() for kl in each]), np.array([len(kl) for kl in each])
+
+
+@pytest.fixture(scope="module")
+def llama(tiny_folder: Path) -> TransformerBridge:
+    return tiny.build("llama", torch.float32, tiny_folder)
+
+
+def test_texts_are_documents_of_the_bootstrap(llama: TransformerBridge) -> None:
+    [row] = kl_to_intact(llama, ["0-2 4 5"], DOCUMENTS, seed=3).to_dict("records")
+    sums, counts = reference(llama, "0-2 4 5")
+    draws = np.random.default_rng(3).multinomial(4, [0.25] * 4, 1000)
+    means = (draws @ sums) / (draws @ counts)
+    assert row["kl"] == pytest.approx(sums.sum() / counts.sum(), rel=1e-4)
+    assert row["kl_low"] == pytest.approx(np.quantile(means, 0.025), rel=1e-4)
+    assert row["kl_high"] == pytest.approx(np.quantile(means, 0.975), rel=1e-4)
+    assert row["kl_stderr"] == pytest.approx(means.std(ddof=1), rel=1e-4)
+    assert (row["n_documents"], row["n_tokens"]) == (4, counts.sum())
+
+
+def test_one_document_has_no_interval(llama: TransformerBridge) -> None:
+    table = kl_to_intact(llama, ["0-2 4 5"], DOCUMENTS[:1])
+    assert table[["kl_stderr", "kl_low", "kl_high"]].isna().all(axis=None)
+    assert table.loc[0, "kl"] > 0
+
+
+def test_labels_stay_and_a_result_can_be_asked_for_again(llama: TransformerBridge) -> None:
+    table = kl_to_intact(llama, experiments.single_layers(N), DOCUMENTS)
+    assert table["layer"].tolist() == experiments.single_layers(N)["layer"].tolist()
+    assert abs(table.loc[0, "kl"]) < 1e-6
+    pd.testing.assert_frame_equal(kl_to_intact(llama, table, DOCUMENTS), table)
+
+
+def test_texts_longer_than_the_context_are_read_in_pieces(tiny_folder: Path) -> None:
+    short = tiny.build("llama", torch.float64, tiny_folder, max_position_embeddings=16)
+    sums, tokens = document_divergences(
+        short, [s.drop(N, 2)], ["a long text of many letters", "b c"]
+    )
+    assert tokens.tolist() == [28, 4]
+    assert (sums > 0).all()
+
+
+def test_bad_input_is_refused(llama: TransformerBridge) -> None:
+    with pytest.raises(PlanError, match="no plans; give at least one"):
+        kl_to_intact(llama, [], DOCUMENTS)
+    with pytest.raises(PlanError, match="is for 7 layers; tiny-llama has 6"):
+        kl_to_intact(llama, [s.full(7)], DOCUMENTS)
+    with pytest.raises(TextError, match="texts must be a list"):
+        kl_to_intact(llama, ["0-5"], "one text")
