@@ -101,9 +101,7 @@ class Run:
             return np.array([intervals.mcnemar(one, right[-1]) for one in right[:-1]])
         return self._flipped(first, second, seed)
 
-    def _flipped(
-        self, first: Sequence[int], second: int, seed: int
-    ) -> Float[np.ndarray, " first"]:
+    def _flipped(self, first: Sequence[int], second: int, seed: int) -> Float[np.ndarray, " first"]:
         ours, theirs = self.parts[:, first], self.parts[:, [second]]
         middle = (ours + theirs).mean(axis=0) / 2
         apart = (ours - theirs) / (2 * self.n)
@@ -124,6 +122,13 @@ def item_table(rows: pd.DataFrame) -> pd.DataFrame:
     require(rows, *COLUMNS)
     kinds = dict.fromkeys(_TEXTS, "category") | {"item": "Int64"}
     return typed(rows[[*COLUMNS]].reset_index(drop=True)).astype(kinds)
+
+
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Several item tables as one; the first to have a run and a plan counts."""
+    plain = [t.astype(dict.fromkeys(t.select_dtypes("category"), object)) for t in tables]
+    whole = pd.concat(plain, ignore_index=True)
+    return item_table(whole.drop_duplicates([*RUN, "plan", "item"]))
 
 
 def runs(items: pd.DataFrame) -> Iterator[Run]:

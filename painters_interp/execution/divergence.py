@@ -54,4 +54,5 @@ class _Against:
         ours = self._held[1]
         # A token that the intact model excludes adds nothing, whatever the plan makes of it.
         apart = (ours - logits.log_softmax(-1)).masked_fill_(ours.isneginf(), 0)
-        return torch.linalg.vecdot(ours.exp(), apart)[..., None]
+        found: Tensor = torch.linalg.vecdot(ours.exp(), apart)
+        return found[..., None]

@@ -181,7 +181,9 @@ def read_out(
 
     def read_finished() -> None:
         rows = torch.stack([rows for _, rows in finished])
-        for (indices, _), numbers in zip(finished, _read(logits_of, read, rows, dtype), strict=True):
+        for (indices, _), numbers in zip(
+            finished, _read(logits_of, read, rows, dtype), strict=True
+        ):
             found.update(dict.fromkeys(indices, numbers))
         finished.clear()
 
@@ -203,8 +205,9 @@ def _read(
     parts = []
     for start in range(0, rows.shape[1], _ROWS_AT_ONCE):
         span = slice(start, start + _ROWS_AT_ONCE)
-        pieces = rows[:, span].split(max(1, _ROWS_AT_ONCE // rows[:, span].shape[1]))
-        logits = (logits_of(some.flatten(0, 1)).unflatten(0, some.shape[:2]) for some in pieces)
+        at_once = max(1, _ROWS_AT_ONCE // rows[:, span].shape[1])
+        pieces = torch.split(rows[:, span], at_once)
+        logits = (logits_of(some.flatten(0, 1)).view(*some.shape[:2], -1) for some in pieces)
         parts.append(torch.cat([read(piece.to(dtype), span) for piece in logits]))
     return torch.cat(parts, dim=1)
 
