@@ -35,8 +35,8 @@ def score_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> 
     """The primary metrics of `table`, normalised, with `score_low` and `score_high`.
 
     95 % bootstrap intervals: items are drawn anew for the plan, the intact model and chance
-    together. NaN for a single item, and where the intact model is not above chance in 95 % of the
-    samples, for then there is no scale. Raises TableError as `tables.normalise` does, and where
+    together. NaN for a single item, and where the intact model is not above chance in 97.5 % of
+    the samples, for then there is no scale. Raises TableError as `tables.normalise` does, and where
     `items` lacks a row of the table.
     """
     rows = scored(table)
@@ -115,7 +115,7 @@ def _scale(run: Run, intact: str, seed: int) -> Float[np.ndarray, "resample plan
     values, chance = run.resampled(seed), (run.weights(seed) @ run.chance)[:, None]
     unit = values[:, [run.plans.index(intact)]] - chance
     unscaled = unit <= 0
-    if run.n < 2 or unscaled.mean() > 1 - intervals.LEVEL:
+    if run.n < 2 or unscaled.mean() > (1 - intervals.LEVEL) / 2:
         return np.full_like(values, np.nan)
     # Samples without a scale could be anything: half of them at each end.
     ends = np.where(np.arange(len(unit)) % 2, np.inf, -np.inf)[:, None]
@@ -131,7 +131,7 @@ def halves(items: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFra
     """
     first = pd.Series(False, index=items.index)
     for task, rows in items.groupby("task", observed=True)["item"]:
-        known = np.sort(rows.unique().to_numpy(dtype=int))
+        known = np.unique(rows.to_numpy(dtype=int))
         if len(known) < 2:
             raise TableError(f"task {task!r} has one item, which cannot be halved")
         order = np.random.default_rng(crc32(f"{seed} {task}".encode())).permutation(known)
@@ -155,9 +155,9 @@ def select_and_report(
     """
     groups = [by] if isinstance(by, str) else [*by]
     require(table, *groups)
-    chosen, judged = (_again(table, half) for half in halves(items, seed))
-    selection = median_over_tasks(scored(chosen))
-    result = median_intervals(judged, halves(items, seed)[1], seed)
+    choosing, judging = halves(items, seed)
+    selection = median_over_tasks(scored(_again(table, choosing)))
+    result = median_intervals(_again(table, judging), judging, seed)
     result = result.assign(selection_score=selection["score"].to_numpy(), selected=False)
     candidates = result[~is_intact(result) & result[groups].notna().all(axis=1)]
     within = [*groups, *(c for c in (*_WITHIN, "experiment") if c in result)]
