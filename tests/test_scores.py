@@ -58,7 +58,7 @@ def test_intervals_are_those_of_items_drawn_anew_by_hand(table, items):
         str(task): rows.astype({"plan": str}).pivot(index="item", columns="plan", values="value")
         for task, rows in items.groupby("task", observed=True)
     }
-    again = [tables.normalise(drawn_again(values, seed)) for seed in range(400)]
+    again = [tables.normalise(drawn_again(values, seed)) for seed in range(200)]
     found = score_intervals(table, items)
     by_hand = pd.concat(again).groupby(["variant", "task"])["score"]
     medians = pd.concat(map(tables.median_over_tasks, again)).groupby("variant")["score"]
@@ -68,7 +68,7 @@ def test_intervals_are_those_of_items_drawn_anew_by_hand(table, items):
             assert value == pytest.approx(expected[variant, task], abs=0.05)
         of_median = median_intervals(table, items).set_index("variant")[end]
         for variant, value in medians.quantile(q).items():
-            assert of_median[variant] == pytest.approx(value, abs=0.04)
+            assert of_median[variant] == pytest.approx(value, abs=0.05)
 
 
 def test_scores_are_those_without_intervals_and_the_intact_model_is_1_for_sure(table, items):
