@@ -19,7 +19,7 @@ from .plans import Plan, shared_calls
 from .progress import progress
 from .streams import in_pieces
 from .tables import MODEL, labelled, typed
-from .texts import by_length
+from .texts import Batch, by_length
 
 _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 4096}
 _OWN = ("kl", "kl_stderr", "kl_low", "kl_high", "n_documents", "n_tokens")
@@ -72,10 +72,7 @@ def document_divergences(
     A text longer than the context is read in pieces. All plans share one walk per batch.
     """
     ready(model)
-    pieces, owners = in_pieces(model, texts)
-    device = next(model.original_model.parameters()).device
-    room = _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE["cuda"])
-    batches = list(by_length(pieces, room, device))
+    batches, owners = _batches(model, texts)
     sums, tokens = np.zeros((len(texts), len(plans))), np.zeros(len(texts))
     total = sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
     with progress("KL to the intact model", total) as advance:
@@ -87,3 +84,17 @@ def document_divergences(
             np.add.at(sums, documents, found.T)
             np.add.at(tokens, documents, 1)
     return sums, tokens
+
+
+def calls_needed(model: TransformerBridge, plans: Sequence[Plan], texts: Sequence[str]) -> int:
+    """Token-layer calls of `document_divergences`, padding included."""
+    batches, _ = _batches(model, texts)
+    return sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
+
+
+def _batches(model: TransformerBridge, texts: Sequence[str]) -> tuple[list[Batch], list[int]]:
+    """Pieces of texts in batches of alike lengths, and the text that each piece is of."""
+    pieces, owners = in_pieces(model, texts)
+    device = next(model.original_model.parameters()).device
+    room = _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE["cuda"])
+    return list(by_length(pieces, room, device)), owners

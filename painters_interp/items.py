@@ -124,6 +124,13 @@ def item_table(rows: pd.DataFrame) -> pd.DataFrame:
     return typed(rows[[*COLUMNS]].reset_index(drop=True)).astype(kinds)
 
 
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Several item tables as one; the first to have a run and a plan counts."""
+    plain = [t.astype(dict.fromkeys(t.select_dtypes("category"), object)) for t in tables]
+    whole = pd.concat(plain, ignore_index=True)
+    return item_table(whole.drop_duplicates([*RUN, "plan", "item"]))
+
+
 def runs(items: pd.DataFrame) -> Iterator[Run]:
     """The runs of an item table, in order of first appearance.
 

@@ -14,6 +14,7 @@ from . import figures
 from .errors import TableError
 from .experiments import GRIDS
 from .figures.style import measure_label
+from .scores import median_intervals
 from .store import read_table
 from .tables import (
     above_chance,
@@ -24,6 +25,12 @@ from .tables import (
     summarise_seeds,
     to_matrices,
 )
+
+FALSE_DISCOVERIES = 0.05
+
+
+# The items that all scores of a run rest on.
+ITEM_TABLE = "items.parquet"
 
 
 def _similarity(table: pd.DataFrame) -> Figure:
@@ -36,13 +43,15 @@ def _similarity(table: pd.DataFrame) -> Figure:
     )
 
 
-def _variants(table: pd.DataFrame) -> Figure | None:
+def _variants(table: pd.DataFrame, items: pd.DataFrame | None = None) -> Figure | None:
     rows = above_chance(primary(table))
-    return None if rows.empty else figures.variant_curves(rows)
+    if rows.empty:
+        return None
+    return figures.variant_curves(rows if items is None else median_intervals(rows, items))
 
 
 # A table's file name, and the figure that is drawn from it.
-DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure | None]] = {
+DRAWINGS: dict[str, Callable[..., Figure | None]] = {
     "similarity": _similarity,
     "similarity_shuffled": _similarity,
     "similarity_random": _similarity,
@@ -66,7 +75,9 @@ def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Pat
     present = [name for name in names if (folder / f"{name}.csv").is_file()]
     drawn: list[Path] = []
     for name in present:
-        figure = DRAWINGS[name](read_table(folder / name))
+        banded = name == "variants" and (folder / ITEM_TABLE).is_file()
+        items = {"items": read_table(folder / ITEM_TABLE)} if banded else {}
+        figure = DRAWINGS[name](read_table(folder / name), **items)
         drawn += [] if figure is None else figures.save(figure, folder / name)
     if not present:
         raise TableError(
@@ -123,7 +134,21 @@ def _layers(table: pd.DataFrame) -> list[str]:
             f"Single layers, {action}: worst at {worst}; "
             f"median over layers {rows['score'].median():.2f} (1 = intact, 0 = chance)."
         )
+    if "p_adjusted" in table:
+        told += [_real(rows, str(task)) for task, rows in table.groupby("task", sort=False)]
     return told
+
+
+def _real(table: pd.DataFrame, task: str) -> str:
+    """How many single layers make a difference that is not the luck of these items."""
+    counts = []
+    for variant, noun in (("drop", "drops"), ("swap", "swaps")):
+        p = table.loc[table["variant"] == variant, "p_adjusted"]
+        counts.append(f"{p.lt(FALSE_DISCOVERIES).sum()} of {len(p)} single-layer {noun}")
+    return (
+        f"{task}: {' and '.join(counts)} differ from the intact model on its "
+        f"{table['n'].max()} items, at a false discovery rate of {100 * FALSE_DISCOVERIES:.0f} %."
+    )
 
 
 def _pairs(rows: pd.DataFrame) -> list[tuple[int, float]]:

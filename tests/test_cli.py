@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import tiny
 
-from painters_interp import cli, store
+from painters_interp import cli, report, store
 from painters_interp.cli.running import EXPERIMENTS
+from painters_interp.items import summarise
+from painters_interp.tables import labelled, labels_of
 
 N = tiny.N_LAYERS
 
@@ -49,6 +51,7 @@ class TestRun:
         expected = {
             f"{name}.{kind}" for name in EXPERIMENTS for kind in ("pdf", "png", "csv", "json")
         }
+        expected |= {"items.parquet", "items.json"}
         assert {path.name for path in folder.iterdir()} == expected
         facts = json.loads((folder / "variants.json").read_text())
         assert facts["model"] == "smollm2-135m"
@@ -63,6 +66,18 @@ class TestRun:
         assert set(variants["first"].dropna()) == set(range(0, 15, 2))
         assert set(variants.loc[variants["variant"] == "random", "shuffle_seed"]) == {0, 1, 2}
         assert variants["value"].notna().all()
+
+    def test_the_items_give_the_tables_back(self, folder: Path) -> None:
+        items, single = (store.read_table(folder / n) for n in ("items.parquet", "single_layers"))
+        again = labelled(labels_of(single), summarise(items, intact="0-29"))
+        pd.testing.assert_frame_equal(again[[*single]], single, check_dtype=False)
+
+    def test_the_summary_says_which_differences_are_real(self, folder: Path) -> None:
+        told = " ".join(report.summary(folder))
+        single = store.read_table(folder / "single_layers").query("metric == 'acc'")
+        drops = single.loc[single["variant"] == "drop", "p_adjusted"].lt(0.05).sum()
+        assert f"probe_facts: {drops} of 30 single-layer drops and" in told
+        assert "at a false discovery rate of 5 %." in told
 
     def test_figures_are_redrawn_byte_for_byte(self, folder: Path, painters) -> None:
         before = {p: p.read_bytes() for p in folder.iterdir() if p.suffix in (".pdf", ".png")}
@@ -146,7 +161,22 @@ def test_evaluate(painters, checkpoint, tmp_path) -> None:
     assert code == 0
     table = pd.read_csv(tmp_path / "scores.csv")
     assert list(table["label"].unique()) == ["intact", "0-2 4-5", "5-0"]
+    header, *rows, _ = out.splitlines()
+    assert header.split() == ["plan", "task", "metric", "value", "stderr", "chance", "delta",
+                              "95", "%", "interval", "p_adj", "n"]  # fmt: skip
+    assert len(rows) == len(table)
     assert "0-2 4 5" in out
+    assert all("[" in row for row in rows)
+
+
+def test_evaluate_keeps_its_results_and_adds_metrics(painters, checkpoint, tmp_path) -> None:
+    words = ("evaluate", "5-0", "--model", checkpoint, "--tasks", "probe_facts", "--limit", 3,
+             "--store", tmp_path / "store", "--metrics", "kl")  # fmt: skip
+    code, first, _ = painters(*words)
+    assert code == 0
+    assert " kl " in first
+    assert len([*(tmp_path / "store").rglob("*.parquet")]) == 2  # the task's metrics, and kl
+    assert painters(*words)[1] == first
 
 
 def test_check(painters, checkpoint) -> None:

@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from painters_interp import experiments, figures, store, tables
 from painters_interp.errors import OutputError, TableError
@@ -200,6 +201,27 @@ def test_loops_mark_the_best_k_of_each_m(suite):
     best = drawn(ax, "best k")
     assert list(best.get_ydata() + 0.5) == list(medians.idxmax())
     assert [t.get_text() for t in ax.get_xticklabels()] == ["3", "5", "7", "9", "11"]
+
+
+def test_medians_with_intervals_have_a_band_for_every_variant(suite):
+    medians = tables.median_over_tasks(tables.normalise(suite)).query("experiment == 'variants'")
+    banded = medians.assign(score_low=medians["score"] - 0.1, score_high=medians["score"] + 0.05)
+    (ax,) = figures.variant_curves(banded).axes
+    assert len(ax.collections) == 6
+    skip = banded[banded["variant"] == "skip"]
+    colour = figures.style.VARIANTS["skip"].colour
+    [band] = [c for c in ax.collections if to_hex(c.get_facecolor()[0]).upper() == colour]
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.min() == pytest.approx(skip["score_low"].min())
+    assert heights.max() == pytest.approx(skip["score_high"].max())
+
+
+def test_loops_mark_what_was_chosen_on_the_other_half(suite):
+    medians = tables.median_over_tasks(tables.normalise(suite))
+    loops = medians[medians["experiment"].eq("loops") & medians["variant"].eq("looped")]
+    chosen = tables.typed(loops.assign(selected=loops["times"].eq(loops["affected"])))
+    best = drawn(figures.loop_heatmap(chosen).axes[0], "best k for each M, on the other half")
+    assert list(best.get_ydata() + 0.5) == [3, 5, 7, 9, 11]
 
 
 def test_similarity_shows_the_matrix_with_state_0_at_the_top(matrix):

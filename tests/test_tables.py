@@ -172,6 +172,7 @@ def test_tables_come_back_from_disk_as_they_were(tmp_path):
     table = experiments.variants(7).assign(
         model="m", revision="12345e6", task="t", value=1 / 3, stderr=float("nan"), seed=0, n=10
     )
+    table["higher_is_better"] = [None, *[True] * (len(table) - 1)]
     table.loc[1, "plan"] = "0"
     path = store.write_table(tables.typed(table), tmp_path / "new" / "smollm2-1.7b", {"seed": 0})
     assert path == tmp_path / "new" / "smollm2-1.7b.csv"
@@ -180,6 +181,23 @@ def test_tables_come_back_from_disk_as_they_were(tmp_path):
     assert_frame_equal(store.read_table(tmp_path / "new" / "smollm2-1.7b"), back)
     assert store.read_provenance(path) == {"seed": 0}
     assert names(path.parent) == ["smollm2-1.7b.csv", "smollm2-1.7b.json"]
+
+
+def test_parquet_keeps_every_type(tmp_path):
+    table = tables.typed(experiments.variants(7)).assign(value=1 / 3, stderr=float("nan"))
+    table = tables.typed(
+        table.assign(task="t", higher_is_better=[None, *[True] * (len(table) - 1)])
+    )
+    table["variant"] = table["variant"].astype("category")
+    path = store.write_table(table, tmp_path / "smollm2-1.7b.parquet", {"seed": 0})
+    assert names(tmp_path) == ["smollm2-1.7b.json", "smollm2-1.7b.parquet"]
+    assert_frame_equal(store.read_table(path), table)
+    assert store.read_provenance(path) == {"seed": 0}
+    again = store.write_table(table, tmp_path / "again.parquet", {"seed": 0})
+    assert path.read_bytes() == again.read_bytes()
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(TableError, match=r"smollm2-1\.7b\.parquet is not a table of this package"):
+        store.read_table(path)
 
 
 def test_the_same_table_is_the_same_bytes(tmp_path):

@@ -26,6 +26,10 @@ Data = Annotated[
 Limit = Annotated[int | None, typer.Option(min=1, help="Items per task.")]
 Shots = Annotated[int | None, typer.Option(min=0, help="Examples in the prompt.")]
 Seed = Annotated[int, typer.Option(help="Seed of the examples in the prompt.")]
+Store = Annotated[
+    Path | None,
+    typer.Option(help="Folder where results are kept; what is there is not run again."),
+]
 Dtype = Annotated[str | None, typer.Option(help="float32 (default), bfloat16, float16, float64.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; a GPU if there is one.")]
 

@@ -13,6 +13,7 @@ from .options import (
     Limit,
     Model,
     Seed,
+    Store,
     Tasks,
     chosen,
     folder_for,
@@ -39,6 +40,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the results; runs/<model> if not given.")
     ] = None,
+    store: Store = None,
     seed: Seed = 0,
     experiments: Annotated[str, typer.Option(help="Which to run, comma separated.")] = ",".join(
         EXPERIMENTS
@@ -52,7 +54,8 @@ def run(
 ) -> None:
     """The main job: similarity of states, single layers dropped and swapped, all variants.
 
-    Writes each figure as PDF and PNG, its table as CSV, and what produced it as JSON.
+    Writes each figure as PDF and PNG, its table as CSV, and what produced it as JSON; and every
+    single item that was scored as items.parquet.
     """
     from .. import report
 
@@ -60,7 +63,7 @@ def run(
     folder = folder_for(model, out)
     bridge = loaded(model, device, dtype)
     questions = _questions(bridge, tasks, data, limit, seed)
-    _run_experiments(bridge, questions, wanted, folder, every_window)
+    _run_experiments(bridge, questions, wanted, folder, every_window, store)
     report.draw(folder)
     print(f"Tables and figures are in {folder}/")
     for path in sorted(folder.iterdir()):
@@ -95,18 +98,23 @@ def _run_experiments(
     wanted: list[str],
     folder: Path,
     every_window: bool,
+    store: Path | None,
 ) -> None:
     """Everything chosen under one progress bar, with its cost printed first; tables to `folder`."""
     import pandas as pd
 
     from ..comparison import calls_needed, similarity
-    from ..evaluation import evaluate
+    from ..evaluation import score_items
     from ..experiments import every_window as all_windows
     from ..experiments import plans as plans_of
     from ..experiments import single_layers, variants
+    from ..items import summarise
     from ..plans import shared_calls
     from ..progress import progress
+    from ..report import ITEM_TABLE
     from ..store import write_table
+    from ..strategies import full
+    from ..tables import labelled
 
     n_layers = len(bridge.blocks)
     firsts = all_windows(n_layers) if every_window else None
@@ -134,7 +142,9 @@ def _run_experiments(
             matrices = found.table()
             write_table(matrices, folder / "similarity", facts)
         if parts:
-            results = evaluate(bridge, table, questions)
+            items = score_items(bridge, table, questions, store=store)
+            write_table(items, folder / ITEM_TABLE, facts)
+            results = labelled(table, summarise(items, intact=str(full(n_layers))))
             for name, rows in results.groupby("experiment"):
                 write_table(rows, folder / str(name), facts)
 

@@ -14,12 +14,15 @@ from .options import (
     Model,
     Seed,
     Shots,
+    Store,
     Tasks,
+    listed,
     loaded,
     task_names,
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from transformer_lens.model_bridge import TransformerBridge
 
     from ..evaluation import Questions
@@ -34,11 +37,19 @@ def evaluate(
     num_fewshot: Shots = None,
     cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
     out: Annotated[Path | None, typer.Option(help="Also write OUT.csv and OUT.json.")] = None,
+    store: Store = None,
+    metrics: Annotated[
+        str, typer.Option(help="More metrics, comma separated: kl (to the intact model).")
+    ] = "",
     seed: Seed = 0,
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
-    """Score plans on lm-eval tasks, all on the same items; the intact model comes first."""
+    """Score plans on lm-eval tasks, all on the same items; the intact model comes first.
+
+    delta is the difference to the intact model with its 95 % interval over items; p_adj is the
+    chance of one as large by luck, corrected for the number of plans.
+    """
     from ..evaluation import evaluate as evaluated
     from ..evaluation import prepare
     from ..execution import as_plan
@@ -49,11 +60,27 @@ def evaluate(
     intact = full(len(bridge.blocks))
     labelled = {"intact": intact} | {p: as_plan(p, bridge) for p in plans}
     questions = prepare(bridge, task_names(tasks), data, limit, num_fewshot, seed)
-    table = evaluated(bridge, labelled, questions, cache=cache)
-    shown = table[["plan", "task", "metric", "value", "stderr", "n", "chance"]]
-    print(shown.to_string(index=False, float_format="{:.4f}".format, na_rep=""))
+    table = evaluated(
+        bridge, labelled, questions, cache=cache, store=store, metrics=listed(metrics)
+    )
+    print(_readable(table).to_string(index=False, na_rep=""))
     if out is not None:
         print(write_table(table, out, facts_of(bridge, questions)))
+
+
+def _readable(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The columns one looks at, numbers short, each difference with its interval."""
+
+    def short(number: float) -> str:
+        return "" if number != number else f"{number:.4g}"
+
+    shown = table[["plan", "task", "metric"]].copy()
+    for column in ("value", "stderr", "chance", "delta"):
+        shown[column] = table[column].map(short)
+    ends = zip(table["delta_low"].map(short), table["delta_high"].map(short), strict=True)
+    shown["95 % interval"] = [f"[{low}, {high}]" if low else "" for low, high in ends]
+    shown["p_adj"] = table["p_adjusted"].map(short)
+    return shown.assign(n=table["n"])
 
 
 def facts_of(bridge: "TransformerBridge", questions: "Questions") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`evaluate`: plans and tasks in, one tidy table out; `score_items`: the items it rests on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,17 +8,13 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TaskError
 from ..execution import Plans, as_plan, labels_for
-from ..items import item_table, summarise
-from ..models import identity
-from ..plans import Plan
-from ..progress import Advance, progress
+from ..items import joined, summarise
+from ..progress import progress
 from ..strategies import full
-from ..tables import MODEL, labelled
-from .metrics import Metric, metrics
+from ..tables import labelled
+from .itemised import MEASUREMENTS, TASK_METRICS
 from .questions import Questions, prepare
-from .requests import digest
-from .responses import Answers
-from .scoring import score
+from .resuming import Job, pending
 
 
 def evaluate(
@@ -30,27 +26,34 @@ def evaluate(
     num_fewshot: int | None = None,
     seed: int = 0,
     cache: str = "exact",
+    store: str | Path | None = None,
+    metrics: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Score plans on lm-eval tasks, all plans on the same items in one shared pass.
 
     `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
     the result. `tasks` are names of lm-eval tasks, from the hub, from the folder `data`, or
     built in (`evaluation.PROBES`); or what `prepare` returned. `limit` is the number of items per
-    task (all by default). `cache="averaged"` writes texts as the paper's code does (see
-    `applied`); log-likelihoods are computed in one pass and know no cache, so it is refused where
-    no task writes text. Where one does, a column `cache` says which it was.
+    task (all by default). `metrics` are wanted besides the tasks' own: `kl`, the KL divergence
+    from the intact model, in nats per token of the items' texts. `cache="averaged"` writes texts
+    as the paper's code does (see `applied`); log-likelihoods are computed in one pass and know no
+    cache, so it is refused where no task writes text. Where one does, a column `cache` says which
+    it was.
+
+    `store` is a folder in which results are kept as they are found. Asked again, of the same
+    weights about the same items, only plans that are missing are run, and a run that was cut off
+    goes on; what hooks on the model do is not seen by it.
 
     Returns one row per labelled plan, task and metric: the labels, then model, revision, dtype,
-    plan, task, version, metric, value, stderr, n, chance, higher_is_better, seed, and before the
-    seed the difference to the intact model, where it is among the plans: delta, delta_low,
-    delta_high, p, p_adjusted (see `items.summarise`). Raises PlanError, TaskError and
-    UnsupportedModelError.
+    plan, task, version, metric, value, stderr, n, chance, higher_is_better; the difference to the
+    intact model, where it is among the plans: delta, delta_low, delta_high, p, p_adjusted (see
+    `items.summarise`); and seed. Raises PlanError, TaskError, UnsupportedModelError, and
+    TableError for a file of the store that cannot be read.
     """
     labels = labels_for(model, plans)
-    if not isinstance(tasks, Questions):
-        tasks = prepare(model, tasks, data, limit, num_fewshot, seed)
-    items = score_items(model, labels, tasks, cache=cache)
-    if tasks.prompts.requests:
+    parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
+    items = _items(model, labels, parts, cache, store, metrics)
+    if any(part.prompts.requests for part in parts):
         labels = labels.assign(cache=cache)
     return labelled(labels, summarise(items, intact=str(full(len(model.blocks)))))
 
@@ -64,6 +67,8 @@ def score_items(
     num_fewshot: int | None = None,
     seed: int = 0,
     cache: str = "exact",
+    store: str | Path | None = None,
+    metrics: Sequence[str] = (),
 ) -> pd.DataFrame:
     """What `evaluate` rests on: an item table (see `items`), a row per plan, task, metric, item.
 
@@ -71,61 +76,79 @@ def score_items(
     (`tables.labelled` puts them back).
     """
     labels = labels_for(model, plans)
+    parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
+    return _items(model, labels, parts, cache, store, metrics)
+
+
+def _questions(
+    model: TransformerBridge,
+    tasks: Sequence[str] | Questions,
+    data: str | Path | None,
+    limit: int | float | None,
+    num_fewshot: int | None,
+    seed: int,
+    one_by_one: bool,
+) -> list[Questions]:
+    """The tasks, all together or one by one: then one that is kept is not run for another."""
+    if isinstance(tasks, Questions):
+        return [tasks]
+    groups = [[name] for name in tasks] if one_by_one and not isinstance(tasks, str) else [tasks]
+    return [prepare(model, group, data, limit, num_fewshot, seed) for group in groups]
+
+
+def _items(
+    model: TransformerBridge,
+    labels: pd.DataFrame,
+    parts: Sequence[Questions],
+    cache: str,
+    store: str | Path | None,
+    metrics: Sequence[str],
+) -> pd.DataFrame:
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
-    if not isinstance(tasks, Questions):
-        tasks = prepare(model, tasks, data, limit, num_fewshot, seed)
-    _refuse_idle_cache(tasks, cache)
-    with progress("scoring", tasks.calls(distinct)) as advance:
-        return _scored(model, distinct, tasks, advance, cache)
+    measured = _measured(metrics)
+    _refuse_idle_cache(parts, cache)
+    found: list[pd.DataFrame] = []
+    jobs: list[Job] = []
+    for name in measured:
+        for part in parts:
+            if store is None:
+                jobs.append(Job(MEASUREMENTS[name], part, distinct, cache))
+                continue
+            kept, missing = pending(model, distinct, part, name, cache, store)
+            found += kept
+            jobs += missing
+    return joined([*found, *_done(model, jobs)])
 
 
-def _refuse_idle_cache(questions: Questions, cache: str) -> None:
-    if cache != "exact" and not questions.prompts.requests:
+def _refuse_idle_cache(parts: Sequence[Questions], cache: str) -> None:
+    if cache != "exact" and not any(part.prompts.requests for part in parts):
         raise TaskError(
             f"cache={cache!r} changes how texts are written, and none of these tasks writes any; "
             "leave it out"
         )
 
 
-def _scored(
-    model: TransformerBridge,
-    plans: Sequence[Plan],
-    questions: Questions,
-    advance: Advance,
-    cache: str,
-) -> pd.DataFrame:
-    answers = score(model, plans, questions, advance, cache)
-    asked = {task.config.task: digest(task) for task in questions.tasks}
-    parts = [
-        _rows(metric).assign(plan=str(plan), task=task, version=version, requests=asked[task])
-        for index, plan in enumerate(plans)
-        for task, version, found in _metrics(index, questions, answers)
-        for metric in found
-    ]
-    facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
-    return item_table(pd.concat(parts, ignore_index=True).assign(**facts, seed=questions.seed))
+def _measured(metrics: Sequence[str]) -> list[str]:
+    further = [name for name in MEASUREMENTS if name != TASK_METRICS]
+    if isinstance(metrics, str):
+        raise TaskError(f"metrics must be a list of names out of {', '.join(further)}")
+    for name in metrics:
+        if name not in further:
+            raise TaskError(
+                f"no metric {name!r} can be added to those of the tasks; there is "
+                f"{', '.join(further)}"
+            )
+    return [TASK_METRICS, *dict.fromkeys(metrics)]
 
 
-def _metrics(
-    index: int, questions: Questions, answers: Answers
-) -> Iterator[tuple[str, str, list[Metric]]]:
-    """Name, version and metrics of every task under one plan."""
-    start = 0
-    for task in questions.tasks:
-        span = slice(start, start := start + len(task.instances))
-        given = answers.responses(index, questions.readings[span])
-        yield task.config.task, str(task.VERSION), metrics(task, given)
-
-
-def _rows(metric: Metric) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "metric": metric.name,
-            "item": metric.items,
-            "value": metric.values,
-            "reference": metric.reference,
-            "chance": metric.chance,
-            "aggregation": metric.aggregation,
-            "higher_is_better": metric.higher_is_better,
-        }
-    )
+def _done(model: TransformerBridge, jobs: Sequence[Job]) -> list[pd.DataFrame]:
+    found = []
+    total = sum(job.measurement.calls(model, job.plans, job.questions) for job in jobs)
+    if not jobs:
+        return []
+    with progress("scoring", total) as advance:
+        for job in jobs:
+            items = job.measurement.items(model, job.plans, job.questions, job.cache, advance)
+            job.keep(items)
+            found.append(items)
+    return found

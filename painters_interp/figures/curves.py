@@ -68,8 +68,10 @@ def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
 
     Reads the result of `experiments.variants` (or of the suite, or of `internal_loops`),
     normalising it if that is not done yet. Random order: mean over its seeds, band their range.
+    What `scores.median_intervals` returned has bands for all variants: 95 % intervals over items,
+    of random order the hull of its seeds' intervals.
     """
-    lines = summarise_seeds(median_over_tasks(_windows(table)))
+    lines = summarise_seeds(_medians(_windows(table)))
     figure, (ax,) = style.canvas(style.SINGLE, 80.0)
     known = [v for v in style.VARIANTS if lines["variant"].eq(v).any()]
     for variant, look in style.looks([*known, *lines["variant"]]).items():
@@ -115,7 +117,7 @@ def task_curves(table: pd.DataFrame, variant: str, title: str | None = None) -> 
 def size_curves(table: pd.DataFrame, variant: str = "skip", title: str | None = None) -> Figure:
     """Fig. 12: a line per model, the median score against the share of layers altered."""
     require(table, "model", "n_layers")
-    lines = summarise_seeds(median_over_tasks(_of_variant(_windows(table), variant)))
+    lines = summarise_seeds(_medians(_of_variant(_windows(table), variant)))
     figure, (ax,) = style.canvas(style.SINGLE, 75.0)
     for model, look in style.looks(lines["model"]).items():
         line = _ordered(lines[lines["model"] == model], "affected")
@@ -139,6 +141,11 @@ def _windows(table: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         raise TableError("no rows with a window of affected layers; see experiments.variants")
     return rows
+
+
+def _medians(rows: pd.DataFrame) -> pd.DataFrame:
+    """Medians over tasks, unless that is what the rows are."""
+    return median_over_tasks(rows) if "task" in rows else rows
 
 
 def _of_variant(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
@@ -184,7 +191,7 @@ def _band(
     look: style.Look,
 ) -> None:
     if (high > low).any():
-        ax.fill_between(x.astype(float), low, high, color=look.colour, alpha=0.22, linewidth=0)
+        ax.fill_between(x.astype(float), low, high, color=look.colour, alpha=0.16, linewidth=0)
 
 
 def _score_axes(ax: Axes, xlabel: str) -> None:

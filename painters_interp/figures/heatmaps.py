@@ -80,24 +80,27 @@ def loop_heatmap(
 
     Reads the result of `experiments.loops` (or of the suite), normalising it and taking the
     median over tasks if that is not done yet. A white dot marks the best k of each M; of equals,
-    the smallest.
+    the smallest. In what `scores.select_and_report` returned it is the k chosen on one half of
+    the items, and the colours are the scores on the other.
     """
     scores = _loop_scores(table)
     low, high = limits or _limits([scores])
     figure, (ax,) = style.canvas(style.SINGLE, 75.0)
     draw(ax, scores, low, high)
     ax.invert_yaxis()
-    best = scores.fillna(-np.inf).to_numpy().argmax(axis=0)
+    halved = "selected" in table
+    best = _loop_scores(table, "selected" if halved else "score")
+    rows = best.astype(float).fillna(-np.inf).to_numpy().argmax(axis=0)
     ax.plot(
-        np.arange(len(best)) + 0.5,
-        best + 0.5,
+        np.arange(len(rows)) + 0.5,
+        rows + 0.5,
         linestyle="none",
         marker="o",
         markersize=3.4,
         color="white",
         markeredgecolor="black",
         markeredgewidth=0.6,
-        label="best k for each M",
+        label=f"best k for each M{', on the other half of the items' if halved else ''}",
     )
     ax.set(xlabel="number of affected layers M", ylabel="loops k")
     ax.set_title(style.wrapped(title or "", style.SINGLE))
@@ -106,7 +109,7 @@ def loop_heatmap(
     return style.finished(figure)
 
 
-def _loop_scores(table: pd.DataFrame) -> pd.DataFrame:
+def _loop_scores(table: pd.DataFrame, column: str = "score") -> pd.DataFrame:
     require(table, "variant", "affected", "times")
     medians = scored(table)
     if "task" in medians:
@@ -120,7 +123,7 @@ def _loop_scores(table: pd.DataFrame) -> pd.DataFrame:
         )
     if chosen.duplicated(["affected", "times"]).any():
         raise TableError("several rows for one M and k; keep one model and one run per figure")
-    return chosen.pivot(index="times", columns="affected", values="score")
+    return chosen.pivot(index="times", columns="affected", values=column)
 
 
 def _square(matrix: pd.DataFrame) -> pd.DataFrame:
