@@ -41,34 +41,28 @@ def table(items: pd.DataFrame) -> pd.DataFrame:
     return tables.labelled(LABELS, summarise(items, "0-5"))
 
 
-def drawn_again(values: dict[str, pd.DataFrame], seed: int) -> pd.DataFrame:
-    """A result table from items drawn anew with plain pandas: the same draw for all plans."""
-    rng, rows = np.random.default_rng(seed), []
-    for task, of_plans in values.items():
-        means = of_plans.iloc[rng.integers(0, len(of_plans), len(of_plans))].mean()
-        for variant, plan in zip(LABELS["variant"], LABELS["plan"], strict=True):
-            row = {"variant": variant, "plan": plan, "task": task, "metric": "acc"}
-            row |= {"value": means[plan], "chance": CHANCE[task], "higher_is_better": True}
-            rows.append(row)
-    return pd.DataFrame(rows)
+def by_hand(items: pd.DataFrame, draws: int = 5000) -> dict[str, Any]:
+    """Scores (draw, plan) per task, from items drawn anew: the same draw for all plans."""
+    rng, found = np.random.default_rng(7), {}
+    for task, n in N_ITEMS.items():
+        own = items[items["task"] == task]
+        values = np.stack([own.loc[own["plan"] == plan, "value"] for plan in LABELS["plan"]], 1)
+        means = values[rng.integers(0, n, (draws, n))].mean(axis=1)
+        found[task] = (means - CHANCE[task]) / (means[:, [0]] - CHANCE[task])
+    return found
 
 
 def test_intervals_are_those_of_items_drawn_anew_by_hand(table, items):
-    values = {
-        str(task): rows.astype({"plan": str}).pivot(index="item", columns="plan", values="value")
-        for task, rows in items.groupby("task", observed=True)
-    }
-    again = [tables.normalise(drawn_again(values, seed)) for seed in range(200)]
-    found = score_intervals(table, items)
-    by_hand = pd.concat(again).groupby(["variant", "task"])["score"]
-    medians = pd.concat(map(tables.median_over_tasks, again)).groupby("variant")["score"]
-    for end, q in (("score_low", 0.025), ("score_high", 0.975)):
-        expected = by_hand.quantile(q)
-        for variant, task, value in found[["variant", "task", end]].itertuples(index=False):
-            assert value == pytest.approx(expected[variant, task], abs=0.05)
-        of_median = median_intervals(table, items).set_index("variant")[end]
-        for variant, value in medians.quantile(q).items():
-            assert of_median[variant] == pytest.approx(value, abs=0.05)
+    scores = by_hand(items)
+    found = score_intervals(table, items).set_index("task")
+    for task in N_ITEMS:
+        low, high = np.quantile(scores[task], [0.025, 0.975], axis=0)
+        assert found.loc[task, "score_low"].tolist() == pytest.approx(low, abs=0.04)
+        assert found.loc[task, "score_high"].tolist() == pytest.approx(high, abs=0.04)
+    medians = median_intervals(table, items)
+    low, high = np.quantile(np.median([*scores.values()], axis=0), [0.025, 0.975], axis=0)
+    assert medians["score_low"].tolist() == pytest.approx(low, abs=0.04)
+    assert medians["score_high"].tolist() == pytest.approx(high, abs=0.04)
 
 
 def test_scores_are_those_without_intervals_and_the_intact_model_is_1_for_sure(table, items):

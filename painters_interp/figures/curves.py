@@ -191,7 +191,7 @@ def _band(
     look: style.Look,
 ) -> None:
     if (high > low).any():
-        ax.fill_between(x.astype(float), low, high, color=look.colour, alpha=0.16, linewidth=0)
+        ax.fill_between(x.astype(float), low, high, color=look.colour, alpha=0.13, linewidth=0)
 
 
 def _score_axes(ax: Axes, xlabel: str) -> None:
