@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 from lm_eval.models.huggingface import HFLM
 
-from painters_interp import Plan, load_model
+from painters_interp import Plan, evaluate, load_model
 from painters_interp import strategies as s
 from painters_interp.evaluation import Questions, prepare
-from painters_interp.evaluation.metrics import metrics
 from painters_interp.evaluation.scoring import score
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -53,12 +52,12 @@ def _compared(
     model: Any, plans: list[Plan], questions: Questions, task: str, stock: list[dict[str, Any]]
 ) -> bool:
     """Print what differs between our answers and lm-eval's; whether it is little enough."""
-    answers, [loaded] = score(model, plans, questions), questions.tasks
+    answers, table = score(model, plans, questions), evaluate(model, plans, questions)
     fine = True
     for index, plan in enumerate(plans):
         ours = answers.responses(index, questions.readings)
         theirs = stock_responses(stock[index], task)
-        values = {metric.name: metric.value for metric in metrics(loaded, ours)}
+        values = table[table["plan"] == str(plan)].set_index("metric")["value"].to_dict()
         expected = stock_metrics(stock[index], task)
         off = [m for m, v in expected.items() if not np.isclose(values[m], v, rtol=1e-4, atol=0)]
         off += sorted(set(values) ^ set(expected))
