@@ -10,7 +10,7 @@ import tiny
 
 from painters_interp import cli, report, store
 from painters_interp.cli.running import EXPERIMENTS
-from painters_interp.items import summarise
+from painters_interp.items import item_table, summarise
 from painters_interp.tables import labelled, labels_of
 
 N = tiny.N_LAYERS
@@ -177,6 +177,29 @@ def test_evaluate_keeps_its_results_and_adds_metrics(painters, checkpoint, tmp_p
     assert " kl " in first
     assert len([*(tmp_path / "store").rglob("*.parquet")]) == 2  # the task's metrics, and kl
     assert painters(*words)[1] == first
+
+
+@pytest.mark.parametrize("out", ["tiny-1.7b", "tiny-1.7b.csv"])
+def test_evaluate_writes_the_items_that_the_scores_rest_on(
+    painters, checkpoint, tmp_path, out
+) -> None:
+    words = ("evaluate", "5-0", "--model", checkpoint, "--tasks", "probe_facts", "--limit", 3)
+    code, _, _ = painters(*words, "--out", tmp_path / out, "--items")
+    assert code == 0
+    table = store.read_table(tmp_path / "tiny-1.7b.csv")
+    rows = store.read_table(tmp_path / "tiny-1.7b.items.parquet")
+    found = summarise(item_table(rows), intact="0-5").set_index(["plan", "metric"])["value"]
+    written = table.set_index(["plan", "metric"])["value"]
+    assert len(written) == len(found)
+    assert found[written.index].tolist() == pytest.approx(written.tolist(), rel=1e-12)
+    beside = store.read_provenance(tmp_path / "tiny-1.7b.items.parquet")
+    assert beside == store.read_provenance(tmp_path / "tiny-1.7b.csv")
+
+
+def test_items_need_a_place(painters, checkpoint) -> None:
+    code, _, err = painters("evaluate", "5-0", "--model", checkpoint, "--items")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "add --out" in err
 
 
 def test_check(painters, checkpoint) -> None:

@@ -167,6 +167,20 @@ def test_tasks_are_lines_beside_their_median(suite):
     assert list(drawn(ax, "median").get_ydata()) == pytest.approx(list(np.median(lines, axis=0)))
 
 
+def test_the_median_over_tasks_has_the_band_of_its_interval(suite):
+    medians = tables.median_over_tasks(tables.normalise(suite))
+    banded = medians.assign(score_low=medians["score"] - 0.1, score_high=medians["score"] + 0.05)
+    (ax,) = figures.task_curves(suite, "parallel", medians=banded).axes
+    (plain,) = figures.task_curves(suite, "parallel").axes
+    assert not plain.collections
+    [band] = ax.collections
+    median = drawn(ax, "median").get_ydata()
+    assert list(median) == pytest.approx(list(drawn(plain, "median").get_ydata()))
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.min() == pytest.approx(min(median) - 0.1)
+    assert heights.max() == pytest.approx(max(median) + 0.05)
+
+
 def test_sizes_are_lines_against_the_share_of_layers(suite):
     other = pretend_results(experiments.variants(6)).assign(model="small")
     figure = figures.size_curves(pd.concat([suite, other]))

@@ -1,5 +1,7 @@
 """Results on disk: the right ones are found again, a broken file is named, a cut run goes on."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +15,7 @@ from painters_interp.errors import TableError, TaskError
 from painters_interp.evaluation import prepare, resuming, score_items
 from painters_interp.models import weights_digest
 from painters_interp.plans import shared_calls
+from painters_interp.shelf import Shelf
 
 N = tiny.N_LAYERS
 TASKS = ["probe_facts", "probe_order"]
@@ -139,6 +142,44 @@ def test_groups_hold_every_plan_once_and_keep_beginnings_together():
     assert sum(map(shared_calls, groups)) <= shared_calls(suite) + longest * len(groups)
     assert [*resuming.in_groups(suite[:3], 0.0)] == [[plan] for plan in sorted(
         suite[:3], key=resuming._order)]  # fmt: skip
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from painters_interp.items import item_table
+from painters_interp.shelf import Shelf
+from painters_interp.store import read_table
+items = item_table(read_table(sys.argv[1]))
+shelf = Shelf(Path(sys.argv[2]), "task", {"seed": 0})
+plans = [*items["plan"].unique()]
+print("ready", flush=True)
+sys.stdin.readline()
+for turn in range(40):
+    chosen = plans[turn % 2 : turn % 2 + 2]  # groups that overlap, as of two different sweeps
+    shelf.write(items[items["plan"].isin(chosen)])
+"""
+
+
+def test_two_processes_may_write_the_same_while_a_third_reads(llama, tmp_path):
+    items = score_items(llama, PLANS, TASKS[:1], limit=4)
+    source = store.write_table(items, tmp_path / "items.parquet", {})
+    words = [sys.executable, "-c", WRITER, str(source), str(tmp_path / "store")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen(words, **pipes) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    shelf = Shelf(tmp_path / "store", "task", {"seed": 0})
+    while any(writer.poll() is None for writer in writers):
+        shelf.read()  # raises if it ever sees a part of a file
+    assert [writer.wait() for writer in writers] == [0, 0]
+    order = ["plan", "metric", "item"]
+    found, given = (t.sort_values(order, ignore_index=True) for t in (shelf.read(), items))
+    pd.testing.assert_frame_equal(found.astype(object), given.astype(object))
+    assert not [*shelf.place.glob(".*")]
 
 
 def test_a_file_that_is_cut_short_is_named(llama, tmp_path):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import PaintersError
 from .options import (
     DEFAULT_MODEL,
     Data,
@@ -37,6 +38,9 @@ def evaluate(
     num_fewshot: Shots = None,
     cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
     out: Annotated[Path | None, typer.Option(help="Also write OUT.csv and OUT.json.")] = None,
+    items: Annotated[
+        bool, typer.Option("--items", help="Also write every single item: OUT.items.parquet.")
+    ] = False,
     store: Store = None,
     metrics: Annotated[
         str, typer.Option(help="More metrics, comma separated: kl (to the intact model).")
@@ -50,22 +54,35 @@ def evaluate(
     delta is the difference to the intact model with its 95 % interval over items; p_adj is the
     chance of one as large by luck, corrected for the number of plans.
     """
-    from ..evaluation import evaluate as evaluated
-    from ..evaluation import prepare
+    from ..evaluation import prepare, results, score_items
     from ..execution import as_plan
     from ..store import write_table
     from ..strategies import full
 
+    if items and out is None:
+        raise PaintersError("--items needs a place to write to; add --out")
     bridge = loaded(model, device, dtype)
     intact = full(len(bridge.blocks))
     labelled = {"intact": intact} | {p: as_plan(p, bridge) for p in plans}
     questions = prepare(bridge, task_names(tasks), data, limit, num_fewshot, seed)
-    table = evaluated(
+    found = score_items(
         bridge, labelled, questions, cache=cache, store=store, metrics=listed(metrics)
     )
+    table = results(bridge, labelled, questions, found, cache)
     print(_readable(table).to_string(index=False, na_rep=""))
     if out is not None:
-        print(write_table(table, out, facts_of(bridge, questions)))
+        facts = facts_of(bridge, questions)
+        print(write_table(table, out, facts))
+        if items:
+            print(write_table(found, _items_beside(out), facts))
+
+
+def _items_beside(out: Path) -> Path:
+    """OUT.items.parquet, of OUT with or without the ending of a table."""
+    from ..store import FORMATS
+
+    name = out.stem if out.suffix in FORMATS else out.name
+    return out.with_name(f"{name}.items.parquet")
 
 
 def _readable(table: "pd.DataFrame") -> "pd.DataFrame":

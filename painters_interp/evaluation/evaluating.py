@@ -52,10 +52,9 @@ def evaluate(
     """
     labels = labels_for(model, plans)
     parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
-    items = _items(model, labels, parts, cache, store, metrics)
-    if any(part.prompts.requests for part in parts):
-        labels = labels.assign(cache=cache)
-    return labelled(labels, summarise(items, intact=str(full(len(model.blocks)))))
+    return _results(
+        model, labels, parts, _items(model, labels, parts, cache, store, metrics), cache
+    )
 
 
 def score_items(
@@ -78,6 +77,29 @@ def score_items(
     labels = labels_for(model, plans)
     parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
     return _items(model, labels, parts, cache, store, metrics)
+
+
+def results(
+    model: TransformerBridge,
+    plans: Plans,
+    questions: Questions,
+    items: pd.DataFrame,
+    cache: str = "exact",
+) -> pd.DataFrame:
+    """What `evaluate` returns, from what `score_items` returned for the same arguments."""
+    return _results(model, labels_for(model, plans), [questions], items, cache)
+
+
+def _results(
+    model: TransformerBridge,
+    labels: pd.DataFrame,
+    parts: Sequence[Questions],
+    items: pd.DataFrame,
+    cache: str,
+) -> pd.DataFrame:
+    if any(part.prompts.requests for part in parts):
+        labels = labels.assign(cache=cache)
+    return labelled(labels, summarise(items, intact=str(full(len(model.blocks)))))
 
 
 def _questions(

@@ -15,6 +15,7 @@ from . import style
 
 _AFFECTED = "number of affected layers M"
 _LEGEND_LINE = 3.7  # mm
+_MEDIAN = style.Look("black", "", "-", "median")
 _SCORE = "score (0 chance, 1 intact)"
 
 
@@ -85,11 +86,17 @@ def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
 
 
 @style.publication()
-def task_curves(table: pd.DataFrame, variant: str, title: str | None = None) -> Figure:
+def task_curves(
+    table: pd.DataFrame,
+    variant: str,
+    title: str | None = None,
+    medians: pd.DataFrame | None = None,
+) -> Figure:
     """Figs. 4-9: one variant, a line per task and the bold median over them, against M.
 
     Reads what `variant_curves` reads. Of random orders, the mean over the seeds is drawn. The
-    title defaults to the variant's name.
+    title defaults to the variant's name. `medians`, what `scores.median_intervals` returned for
+    the table, gives the median a band: its 95 % interval over items.
     """
     rows = _of_variant(_windows(table), variant)
     figure, (ax,) = style.canvas(style.SINGLE, 80.0)
@@ -97,7 +104,10 @@ def task_curves(table: pd.DataFrame, variant: str, title: str | None = None) -> 
     for task, look in style.looks(lines["task"]).items():
         line = _ordered(lines[lines["task"] == task], "affected")
         _plot(ax, line["affected"], line["score"], look).set(linewidth=0.9, alpha=0.9)
-    median = _ordered(summarise_seeds(median_over_tasks(rows)), "affected")
+    over_tasks = median_over_tasks(rows) if medians is None else _of_variant(medians, variant)
+    median = _ordered(summarise_seeds(_windows(over_tasks)), "affected")
+    if medians is not None:
+        _band(ax, median["affected"], median["low"], median["high"], _MEDIAN)
     ax.plot(
         median["affected"],
         median["score"],
