@@ -20,7 +20,7 @@ run: $(READY)  ## set up, fetch the default model, run the main job into runs/
 
 test: $(READY) lint types  ## set up, then every check: lint, import contracts, types, tests
 	$(BIN)/painters fetch
-	HF_HUB_OFFLINE=1 $(BIN)/pytest
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(READY)  ## style and import contracts
 	$(BIN)/ruff check .

@@ -131,22 +131,22 @@ def _readers(
 
     readers: dict[str, Callable[[Weights], Values]] = {}
     for name, result in found.items():
-        if isinstance(result, Matrix) and _covers(name, result.documents, documents):
+        if isinstance(result, Matrix):
             readers[name] = between(result)
         elif isinstance(result, Curve) and result.axis == "layer":
             readers[name] = along(result)
         else:
             raise TableError(f"{name} predicts no plan: it is no matrix and no curve over layers")
+        _refuse_gaps(name, result.documents, documents)
     middle = np.abs((enters + leaves) / 2 - n_layers / 2)
     readers[DEPTH] = lambda weights: np.tile(middle, (len(weights), 1))
     return readers
 
 
-def _covers(name: str, measured: tuple[int, ...], documents: int) -> bool:
-    """Whether every document has a value, so that measures and costs are resampled together."""
+def _refuse_gaps(name: str, measured: tuple[int, ...], documents: int) -> None:
+    """Every document needs a value, so that measures and costs are resampled together."""
     if missing := sorted({*range(documents)} - {*measured}):
         raise TableError(f"text {missing[0]} is too short for {name}; leave it out, or the measure")
-    return True
 
 
 def _spearman(a: Values, b: Values) -> Float[np.ndarray, " resample"]:

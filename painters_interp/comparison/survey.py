@@ -130,13 +130,14 @@ class Survey:
 
     def _look(self, source: Source, advance: Advance) -> _Known:
         """The first pass over one model's streams."""
-        massive, total, tokens = Massive(), torch.tensor(0.0), 0
+        massive, total, tokens, dtype = Massive(), torch.tensor(0.0), 0, torch.float32
         for batch in source.batches(advance):
             massive.update(batch.states, batch.mask, batch.tokens, batch.texts)
             reading = Reading(batch.states, self._counted(batch))
+            dtype = reading.vectors.dtype
             total = total + reading.vectors.double().sum(1)
             tokens += sum(reading.counts)
-        return _Known((total / tokens).float(), tuple(massive.dimensions))
+        return _Known((total / tokens).to(dtype), tuple(massive.dimensions))
 
     def _counted(self, batch: Streams) -> Bool[Tensor, "batch pos"]:
         counted = batch.mask.bool()

@@ -88,9 +88,8 @@ class Reading:
         owners = [text for text, n in zip(documents, self.counts, strict=True) for _ in range(n)]
         state, token = torch.nonzero(~self.vectors.isfinite().all(-1))[0].tolist()
         raise MeasureError(
-            f"state {state} of text {owners[token]} is not finite (NaN or infinite); load the "
-            "model in float32, or look at what precedes layer "
-            f"{state}"
+            f"state {state} of text {owners[token]} is not finite (NaN or infinite); load "
+            "the model in float32, or look at the layer that writes this state"
         )
 
 
