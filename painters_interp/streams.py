@@ -51,9 +51,9 @@ def capture(
     def batches() -> Iterator[Streams]:
         for batch in in_order(pieces, batch_size, device):
             ready(model)  # since the last batch the caller may have applied a plan
-            states = _states(model, batch, value)
             rows = tuple(owners[i] for i in batch.indices)
-            yield Streams(states, batch.mask, batch.tokens, rows)
+            # Under no name: the streams may go as soon as the caller is done with them.
+            yield Streams(_states(model, batch, value), batch.mask, batch.tokens, rows)
 
     return batches()
 

@@ -23,7 +23,7 @@ def similarity(
     center: str = "texts",
     massive: str = "keep",
     tokens_per_document: int = 32,
-    batch_size: int = 8,
+    batch_size: int = 4,
     seed: int = 0,
 ) -> Similarity:
     """How alike the residual streams of different depths are, for every pair of states.
@@ -43,13 +43,15 @@ def similarity(
         (that of every piece of a text longer than the context). Padding never counts.
         `cosine_flat` takes in both, because it repeats the published computation.
     center: what cosine_centered subtracts: "texts", the mean of each state over a first pass
-        through the texts (through 32 of them, seeded, if there are more), or "document", the
+        through the texts (through 16 of them, seeded, if there are more), or "document", the
         mean of each document.
     massive: "keep"; "drop" leaves out the dimensions in which that first pass finds massive
         activations and the tokens that carry one; "both" gives every measure a second time, with
         those left out, under its name and "_without_massive".
     tokens_per_document: how many tokens stand for a document in rsa, knn and procrustes, whose
         work grows with their square or their number of pairs.
+    batch_size: texts in one forward pass. Only `cosine_flat` depends on it, through the padding
+        (8 as published).
 
     Raises MeasureError for a measure or option that does not exist and for a stream that is not
     finite (naming state and text), TextError for texts that cannot be read.
@@ -86,7 +88,7 @@ def calls_needed(
     model: TransformerBridge,
     texts: Sequence[str],
     plan: Plan | str | None = None,
-    batch_size: int = 8,
+    batch_size: int = 4,
 ) -> int:
     """Token-layer calls of one pass of `similarity` over `texts`, padding included."""
     return Source(model, texts, plan, batch_size).calls

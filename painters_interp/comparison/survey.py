@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import MeasureError
 from ..execution import as_plan
-from ..measures import MEASURES, Massive, Measure, Pair, Reading, Result, draw_samples
+from ..measures import MEASURES, Massive, Measure, Pair, Reading, Result, draw_sample
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..streams import Streams, capture, in_pieces
@@ -24,7 +27,7 @@ SHUFFLED = "shuffled tokens"
 WITHOUT = "_without_massive"
 # Texts of the first pass. A mean over a few thousand tokens is known well enough, and a pass over
 # hundreds of texts would double the time.
-_FIRST_TEXTS = 32
+_FIRST_TEXTS = 16
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,15 @@ VIEWS = {
     "drop": (View("", True),),
     "both": (View("", False), View(WITHOUT, True)),
 }
+
+
+class Document(NamedTuple):
+    """The streams of a text, or of a piece of one that is longer than the context."""
+
+    states: Float[Tensor, "state pos d_model"]
+    mask: Int[Tensor, " pos"]
+    tokens: Int[Tensor, " pos"]
+    text: int
 
 
 class Source:
@@ -67,10 +79,20 @@ class Source:
         """The same model on some of the texts."""
         return Source(self.model, [self.texts[i] for i in chosen], self.plan, self.batch_size)
 
-    def batches(self, advance: Advance) -> Iterator[Streams]:
-        for batch in capture(self.model, self.texts, self.plan, self.batch_size):
-            yield batch
+    def documents(self, advance: Advance) -> Iterator[Document]:
+        """The pieces of the texts, one by one.
+
+        Views of their batch, which goes when nobody holds one any more: so nobody should while
+        the next batch is read.
+        """
+
+        def rows(batch: Streams) -> Iterator[Document]:
+            for row, text in enumerate(batch.texts):
+                yield Document(batch.states[:, row], batch.mask[row], batch.tokens[row], text)
             advance(batch.tokens.numel() * self._per_token)
+
+        batches = capture(self.model, self.texts, self.plan, self.batch_size)
+        return chain.from_iterable(map(rows, batches))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +134,8 @@ class Survey:
         with progress("similarity", total) as advance:
             known = [self._look(s, advance) for s in first] or [_Known() for _ in self.sources]
             pairs = self._by_token if self.matched else self._by_document
-            for views in pairs(known, carriers, advance):
-                for pair, accumulators in zip(views, found, strict=True):
-                    for accumulator in accumulators.values():
-                        accumulator.update(pair)
+            for _ in map(partial(_take_in, found), pairs(known, carriers, advance)):
+                pass
         results: dict[str, Result] = {}
         for view, accumulators in zip(self.views, found, strict=True):
             for name in names:
@@ -131,27 +151,27 @@ class Survey:
     def _look(self, source: Source, advance: Advance) -> _Known:
         """The first pass over one model's streams."""
         massive, total, tokens, dtype = Massive(), torch.tensor(0.0), 0, torch.float32
-        for batch in source.batches(advance):
-            massive.update(batch.states, batch.mask, batch.tokens, batch.texts)
-            reading = Reading(batch.states, self._counted(batch))
+        for document in source.documents(advance):
+            massive.update(*document)
+            reading = Reading(document.states, self._counted(document))
             dtype = reading.vectors.dtype
-            total = total + reading.vectors.double().sum(1)
-            tokens += sum(reading.counts)
+            total = total + reading.vectors.sum(1).double()
+            tokens += reading.count
         return _Known((total / tokens).to(dtype), tuple(massive.dimensions))
 
-    def _counted(self, batch: Streams) -> Bool[Tensor, "batch pos"]:
-        counted = batch.mask.bool()
+    def _counted(self, document: Document) -> Bool[Tensor, " pos"]:
+        counted = document.mask.bool()
         if self.skip_first:
-            counted[:, 0] = False
+            counted[0] = False
         return counted
 
     def _readings(
-        self, batch: Streams, known: _Known, heavy: Bool[Tensor, "batch pos"]
+        self, document: Document, known: _Known, heavy: Bool[Tensor, " pos"]
     ) -> list[Reading]:
-        """A batch of one model in every view; `heavy` tokens carry massive activations."""
+        """A document in every view; `heavy` tokens carry massive activations."""
         mean = None if known.mean is None or not self.centred else known.mean
-        reading = Reading(batch.states, self._counted(batch), mean)
-        reading.refuse_not_finite(batch.texts)
+        reading = Reading(document.states, self._counted(document), mean)
+        reading.refuse_not_finite(document.text)
         return [
             reading.without(known.dimensions, heavy) if view.dropped else reading
             for view in self.views
@@ -160,22 +180,26 @@ class Survey:
     def _by_token(
         self, known: list[_Known], carriers: list[Massive], advance: Advance
     ) -> Iterator[list[Pair]]:
-        """A pair for every view, batch by batch, tokens matched one by one."""
-        streams = (source.batches(advance) for source in self.sources)
-        for batches in zip(*streams, strict=True):
-            heavy = [c.update(b.states, b.mask, b.tokens, b.texts)
-                     for c, b in zip(carriers, batches, strict=True)]  # fmt: skip
-            in_any = torch.stack(heavy).any(0)
-            readings = [self._readings(b, k, in_any) for b, k in zip(batches, known, strict=True)]
-            yield [
-                self._pair(rows, columns, batches[0].texts)
-                for rows, columns in zip(readings[0], readings[-1], strict=True)
-            ]
+        """A pair for every view, document by document, tokens matched one by one."""
+        streams = (source.documents(advance) for source in self.sources)
+        return map(partial(self._pairs, known, carriers), *streams)
 
-    def _pair(self, rows: Reading, columns: Reading, texts: tuple[int, ...]) -> Pair:
-        samples = draw_samples(rows.counts, texts, self.sample, self.seed)
-        return Pair(rows, columns.shuffled(texts, self.seed) if self.shuffled else columns, texts,
-                    samples)  # fmt: skip
+    def _pairs(
+        self, known: list[_Known], carriers: list[Massive], *documents: Document
+    ) -> list[Pair]:
+        """One document of each model, in every view."""
+        heavy = [c.update(*d) for c, d in zip(carriers, documents, strict=True)]
+        in_any = torch.stack(heavy).any(0)
+        readings = [self._readings(d, k, in_any) for d, k in zip(documents, known, strict=True)]
+        return [
+            self._pair(rows, columns, documents[0].text)
+            for rows, columns in zip(readings[0], readings[-1], strict=True)
+        ]
+
+    def _pair(self, rows: Reading, columns: Reading, text: int) -> Pair:
+        sample = draw_sample(rows.count, text, self.sample, self.seed)
+        return Pair(rows, columns.shuffled(text, self.seed) if self.shuffled else columns, text,
+                    sample)  # fmt: skip
 
     def _by_document(
         self, known: list[_Known], carriers: list[Massive], advance: Advance
@@ -184,19 +208,19 @@ class Survey:
         clouds = [self._cloud(*one, advance) for one in zip(self.sources, known, carriers,
                                                             strict=True)]  # fmt: skip
         everything = torch.arange(len(self.sources[0].texts))
-        yield [Pair(a, b, (0,), (everything,)) for a, b in zip(*clouds, strict=True)]
+        yield [Pair(a, b, 0, everything) for a, b in zip(*clouds, strict=True)]
 
     def _cloud(
         self, source: Source, known: _Known, massive: Massive, advance: Advance
     ) -> list[Reading]:
         """The mean vector of each document, in every view."""
         sums: list[dict[int, tuple[Tensor, int]]] = [{} for _ in self.views]
-        for batch in source.batches(advance):
-            heavy = massive.update(batch.states, batch.mask, batch.tokens, batch.texts)
-            for held, reading in zip(sums, self._readings(batch, known, heavy), strict=True):
-                for text, block in zip(batch.texts, reading.blocks(), strict=True):
-                    before, tokens = held.get(text, (0.0, 0))
-                    held[text] = (before + block.sum(1), tokens + block.shape[1])
+        for document in source.documents(advance):
+            heavy = massive.update(*document)
+            for held, reading in zip(sums, self._readings(document, known, heavy), strict=True):
+                before, tokens = held.get(document.text, (0.0, 0))
+                total = before + reading.vectors.sum(1)
+                held[document.text] = (total, tokens + reading.count)
         return [_as_cloud(held) for held in sums]
 
     def _carried(self, carriers: list[Massive]) -> pd.DataFrame:
@@ -208,9 +232,15 @@ class Survey:
         return pd.concat(tables, ignore_index=True)
 
 
+def _take_in(found: list[dict[type[Measure], Measure]], views: list[Pair]) -> None:
+    for pair, accumulators in zip(views, found, strict=True):
+        for accumulator in accumulators.values():
+            accumulator.update(pair)
+
+
 def _as_cloud(sums: dict[int, tuple[Tensor, int]]) -> Reading:
     if empty := [text for text, (_, tokens) in sums.items() if not tokens]:
         raise MeasureError(f"text {empty[0]} has no token that counts, so no mean vector")
     means = torch.stack([total / tokens for _, (total, tokens) in sorted(sums.items())])
-    states = rearrange(means, "document state d -> state 1 document d")
-    return Reading(states, torch.ones(states.shape[1:3], dtype=torch.bool))
+    states = rearrange(means, "document state d -> state document d")
+    return Reading(states, torch.ones(states.shape[1], dtype=torch.bool))

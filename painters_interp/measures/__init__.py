@@ -15,7 +15,7 @@ from .massive import Massive as Massive
 from .moments import Moments
 from .readings import Pair as Pair
 from .readings import Reading as Reading
-from .readings import draw_samples as draw_samples
+from .readings import draw_sample as draw_sample
 from .tokens import Angular, Cosine, CosineCentred, CosineFlat
 
 

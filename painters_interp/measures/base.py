@@ -1,4 +1,4 @@
-"""What every measure is: fed batch by batch, read once at the end."""
+"""What every measure is: fed document by document, read once at the end."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -119,11 +119,11 @@ Result = Matrix | Curve | Pooled
 
 
 class Measure(ABC):
-    """An accumulator over batches. Its memory does not depend on the number of tokens."""
+    """An accumulator over documents. Its memory does not depend on the number of tokens."""
 
     @abstractmethod
     def update(self, pair: Pair) -> None:
-        """Take in one batch."""
+        """Take in one document, or a piece of one."""
 
 
 class PerDocument(Measure):

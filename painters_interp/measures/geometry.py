@@ -17,9 +17,7 @@ from torch import Tensor
 from .base import Matrix, PerDocument
 from .readings import Pair, token_grams
 
-Rows = Float[Tensor, "row sample d_row"]
-Columns = Float[Tensor, "column sample d_column"]
-Grams = Float[Tensor, "state sample sample"]
+Tokens = Float[Tensor, "state sample sample"]
 
 _TOKENS_AT_ONCE = 256
 
@@ -33,11 +31,11 @@ class CKA(PerDocument):
     """
 
     def update(self, pair: Pair) -> None:
-        for document, rows, columns in pair.blocks():
-            parts = max(1, -(-rows.shape[1] // _TOKENS_AT_ONCE))
-            for a, b in zip(rows.chunk(parts, 1), columns.chunk(parts, 1), strict=True):
-                if (n := a.shape[1]) >= 4:
-                    self._add(document, n * _hsic(a, a if pair.same else b), n)
+        rows, columns = pair.rows.vectors, pair.columns.vectors
+        parts = max(1, -(-rows.shape[1] // _TOKENS_AT_ONCE))
+        for a, b in zip(rows.chunk(parts, 1), columns.chunk(parts, 1), strict=True):
+            if (n := a.shape[1]) >= 4:
+                self._add(pair.document, n * _hsic(a, a if pair.same else b), n)
 
     def result(self) -> Matrix:
         packed = self._means()
@@ -87,17 +85,11 @@ class _SampleMatrix(PerDocument):
     fewest: ClassVar[int]
 
     @abstractmethod
-    def _between(
-        self,
-        rows: Float[Tensor, "row sample d_row"],
-        columns: Float[Tensor, "column sample d_column"],
-    ) -> Float[np.ndarray, "row column"]: ...
+    def _between(self, pair: Pair) -> Float[np.ndarray, "row column"]: ...
 
     def update(self, pair: Pair) -> None:
-        for document, rows, columns in pair.sampled():
-            if (size := rows.shape[1]) >= self.fewest:
-                other = rows if pair.same else columns
-                self._add(document, size * self._between(rows, other), size)
+        if (size := len(pair.sample)) >= self.fewest:
+            self._add(pair.document, size * self._between(pair), size)
 
     def result(self) -> Matrix:
         return Matrix(self._means(), self._documents)
@@ -111,29 +103,22 @@ class RSA(_SampleMatrix):
 
     fewest = 4
 
-    def _between(
-        self,
-        rows: Float[Tensor, "row sample d_row"],
-        columns: Float[Tensor, "column sample d_column"],
-    ) -> Float[np.ndarray, "row column"]:
+    def _between(self, pair: Pair) -> Float[np.ndarray, "row column"]:
+        rows, columns = pair.distances
         a = _ranks(rows)
-        b = a if rows is columns else _ranks(columns)
+        b = a if pair.same else _ranks(columns)
         agreement: np.ndarray = a @ b.T
         return agreement
 
 
-def _ranks(vectors: Float[Tensor, "state sample d"]) -> Float[np.ndarray, "state pair"]:
+def _ranks(distances: Tokens) -> Float[np.ndarray, "state pair"]:
     """Ranks of the distances, centred and of length 1; equal distances share their mean rank."""
-    first, second = torch.triu_indices(vectors.shape[1], vectors.shape[1], offset=1)
-    ranks = rankdata(_distances(vectors)[:, first, second].cpu().numpy(), axis=-1)
+    first, second = torch.triu_indices(distances.shape[1], distances.shape[2], offset=1)
+    ranks = rankdata(distances[:, first, second].cpu().numpy(), axis=-1)
     ranks -= ranks.mean(axis=-1, keepdims=True)
     lengths = np.linalg.norm(ranks, axis=-1, keepdims=True)
     unit: np.ndarray = np.divide(ranks, lengths, out=np.zeros_like(ranks), where=lengths > 0)
     return unit
-
-
-def _distances(vectors: Float[Tensor, "state sample d"]) -> Grams:
-    return torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 class KNN(_SampleMatrix):
@@ -145,22 +130,19 @@ class KNN(_SampleMatrix):
 
     fewest, neighbours = 7, 5
 
-    def _between(
-        self,
-        rows: Float[Tensor, "row sample d_row"],
-        columns: Float[Tensor, "column sample d_column"],
-    ) -> Float[np.ndarray, "row column"]:
+    def _between(self, pair: Pair) -> Float[np.ndarray, "row column"]:
+        rows, columns = pair.distances
         a = self._near(rows)
-        b = a if rows is columns else self._near(columns)
+        b = a if pair.same else self._near(columns)
         shared = rearrange(a, "row x y -> row (x y)") @ rearrange(b, "col x y -> col (x y)").T
-        return (shared / (self.neighbours * rows.shape[1])).cpu().numpy()
+        return (shared / (self.neighbours * len(pair.sample))).cpu().numpy()
 
-    def _near(self, vectors: Float[Tensor, "state sample d"]) -> Grams:
+    def _near(self, distances: Tokens) -> Tokens:
         """1 where a token is among the nearest of another."""
-        distances = _distances(vectors)
-        distances.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-        nearest = distances.topk(self.neighbours, dim=-1, largest=False).indices
-        return torch.zeros_like(distances).scatter_(-1, nearest, 1)
+        itself = torch.eye(distances.shape[1], dtype=torch.bool, device=distances.device)
+        others = distances.masked_fill(itself, torch.inf)
+        nearest = others.topk(self.neighbours, dim=-1, largest=False).indices
+        return torch.zeros_like(others).scatter_(-1, nearest, 1)
 
 
 class Procrustes(_SampleMatrix):
@@ -173,32 +155,28 @@ class Procrustes(_SampleMatrix):
 
     fewest = 3
 
-    def _between(
-        self,
-        rows: Float[Tensor, "row sample d_row"],
-        columns: Float[Tensor, "column sample d_column"],
-    ) -> Float[np.ndarray, "row column"]:
+    def _between(self, pair: Pair) -> Float[np.ndarray, "row column"]:
         # With A = X X^T and B = Y Y^T, the singular values of X^T Y squared are the eigenvalues of
         # A^1/2 B A^1/2: of the size of the sample, whatever the width.
-        a, b = (_normed_grams(v) for v in (rows, columns))
+        a, b = (_normed_grams(vectors) for vectors in pair.sampled)
         roots = _roots(a)
         found = torch.empty((len(a), len(b)), dtype=a.dtype, device=a.device)
         for row, root in enumerate(roots):
-            first = row if rows is columns else 0
+            first = row if pair.same else 0
             values = torch.linalg.eigvalsh(root @ b[first:] @ root).clamp_min(0).sqrt().sum(-1)
             found[row, first:] = values
-            if rows is columns:
+            if pair.same:
                 found[first:, row] = values
         return found.clamp(max=1).cpu().numpy()
 
 
-def _normed_grams(vectors: Float[Tensor, "state sample d"]) -> Grams:
+def _normed_grams(vectors: Float[Tensor, "state sample d"]) -> Tokens:
     grams = token_grams(vectors - vectors.mean(1, keepdim=True))
     traces = grams.diagonal(dim1=1, dim2=2).sum(-1)
     return grams / traces.clamp_min(torch.finfo(grams.dtype).tiny)[:, None, None]
 
 
-def _roots(grams: Grams) -> Grams:
+def _roots(grams: Tokens) -> Tokens:
     values, vectors = torch.linalg.eigh(grams)
     roots: Tensor = vectors * values.clamp_min(0).sqrt()[:, None] @ vectors.mT
     return roots

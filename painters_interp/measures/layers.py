@@ -4,10 +4,9 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import torch
-from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.linalg import vecdot, vector_norm
 
 from .base import Curve, PerDocument
 from .readings import Pair, Reading
@@ -22,9 +21,8 @@ class _TokenCurve(PerDocument):
     def _values(self, reading: Reading) -> Float[Tensor, "place token"]: ...
 
     def update(self, pair: Pair) -> None:
-        values = rearrange(self._values(pair.rows), "place token -> token place")
-        for document, total, count in pair.cells(values):
-            self._add(document, total, count)
+        if count := pair.rows.count:
+            self._add(pair.document, self._values(pair.rows).sum(1), count)
 
     def result(self) -> Curve:
         return Curve(self._means(), self._documents, self.axis)
@@ -34,7 +32,8 @@ class BlockInfluence(_TokenCurve):
     """1 less the cosine of what a layer reads with what it leaves; in [0, 2]. arXiv 2403.03853."""
 
     def _values(self, reading: Reading) -> Float[Tensor, "layer token"]:
-        return 1 - cosine_similarity(reading.vectors[:-1], reading.vectors[1:], dim=-1)
+        products = vecdot(reading.vectors[:-1], reading.vectors[1:])
+        return 1 - _over(products, reading.lengths[:-1] * reading.lengths[1:])
 
 
 class ResidualNorm(_TokenCurve):
@@ -43,24 +42,30 @@ class ResidualNorm(_TokenCurve):
     axis = "state"
 
     def _values(self, reading: Reading) -> Float[Tensor, "state token"]:
-        lengths: Tensor = torch.linalg.vector_norm(reading.vectors, dim=-1)
-        return lengths
+        return reading.lengths
 
 
 class UpdateRatio(_TokenCurve):
     """Length of a layer's update over the length of the stream that it reads."""
 
     def _values(self, reading: Reading) -> Float[Tensor, "layer token"]:
-        added: Tensor = torch.linalg.vector_norm(reading.updates, dim=-1)
-        read: Tensor = torch.linalg.vector_norm(reading.vectors[:-1], dim=-1)
-        return added / read
+        ratio: Tensor = vector_norm(reading.updates, dim=-1) / reading.lengths[:-1]
+        return ratio
 
 
 class UpdateCosine(_TokenCurve):
     """Cosine of a layer's update with the stream that it reads: below 0 it erases; in [-1, 1]."""
 
     def _values(self, reading: Reading) -> Float[Tensor, "layer token"]:
-        return cosine_similarity(reading.updates, reading.vectors[:-1], dim=-1)
+        products = vecdot(reading.updates, reading.vectors[:-1])
+        return _over(products, vector_norm(reading.updates, dim=-1) * reading.lengths[:-1])
+
+
+def _over(
+    products: Float[Tensor, "layer token"], lengths: Float[Tensor, "layer token"]
+) -> Float[Tensor, "layer token"]:
+    """A cosine; 0 where one of the two vectors is."""
+    return products / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)
 
 
 class Variance(PerDocument):
@@ -70,10 +75,10 @@ class Variance(PerDocument):
     """
 
     def update(self, pair: Pair) -> None:
-        for document, vectors in zip(pair.documents, pair.rows.blocks(), strict=True):
-            if (count := vectors.shape[1]) >= 2:
-                spread = reduce(vectors.var(dim=1), "state d -> state", "mean")
-                self._add(document, count * spread, count)
+        if (count := pair.rows.count) >= 2:
+            deviations = pair.rows.deviations
+            total = vector_norm(deviations, dim=(1, 2)).square()
+            self._add(pair.document, count * total / ((count - 1) * deviations.shape[2]), count)
 
     def result(self) -> Curve:
         return Curve(self._means(), self._documents, "state")

@@ -29,32 +29,33 @@ class _Carrier:
 
 
 class Massive:
-    """An accumulator over batches, of every real token, whether measures count it or not."""
+    """An accumulator over texts, of every real token, whether measures count it or not."""
 
     def __init__(self) -> None:
         self._carriers: dict[tuple[int, int], _Carrier] = {}
 
     def update(
         self,
-        states: Float[Tensor, "state batch pos d_model"],
-        mask: Int[Tensor, "batch pos"],
-        tokens: Int[Tensor, "batch pos"],
-        texts: tuple[int, ...],
-    ) -> Bool[Tensor, "batch pos"]:
-        """Take in one batch; return which tokens carry a massive activation in any state."""
+        states: Float[Tensor, "state pos d_model"],
+        mask: Int[Tensor, " pos"],
+        tokens: Int[Tensor, " pos"],
+        text: int,
+    ) -> Bool[Tensor, " pos"]:
+        """Take in one text; return which tokens carry a massive activation in any state."""
         medians = _medians(states, mask)
-        bounds = RATIO * medians[:, :, None, None]
-        found = (states.abs() >= bounds) & mask.bool()[None, :, :, None]
-        for state, row, pos, dimension in torch.nonzero(found).tolist():
-            carrier = self._carriers.setdefault((state, dimension), _Carrier())
-            value = float(states[state, row, pos, dimension])
-            carrier.tokens += 1
-            carrier.first += pos == 0
-            if abs(value) > abs(carrier.largest):
-                carrier.largest, carrier.ratio = value, abs(value) / float(medians[state, row])
-                carrier.text, carrier.position = texts[row], pos
-                carrier.token = int(tokens[row, pos])
-        return found.any(-1).any(0)
+        peaks = states.abs().amax(-1).masked_fill(~mask.bool(), 0)
+        found = peaks > RATIO * medians[:, None]
+        for state, pos in torch.nonzero(found).tolist():
+            entries = states[state, pos].abs()
+            for dimension in torch.nonzero(entries > RATIO * medians[state]).flatten().tolist():
+                carrier = self._carriers.setdefault((state, dimension), _Carrier())
+                value = float(states[state, pos, dimension])
+                carrier.tokens += 1
+                carrier.first += pos == 0
+                if abs(value) > abs(carrier.largest):
+                    carrier.largest, carrier.ratio = value, abs(value) / float(medians[state])
+                    carrier.text, carrier.position, carrier.token = text, pos, int(tokens[pos])
+        return found.any(0)
 
     @property
     def dimensions(self) -> list[int]:
@@ -87,12 +88,9 @@ class Massive:
 
 
 def _medians(
-    states: Float[Tensor, "state batch pos d_model"], mask: Int[Tensor, "batch pos"]
-) -> Float[Tensor, "state batch"]:
-    """Median magnitude of each row's real tokens in each state, from a spread of its entries."""
-    rows = []
-    for row in range(states.shape[1]):
-        entries = states[:, row, mask[row].bool()].flatten(1)
-        step = entries.shape[1] // _ENTRIES | 1  # odd, so that it does not keep to a few dimensions
-        rows.append(entries[:, ::step].abs().float().median(-1).values)
-    return torch.stack(rows, dim=1).to(states.dtype)
+    states: Float[Tensor, "state pos d_model"], mask: Int[Tensor, " pos"]
+) -> Float[Tensor, " state"]:
+    """Median magnitude of the real tokens in each state, from a spread of their entries."""
+    entries = states[:, mask.bool()].flatten(1)
+    step = entries.shape[1] // _ENTRIES | 1  # odd, so that it does not keep to a few dimensions
+    return entries[:, ::step].abs().float().median(-1).values.to(states.dtype)

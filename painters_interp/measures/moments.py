@@ -1,7 +1,6 @@
 """Measures of all tokens together, from second moments: effective rank and linearity."""
 
 import torch
-from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,29 +17,38 @@ class Moments(Measure):
 
     def __init__(self) -> None:
         self._tokens = 0
-        self._origin: Tensor | None = None
-        self._sums = self._own = self._across = torch.tensor(0.0)
+        self._origin = self._sums = self._own = self._across = torch.tensor(0.0)
 
     def update(self, pair: Pair) -> None:
         vectors = pair.rows.vectors
         if not vectors.shape[1]:
             return
-        if self._origin is None:  # a shift by about the mean keeps the sums small, hence exact
-            self._origin = vectors.mean(1, keepdim=True)
+        if not self._tokens:
+            self._begin(vectors)
         x = vectors - self._origin
         self._tokens += x.shape[1]
-        self._sums = self._sums + x.sum(1)
-        self._own = self._own + x.mT @ x
-        self._across = self._across + x[:-1].mT @ x[1:]
+        self._sums += x.sum(1)
+        # In place, one product at a time: a batched product would hold all of them twice.
+        for total, one in zip(self._own, x, strict=True):
+            total.addmm_(one.T, one)
+        for total, before, after in zip(self._across, x[:-1], x[1:], strict=True):
+            total.addmm_(before.T, after)
+
+    def _begin(self, vectors: Float[Tensor, "state token d_model"]) -> None:
+        states, _, d_model = vectors.shape
+        # A shift by about the mean keeps the sums small, hence exact.
+        self._origin = vectors.mean(1, keepdim=True)
+        self._sums = vectors.new_zeros(states, d_model)
+        self._own = vectors.new_zeros(states, d_model, d_model)
+        self._across = vectors.new_zeros(states - 1, d_model, d_model)
 
     def effective_rank(self) -> Pooled:
         """exp(entropy) of each state's normalised covariance spectrum; 1 to d_model.
 
         Roy and Vetterli (2007). Over all counted tokens at once; at most their number.
         """
-        values = torch.linalg.eigvalsh(self._covariance()).clamp_min(0)
-        shares = values / values.sum(-1, keepdim=True)
-        return Pooled(torch.special.entr(shares).sum(-1).exp().cpu().numpy(), "state")
+        self._refuse_few()
+        return _pooled([_rank(self._covariance(k)) for k in range(len(self._own))], "state")
 
     def linearity(self) -> Pooled:
         """Share of a state's variance that a linear map of the state before explains; at most 1.
@@ -48,23 +56,36 @@ class Moments(Measure):
         arXiv 2405.12250, adjusted for the number of parameters (otherwise few tokens look
         linear). NaN unless there are more tokens than dimensions.
         """
-        covariance, d_model = self._covariance(), self._own.shape[-1]
-        sums, n = self._sums.double(), self._tokens
-        across = self._across.double() / n
-        across -= einsum(sums[:-1] / n, sums[1:] / n, "layer a, layer b -> layer a b")
-        size = covariance.diagonal(dim1=1, dim2=2).mean(-1)
-        ridge = torch.eye(d_model, dtype=size.dtype, device=size.device)
-        kernels = covariance[:-1] + _RIDGE * size[:-1, None, None] * ridge
-        maps = torch.linalg.solve(kernels, across)
-        explained = (maps * across).sum((1, 2)) / (d_model * size[1:])
-        if n <= d_model + 1:
-            return Pooled((explained * torch.nan).cpu().numpy(), "layer")
-        adjusted = 1 - (1 - explained) * (n - 1) / (n - d_model - 1)
-        return Pooled(adjusted.cpu().numpy(), "layer")
+        self._refuse_few()
+        return _pooled([self._explained(layer) for layer in range(len(self._across))], "layer")
 
-    def _covariance(self) -> Float[Tensor, "state d_model d_model"]:
+    def _explained(self, layer: int) -> Tensor:
+        n, d_model = self._tokens, self._own.shape[-1]
+        before, after = (self._covariance(layer), self._covariance(layer + 1))
+        if n <= d_model + 1:
+            return before.new_tensor(torch.nan)
+        means = self._sums.double() / n
+        across = self._across[layer].double() / n - torch.outer(means[layer], means[layer + 1])
+        before.diagonal().add_(_RIDGE * before.diagonal().mean())
+        maps = torch.linalg.solve(before, across)
+        left = 1 - (maps * across).sum() / after.diagonal().sum()
+        adjusted: Tensor = 1 - left * (n - 1) / (n - d_model - 1)
+        return adjusted
+
+    def _covariance(self, state: int) -> Float[Tensor, "d_model d_model"]:
+        mean = self._sums[state].double() / self._tokens
+        return self._own[state].double() / self._tokens - torch.outer(mean, mean)
+
+    def _refuse_few(self) -> None:
         if self._tokens < 2:
             raise MeasureError("no two tokens counted; effective rank and linearity need two")
-        means = self._sums.double() / self._tokens
-        squares = einsum(means, means, "state a, state b -> state a b")
-        return self._own.double() / self._tokens - squares
+
+
+def _rank(covariance: Float[Tensor, "d_model d_model"]) -> Tensor:
+    values = torch.linalg.eigvalsh(covariance).clamp_min(0)
+    rank: Tensor = torch.special.entr(values / values.sum()).sum().exp()
+    return rank
+
+
+def _pooled(values: list[Tensor], axis: str) -> Pooled:
+    return Pooled(torch.stack(values).cpu().numpy(), axis)

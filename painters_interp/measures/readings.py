@@ -1,7 +1,6 @@
-"""One batch of residual streams as the measures see it: what counts, centred, sampled."""
+"""The residual streams of one document as the measures see them: what counts, centred, sampled."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -9,86 +8,83 @@ import torch
 from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..errors import MeasureError
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """The residual streams of one model on a batch of documents.
+    """The residual streams of one model on a document, or on a piece of one.
 
     `counted` says which tokens the measures take in. `mean` is what is subtracted where a measure
-    centres; without it, each document's own mean over its counted tokens.
+    centres; without it, the document's own mean over its counted tokens.
     """
 
-    states: Float[Tensor, "state batch pos d_model"]
-    counted: Bool[Tensor, "batch pos"]
+    states: Float[Tensor, "state pos d_model"]
+    counted: Bool[Tensor, " pos"]
     mean: Float[Tensor, "state d_model"] | None = None
 
     @cached_property
     def vectors(self) -> Float[Tensor, "state token d_model"]:
-        """The counted tokens, document after document, in float32 or better."""
+        """The counted tokens, in float32 or better."""
         chosen = self.states[:, self.counted]
         return chosen.to(torch.promote_types(chosen.dtype, torch.float32))
 
     @cached_property
-    def counts(self) -> list[int]:
-        """How many tokens count in each row."""
-        return [int(count) for count in self.counted.sum(1)]
+    def count(self) -> int:
+        """How many tokens count."""
+        return int(self.counted.sum())
 
     @cached_property
-    def unit(self) -> Float[Tensor, "token state d_model"]:
-        """Vectors of length 1."""
-        return normalize(self.vectors, dim=-1).transpose(0, 1)
+    def lengths(self) -> Float[Tensor, "state token"]:
+        """Euclidean length of every vector."""
+        found: Tensor = torch.linalg.vector_norm(self.vectors, dim=-1)
+        return found
 
     @cached_property
+    def deviations(self) -> Float[Tensor, "state token d_model"]:
+        """Vectors less the mean of the document."""
+        return self.vectors - self.vectors.mean(1, keepdim=True)
+
+    @property
     def centred(self) -> Float[Tensor, "state token d_model"]:
-        """Vectors less `mean`, or less the mean of their document."""
-        if self.mean is not None:
-            return self.vectors - self.mean[:, None]
-        means = [block.mean(1, keepdim=True).expand_as(block) for block in self.blocks()]
-        return self.vectors - torch.cat(means, dim=1)
+        """Vectors less `mean`, or less the mean of the document."""
+        return self.deviations if self.mean is None else self.vectors - self.mean[:, None]
 
     @cached_property
     def updates(self) -> Float[Tensor, "layer token d_model"]:
         """What each layer added to the stream."""
         return self.vectors[1:] - self.vectors[:-1]
 
-    def blocks(self) -> tuple[Float[Tensor, "state _ d_model"], ...]:
-        """The vectors of one row after another."""
-        return torch.split(self.vectors, self.counts, dim=1)
-
-    def shuffled(self, documents: tuple[int, ...], seed: int) -> "Reading":
-        """The same streams with the counted tokens of every row in another order.
+    def shuffled(self, document: int, seed: int) -> "Reading":
+        """The same streams with the counted tokens in another order.
 
         The order depends on the document and the seed alone. No token stays in its place where
         there are two or more.
         """
         states = self.states.clone()
-        for row, document in enumerate(documents):
-            places = torch.nonzero(self.counted[row]).flatten()
-            cycle = np.random.default_rng((seed, document)).permutation(len(places))
-            order = torch.as_tensor(cycle, device=places.device)
-            # Each place of a random cycle takes what stands at the next one.
-            states[:, row, places[order]] = self.states[:, row, places[order.roll(1)]]
+        places = torch.nonzero(self.counted).flatten()
+        cycle = np.random.default_rng((seed, document)).permutation(len(places))
+        order = torch.as_tensor(cycle, device=places.device)
+        # Each place of a random cycle takes what stands at the next one.
+        states[:, places[order]] = self.states[:, places[order.roll(1)]]
         return Reading(states, self.counted, self.mean)
 
-    def without(self, dimensions: tuple[int, ...], tokens: Bool[Tensor, "batch pos"]) -> "Reading":
+    def without(self, dimensions: tuple[int, ...], tokens: Bool[Tensor, " pos"]) -> "Reading":
         """The same streams with `dimensions` set to zero and `tokens` not counted."""
         which = torch.tensor(dimensions, dtype=torch.long, device=self.states.device)
         states = self.states.index_fill(-1, which, 0)
         mean = None if self.mean is None else self.mean.index_fill(-1, which, 0)
         return Reading(states, self.counted & ~tokens, mean)
 
-    def refuse_not_finite(self, documents: tuple[int, ...]) -> None:
+    def refuse_not_finite(self, document: int) -> None:
         """Raise MeasureError, naming state and text, if a counted token is NaN or infinite."""
-        if self.vectors.isfinite().all():
+        # A sum takes one reading of the streams, and is finite almost always if they are.
+        if self.vectors.sum().isfinite() or self.vectors.isfinite().all():
             return
-        owners = [text for text, n in zip(documents, self.counts, strict=True) for _ in range(n)]
-        state, token = torch.nonzero(~self.vectors.isfinite().all(-1))[0].tolist()
+        state = int(torch.nonzero(~self.vectors.isfinite().all(-1))[0, 0])
         raise MeasureError(
-            f"state {state} of text {owners[token]} is not finite (NaN or infinite); load "
+            f"state {state} of text {document} is not finite (NaN or infinite); load "
             "the model in float32, or look at the layer that writes this state"
         )
 
@@ -97,68 +93,72 @@ class Reading:
 class Pair:
     """Two readings of the same tokens: rows and columns of a matrix between their states.
 
-    `rows is columns` where a model is compared with itself. `samples` holds, for each row of the
-    batch, which of its counted tokens the measures look at that compare tokens with tokens.
+    `rows is columns` where a model is compared with itself. `sample` says which of the counted
+    tokens the measures look at that compare tokens with tokens, and work with their square.
     """
 
     rows: Reading
     columns: Reading
-    documents: tuple[int, ...]
-    samples: tuple[Int[Tensor, "_"], ...] = field(default=())
-
-    @cached_property
-    def cosines(self) -> Float[Tensor, "token row column"]:
-        """Cosine of every token's state with its other states."""
-        products = self.rows.unit @ self.columns.unit.mT
-        return products.clamp(-1, 1)
-
-    def cells(
-        self, values: Float[Tensor, "token ..."]
-    ) -> Iterator[tuple[int, Float[Tensor, "..."], int]]:
-        """(document, sum over its tokens, number of tokens) of every row that has a token."""
-        parts = torch.split(values, self.rows.counts)
-        for document, part, count in zip(self.documents, parts, self.rows.counts, strict=True):
-            if count:
-                yield document, part.sum(0), count
-
-    def blocks(
-        self,
-    ) -> Iterator[
-        tuple[int, Float[Tensor, "row token d_row"], Float[Tensor, "column token d_column"]]
-    ]:
-        """(document, its vectors as rows, its vectors as columns), row by row of the batch."""
-        yield from zip(self.documents, self.rows.blocks(), self.columns.blocks(), strict=True)
-
-    def sampled(
-        self,
-    ) -> Iterator[
-        tuple[int, Float[Tensor, "row sample d_row"], Float[Tensor, "column sample d_column"]]
-    ]:
-        """As `blocks`, but the sample of each document alone, in float64."""
-        for (document, rows, columns), sample in zip(self.blocks(), self.samples, strict=True):
-            yield document, rows[:, sample].double(), columns[:, sample].double()
+    document: int
+    sample: Int[Tensor, " sample"]
 
     @property
     def same(self) -> bool:
         """Whether states are compared with themselves."""
         return self.rows is self.columns
 
+    @cached_property
+    def cosines(self) -> Float[Tensor, "token row column"]:
+        """Cosine of every token's state with its other states."""
+        return cosines(self.rows.vectors, self.columns.vectors)
 
-def draw_samples(
-    counts: list[int], documents: tuple[int, ...], size: int, seed: int
-) -> tuple[Int[Tensor, "_"], ...]:
-    """Which counted tokens of each document stand for it: at most `size`, drawn once for all.
+    @cached_property
+    def sampled(
+        self,
+    ) -> tuple[Float[Tensor, "row sample d_row"], Float[Tensor, "column sample d_column"]]:
+        """The vectors of the sample, as rows and as columns, in float64."""
+        rows = self.rows.vectors[:, self.sample].double()
+        return rows, rows if self.same else self.columns.vectors[:, self.sample].double()
 
-    The draw depends on the document, its length and the seed alone, not on the batch.
+    @cached_property
+    def distances(
+        self,
+    ) -> tuple[Float[Tensor, "row sample sample"], Float[Tensor, "column sample sample"]]:
+        """Euclidean distances within the sample, in the rows' and in the columns' states."""
+        rows, columns = self.sampled
+        apart = _distances(rows)
+        return apart, apart if self.same else _distances(columns)
+
+
+def draw_sample(count: int, document: int, size: int, seed: int) -> Int[Tensor, " sample"]:
+    """Which of a document's counted tokens stand for it: at most `size`, drawn once for all.
+
+    The draw depends on the document, its length and the seed alone.
     """
-    return tuple(
-        torch.from_numpy(
-            np.sort(np.random.default_rng((seed, document)).choice(n, min(n, size), replace=False))
-        )
-        for n, document in zip(counts, documents, strict=True)
-    )
+    drawn = np.random.default_rng((seed, document)).choice(count, min(count, size), replace=False)
+    return torch.from_numpy(np.sort(drawn))
+
+
+def cosines(
+    rows: Float[Tensor, "row token d"], columns: Float[Tensor, "column token d"]
+) -> Float[Tensor, "token row column"]:
+    """Cosine of every token's vectors in one set of states with those in another; 0 for none."""
+    products = rows.transpose(0, 1) @ columns.permute(1, 2, 0)
+    for vectors, axis in ((rows, 2), (columns, 1)):
+        lengths = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(_tiny(vectors))
+        products /= lengths.T.unsqueeze(axis)
+    return products.clamp_(-1, 1)
 
 
 def token_grams(vectors: Float[Tensor, "state token d"]) -> Float[Tensor, "state token token"]:
     """Inner products of all tokens with each other, in every state."""
     return einsum(vectors, vectors, "state a d, state b d -> state a b")
+
+
+def _distances(vectors: Float[Tensor, "state sample d"]) -> Float[Tensor, "state sample sample"]:
+    # Differences, not inner products: equal tokens are at distance 0, and ties stay ties.
+    return torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _tiny(vectors: Tensor) -> float:
+    return torch.finfo(vectors.dtype).tiny

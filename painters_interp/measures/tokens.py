@@ -4,14 +4,14 @@ import math
 from abc import abstractmethod
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..errors import MeasureError
 from .base import Matrix, PerDocument
-from .readings import Pair, Reading
+from .readings import Pair, Reading, cosines
 
 
 class _TokenMatrix(PerDocument):
@@ -22,8 +22,8 @@ class _TokenMatrix(PerDocument):
 
     def update(self, pair: Pair) -> None:
         refuse_widths(pair, type(self).__name__)
-        for document, total, count in pair.cells(self._values(pair)):
-            self._add(document, total, count)
+        if count := pair.rows.count:
+            self._add(pair.document, self._values(pair).sum(0), count)
 
     def result(self) -> Matrix:
         return Matrix(self._means(), self._documents)
@@ -43,9 +43,8 @@ class CosineCentred(_TokenMatrix):
     """
 
     def _values(self, pair: Pair) -> Float[Tensor, "token row column"]:
-        rows = normalize(pair.rows.centred, dim=-1)
-        columns = rows if pair.same else normalize(pair.columns.centred, dim=-1)
-        return rows.transpose(0, 1) @ columns.permute(1, 2, 0)
+        rows = pair.rows.centred
+        return cosines(rows, rows if pair.same else pair.columns.centred)
 
 
 class Angular(_TokenMatrix):
@@ -55,11 +54,11 @@ class Angular(_TokenMatrix):
     """
 
     def _values(self, pair: Pair) -> Float[Tensor, "token row column"]:
-        cosines = pair.cosines
+        between = pair.cosines
         if pair.same:  # rounding would show a state at a distance from itself
-            cosines = cosines.clone()
-            cosines.diagonal(dim1=1, dim2=2).fill_(1)
-        return cosines.arccos() / math.pi
+            between = between.clone()
+            between.diagonal(dim1=1, dim2=2).fill_(1)
+        return between.arccos() / math.pi
 
 
 class CosineFlat(PerDocument):
@@ -74,18 +73,15 @@ class CosineFlat(PerDocument):
         refuse_widths(pair, type(self).__name__)
         rows = _flat(pair.rows)
         columns = rows if pair.same else _flat(pair.columns)
-        for document, total in zip(pair.documents, rows @ columns.mT, strict=True):
-            self._add(document, total, 1.0)
+        self._add(pair.document, rows @ columns.mT, 1.0)
 
     def result(self) -> Matrix:
         return Matrix(self._means(), self._documents)
 
 
-def _flat(reading: Reading) -> Float[Tensor, "batch state pos_d"]:
-    states = reading.states.to(torch.promote_types(reading.states.dtype, torch.float32))
-    length = einsum(states, states, "state batch pos d, state batch pos d -> batch state").sqrt()
-    flat = rearrange(states, "state batch pos d -> batch state (pos d)")
-    return flat / length.clamp_min(torch.finfo(flat.dtype).tiny)[..., None]
+def _flat(reading: Reading) -> Float[Tensor, "state pos_d"]:
+    flat = rearrange(reading.states, "state pos d -> state (pos d)")
+    return normalize(flat.to(torch.promote_types(flat.dtype, torch.float32)), dim=-1)
 
 
 def refuse_widths(pair: Pair, measure: str) -> None:
