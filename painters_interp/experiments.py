@@ -113,19 +113,20 @@ def internal_loops(
     return _table("internal_loops", n_layers, rows)
 
 
-def damages(n_layers: int) -> pd.DataFrame:
-    """Plans to set against similarity: single layers dropped, neighbours swapped, windows skipped.
+def damages(n_layers: int, longest: int | None = None) -> pd.DataFrame:
+    """Plans to set against similarity: single layers dropped, neighbours swapped, windows dropped.
 
-    Layers `layer` to `other` are altered; windows are all stretches of 2 to half of the layers.
+    Layers `layer` to `other` are altered. Windows are all stretches of 2 to `longest` layers, half
+    of all if not given.
     """
     rows = [_row("drop", s.drop(n_layers, i), layer=i, other=i) for i in range(n_layers)]
     rows += [
         _row("swap", s.swap(n_layers, i, i + 1), layer=i, other=i + 1) for i in range(n_layers - 1)
     ]
-    for size in range(2, n_layers // 2 + 1):
+    for size in range(2, (n_layers // 2 if longest is None else longest) + 1):
         for i in range(n_layers - size + 1):
             plan = s.skip(n_layers, range(i, i + size))
-            rows.append(_row("skip", plan, layer=i, other=i + size - 1, affected=size))
+            rows.append(_row("drop_window", plan, layer=i, other=i + size - 1, affected=size))
     return _table("damages", n_layers, rows)
 
 

@@ -85,6 +85,16 @@ def test_variants_of_one_window():
     assert list(window.loc[window["variant"] == "random", "shuffle_seed"]) == [0, 1]
 
 
+def test_damages_are_drops_swaps_and_windows_of_up_to_half_of_the_layers():
+    table = experiments.damages(8)
+    altered = table[table["variant"] != "intact"]
+    counts = altered["variant"].value_counts().to_dict()
+    assert counts == {"drop": 8, "swap": 7, "drop_window": 7 + 6 + 5}
+    assert only(altered, variant="drop_window", layer=2, other=4) == "0 1 5-7"
+    short = experiments.damages(8, longest=2)
+    assert short["affected"].max() == 2
+
+
 def test_default_windows_are_every_second_one():
     assert list(experiments.variants(30)["first"].dropna().unique()) == list(range(0, 16, 2))
     assert list(experiments.every_window(30)) == list(range(15))

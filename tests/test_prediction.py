@@ -33,7 +33,7 @@ class TestPoints:
     def test_a_row_for_every_plan_and_measure(self, found):
         plans = N + (N - 1) + sum(N - size + 1 for size in range(2, N // 2 + 1))
         assert len(found.points) == plans * (len(MEASURES) + 1)
-        assert found.points["variant"].unique().tolist() == ["drop", "swap", "skip"]
+        assert found.points["variant"].unique().tolist() == ["drop", "swap", "drop_window"]
 
     def test_the_cost_is_the_divergence_from_the_intact_model(self, llama, found):
         table = kl_to_intact(llama, experiments.damages(N), TEXTS)

@@ -102,7 +102,8 @@ def damage_scatter(
 
 
 def _cloud(ax: Axes, points: pd.DataFrame, looks: dict[str, style.Look]) -> None:
-    for variant, look in looks.items():
+    few_last = points["variant"].value_counts().index  # so that many do not hide few
+    for variant, look in ((variant, looks[variant]) for variant in few_last):
         chosen = points[points["variant"].eq(variant) & points["kl"].gt(0)]
         ax.plot(
             chosen["value"],

@@ -97,6 +97,7 @@ VARIANTS = {
     "repeat": Look("#1A1A1A", "X", _DOTTED, "repeat middle layer"),
     "drop": Look("#C8461E", "s", "solid", "drop layer i"),
     "swap": Look("#56B4E9", "o", _DENSE, "swap layers i, i+1"),
+    "drop_window": Look("#F0B820", "^", _DOTTED, "drop layers i to j"),
     "double": Look("#0B4F9C", "P", "solid", "each layer twice"),
     "triple": Look("#CC79A7", "d", _DASHED, "each layer three times"),
 }
