@@ -1,5 +1,6 @@
 """From texts to padded batches of tokens."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,23 +26,31 @@ def tokenize(
 ) -> tuple[list[list[int]], list[int]]:
     """Token ids as the tokenizer makes them by default, in pieces of at most `context` tokens.
 
-    Returns the pieces and, for each, the index of its text. Raises TextError for no texts at all
-    and for a text that has fewer than two tokens, which would leave nothing after the first.
+    Returns the pieces and, for each, the index of its text; a warning says how many texts came
+    apart. Raises TextError for no texts at all and for a text that has fewer than two tokens,
+    which would leave nothing after the first.
     """
     if isinstance(texts, str) or len(texts) == 0:
         raise TextError("texts must be a list of at least one string")
-    pieces, owners = [], []
+    pieces, owners, longer = [], [], 0
     for index, text in enumerate(texts):
         ids = tokenizer(text, verbose=False)["input_ids"]  # it would warn of what is cut below
         if len(ids) < 2:
             raise TextError(
                 f"text {index} ({text[:40]!r}) has {len(ids)} token(s); two or more are needed"
             )
+        longer += len(ids) > context
         for start in range(0, len(ids), context):
             # A last piece of one token would say nothing; it stays out.
             if len(piece := ids[start : start + context]) >= 2:
                 pieces.append(piece)
                 owners.append(index)
+    if longer:
+        warnings.warn(
+            f"{longer} of {len(texts)} texts are longer than the context of {context} tokens; "
+            "they are read in pieces, none of which sees the one before",
+            stacklevel=2,
+        )
     return pieces, owners
 
 

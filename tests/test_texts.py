@@ -44,11 +44,14 @@ class TestTokenize:
         assert [tokenizer.decode(piece) for piece in pieces] == ["<s>abc", "defg"]
         assert owners == [0, 0]
 
-    def test_cutting_is_no_reason_for_a_warning(self, tiny_folder, caplog):
+    def test_says_so_once_and_keeps_the_tokenizer_quiet(self, tiny_folder, caplog):
         short = tiny.tokenizer(tiny_folder)
         short.model_max_length = 4
-        pieces, _ = tokenize(["abcdefghi"], short, context=4)
-        assert len(pieces) == 3
+        with pytest.warns(
+            UserWarning, match="2 of 3 texts are longer than the context of 4"
+        ) as said:
+            tokenize(["abcdefghi", "abcdefgh", "ab"], short, context=4)
+        assert len(said) == 1
         assert not caplog.records
 
     @pytest.mark.parametrize("texts", [[], (), "one string"])
