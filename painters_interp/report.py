@@ -81,7 +81,7 @@ def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Pat
         drawn += [] if figure is None else figures.save(figure, folder / name)
     if not present:
         raise TableError(
-            f"no tables to draw in {folder}; `painters run` and `painters grid` write "
+            f"no tables to draw in {folder}; `painters run` and `painters patch` write "
             f"{', '.join(f'{name}.csv' for name in DRAWINGS)}"
         )
     return drawn

@@ -78,7 +78,7 @@ def test_how_rows_and_plans_are_grouped_changes_nothing(
     tokens = tiny.tokens(2, 9)
     rows = every_row(torch.ones_like(tokens))
     wanted = divergences(model, suite, record(model, tokens), rows)
-    monkeypatch.setattr(runner, "_ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(runner, "_LOGITS_AT_ONCE", rows_at_once * model.cfg.d_vocab)
     monkeypatch.setattr(runner, "_PLANS_AT_ONCE", plans_at_once)
     found = divergences(model, suite, record(model, tokens), rows)
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=0)
@@ -115,6 +115,7 @@ def test_the_intact_models_predictions_are_made_once_for_many_plans(
     recording, rows = record(model, tiny.tokens(1, 30)), torch.tensor([[0, t] for t in range(30)])
     suite = experiments.plans(experiments.single_layers(N))
     batches: list[int] = []
+    monkeypatch.setattr(runner, "_LOGITS_AT_ONCE", 128 * model.cfg.d_vocab)
     handle = model.original_model.lm_head.register_forward_hook(
         lambda module, given, logits: batches.append(logits.shape[0])
     )

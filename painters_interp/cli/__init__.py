@@ -23,8 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (fetch, models, plan, run, similarity, evaluate, grid, figures, check):
+for command in (fetch, models, plan, run, similarity, evaluate, figures, check):
     app.command()(command)
+patch.command()(grid)
 app.add_typer(patch, name="patch")
 
 

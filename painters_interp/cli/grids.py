@@ -1,4 +1,4 @@
-"""`painters grid`: every pair of layers swapped, replaced, moved; every block repeated, dropped."""
+"""`painters patch grid`: pairs of layers swapped, replaced, moved; blocks repeated, dropped."""
 
 from pathlib import Path
 from typing import Annotated

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 patch = typer.Typer(
-    help="Move a tensor from one run into another, and see what it carries.", no_args_is_help=True
+    help="Move streams between runs, or layers between places, and see what they carry.",
+    no_args_is_help=True,
 )
 
 Plan = Annotated[str | None, typer.Option(help="Patch the steps of a plan, not the layers.")]

@@ -1,9 +1,11 @@
 """How far plans move a model's predictions: KL divergence from the intact model, row by row."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from einops import einsum
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -35,6 +37,14 @@ def divergences(
     return found.squeeze(-1)
 
 
+class _Predicted(NamedTuple):
+    """What the intact model predicts at some rows; `excluded` only if it excludes any token."""
+
+    logprobs: Float[Tensor, "row vocab"]
+    probabilities: Float[Tensor, "row vocab"]
+    excluded: Bool[Tensor, "row vocab"] | None
+
+
 class _Against:
     """Reads the divergence from the intact model, whose predictions it holds for one span of rows.
 
@@ -43,16 +53,22 @@ class _Against:
 
     def __init__(self, intact: Float[Tensor, "row d_model"], logits_of: Head) -> None:
         self._intact, self._logits_of = intact, logits_of
-        self._held: tuple[slice, Tensor] | None = None
+        self._held: tuple[slice, _Predicted] | None = None
 
     def __call__(
         self, logits: Float[Tensor, "plan row vocab"], span: slice
     ) -> Float[Tensor, "plan row 1"]:
         if self._held is None or self._held[0] != span:
-            predicted = self._logits_of(self._intact[span]).to(logits.dtype)
-            self._held = span, predicted.log_softmax(-1)
-        ours = self._held[1]
-        # A token that the intact model excludes adds nothing, whatever the plan makes of it.
-        apart = (ours - logits.log_softmax(-1)).masked_fill_(ours.isneginf(), 0)
-        divergence: Tensor = torch.linalg.vecdot(ours.exp(), apart)
-        return divergence[..., None]
+            self._held = span, self._predicted(span, logits.dtype)
+        intact = self._held[1]
+        apart = logits.log_softmax(-1)
+        torch.sub(intact.logprobs, apart, out=apart)
+        if intact.excluded is not None:  # they add nothing, whatever the plan makes of them
+            apart.masked_fill_(intact.excluded, 0)
+        found = einsum(intact.probabilities, apart, "row vocab, plan row vocab -> plan row")
+        return found[..., None]
+
+    def _predicted(self, span: slice, dtype: torch.dtype) -> _Predicted:
+        logprobs = self._logits_of(self._intact[span]).to(dtype).log_softmax(-1)
+        excluded = logprobs.isneginf()
+        return _Predicted(logprobs, logprobs.exp(), excluded if excluded.any() else None)

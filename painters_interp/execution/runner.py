@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
+from math import ceil
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,8 +28,8 @@ Head = Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row vocab"]]
 # From the logits of some plans at some of the rows (a slice of them) to what is kept of each.
 Read = Callable[[Float[Tensor, "plan row vocab"], slice], Float[Tensor, "plan row number"]]
 
-# Rows of logits held at a time: 64 MiB of float32 for a vocabulary of 128 k.
-_ROWS_AT_ONCE = 128
+# Logits held at a time: 128 MiB of float32, some hundred rows, for which the head is fast.
+_LOGITS_AT_ONCE = 2**25
 # Plans that wait for the head together, where the rows of one alone are more than that.
 _PLANS_AT_ONCE = 16
 
@@ -184,15 +185,15 @@ def read_out(
     plans together, so that the head's weights are read once for all of them.
     """
     dtype = torch.promote_types(recording.stream.dtype, torch.float32)
-    at_once = _ROWS_AT_ONCE // max(1, len(sources)) or _PLANS_AT_ONCE
+    most = max(1, _LOGITS_AT_ONCE // int(model.cfg.d_vocab))
+    at_once = most // max(1, len(sources)) or _PLANS_AT_ONCE
     finished: list[tuple[list[int], Tensor]] = []
     found: dict[int, Tensor] = {}
 
     def read_finished() -> None:
         rows = torch.stack([rows for _, rows in finished])
-        for (indices, _), numbers in zip(
-            finished, _read(logits_of, read, rows, dtype), strict=True
-        ):
+        numbers_of = _read(logits_of, read, rows, dtype, most)
+        for (indices, _), numbers in zip(finished, numbers_of, strict=True):
             found.update(dict.fromkeys(indices, numbers))
         finished.clear()
 
@@ -208,13 +209,18 @@ def read_out(
 
 
 def _read(
-    logits_of: Head, read: Read, rows: Float[Tensor, "plan row d_model"], dtype: torch.dtype
+    logits_of: Head,
+    read: Read,
+    rows: Float[Tensor, "plan row d_model"],
+    dtype: torch.dtype,
+    most: int,
 ) -> Float[Tensor, "plan row number"]:
-    """Some rows at a time, and of these as many plans as fit."""
+    """At most so many rows at a time, in even parts, and of these as many plans as fit."""
     parts = []
-    for start in range(0, rows.shape[1], _ROWS_AT_ONCE):
-        span = slice(start, start + _ROWS_AT_ONCE)
-        at_once = max(1, _ROWS_AT_ONCE // rows[:, span].shape[1])
+    size = ceil(rows.shape[1] / ceil(rows.shape[1] / most))
+    for start in range(0, rows.shape[1], size):
+        span = slice(start, start + size)
+        at_once = max(1, most // rows[:, span].shape[1])
         found = []
         for some in torch.split(rows[:, span], at_once):
             logits = logits_of(some.flatten(0, 1)).to(dtype)
