@@ -14,7 +14,7 @@ from . import figures
 from .errors import TableError
 from .experiments import GRIDS
 from .figures.style import measure_label
-from .scores import median_intervals
+from .scores import median_intervals, select_and_report
 from .store import read_table
 from .tables import (
     above_chance,
@@ -50,6 +50,15 @@ def _variants(table: pd.DataFrame, items: pd.DataFrame | None = None) -> Figure 
     return figures.variant_curves(rows if items is None else median_intervals(rows, items))
 
 
+def _loops(table: pd.DataFrame, items: pd.DataFrame | None = None) -> Figure | None:
+    rows = above_chance(primary(table))
+    if rows.empty:
+        return None
+    if items is None or rows["n"].min() < 2:
+        return figures.loop_heatmap(rows)
+    return figures.loop_heatmap(select_and_report(rows, items, by="affected"))
+
+
 # A table's file name, and the figure that is drawn from it.
 DRAWINGS: dict[str, Callable[..., Figure | None]] = {
     "similarity": _similarity,
@@ -58,11 +67,14 @@ DRAWINGS: dict[str, Callable[..., Figure | None]] = {
     "depth": figures.depth_curves,
     "single_layers": figures.single_layer_curves,
     "variants": _variants,
+    "loops": _loops,
     "patch_residual": figures.patching_heatmap,
     "patch_across": figures.crossing_heatmap,
     "patch_effects": figures.effects_heatmap,
     **dict.fromkeys(GRIDS, figures.grid_heatmap),
 }
+# Those that show more if every item is at hand: intervals, or a choice that luck does not judge.
+_ITEMISED = ("variants", "loops")
 
 
 def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Path]:
@@ -75,8 +87,8 @@ def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Pat
     present = [name for name in names if (folder / f"{name}.csv").is_file()]
     drawn: list[Path] = []
     for name in present:
-        banded = name == "variants" and (folder / ITEM_TABLE).is_file()
-        items = {"items": read_table(folder / ITEM_TABLE)} if banded else {}
+        itemised = name in _ITEMISED and (folder / ITEM_TABLE).is_file()
+        items = {"items": read_table(folder / ITEM_TABLE)} if itemised else {}
         figure = DRAWINGS[name](read_table(folder / name), **items)
         drawn += [] if figure is None else figures.save(figure, folder / name)
     if not present:

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from painters_interp import cli, report, store
-from painters_interp.cli.running import EXPERIMENTS
+from painters_interp.cli.running import DEFAULT
 from painters_interp.items import item_table, summarise
 from painters_interp.tables import labelled, labels_of
 
@@ -48,9 +48,7 @@ class TestRun:
         return folder
 
     def test_writes_each_figure_with_its_table_and_provenance(self, folder: Path) -> None:
-        expected = {
-            f"{name}.{kind}" for name in EXPERIMENTS for kind in ("pdf", "png", "csv", "json")
-        }
+        expected = {f"{name}.{kind}" for name in DEFAULT for kind in ("pdf", "png", "csv", "json")}
         expected |= {"items.parquet", "items.json"}
         assert {path.name for path in folder.iterdir()} == expected
         facts = json.loads((folder / "variants.json").read_text())
@@ -99,7 +97,7 @@ def test_run_prints_its_cost_first_and_its_findings_last(painters, checkpoint, t
         "--tasks",
         "probe_grammar",
         "--experiments",
-        "variants",
+        "variants,loops",
         "--every-window",
     )
     lines = out.splitlines()
@@ -107,6 +105,7 @@ def test_run_prints_its_cost_first_and_its_findings_last(painters, checkpoint, t
     assert "shared layer calls" in lines[0]
     assert lines[1].startswith("Estimate: about ")
     assert f"{tmp_path}/variants.csv" in out
+    assert store.read_table(tmp_path / "loops")["times"].max() == 28
     assert "not clearly above chance: probe_grammar" in lines[-1]
 
 

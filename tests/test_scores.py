@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from painters_interp import experiments, tables
+from painters_interp import experiments, report, store, tables
 from painters_interp.errors import TableError
 from painters_interp.items import item_table, summarise
 from painters_interp.scores import halves, median_intervals, score_intervals, select_and_report
@@ -143,3 +143,20 @@ def test_the_best_is_chosen_on_one_half_and_judged_on_the_other():
 def test_one_item_cannot_be_halved(items):
     with pytest.raises(TableError, match="task 'arc_easy' has one item, which cannot be halved"):
         halves(items[items["item"] == 0])
+
+
+def test_a_folder_of_loops_is_drawn_with_the_choice_of_the_other_half(tmp_path):
+    labels = experiments.loops(6, [0, 1], max_times=4)
+
+    def level(variant: str) -> float:
+        return 0.9 if variant == "intact" else 0.7
+
+    items = pretend_items(labels[["variant", "plan"]].drop_duplicates(), level)
+    table = tables.labelled(labels, summarise(items, "0-5"))
+    store.write_table(table, tmp_path / "loops", {})
+    alone = report.draw(tmp_path)
+    plain = alone[-1].read_bytes()
+    store.write_table(items, tmp_path / report.ITEM_TABLE, {})
+    chosen = report.draw(tmp_path)
+    assert [path.name for path in chosen] == ["loops.pdf", "loops.png"]
+    assert chosen[-1].read_bytes() != plain

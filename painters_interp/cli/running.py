@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from ..evaluation import Questions
 
-EXPERIMENTS = ("similarity", "single_layers", "variants")
+EXPERIMENTS = ("similarity", "single_layers", "variants", "loops")
+DEFAULT = EXPERIMENTS[:3]
 # What a default run may cost: about eight minutes with the default model on two cores.
 ITEMS, TOKENS, FEWEST_ITEMS = 32, 4_000, 8
 
@@ -42,12 +43,15 @@ def run(
     ] = None,
     store: Store = None,
     seed: Seed = 0,
-    experiments: Annotated[str, typer.Option(help="Which to run, comma separated.")] = ",".join(
-        EXPERIMENTS
-    ),
+    experiments: Annotated[
+        str, typer.Option(help=f"Comma separated, out of {', '.join(EXPERIMENTS)}.")
+    ] = ",".join(DEFAULT),
     every_window: Annotated[
         bool,
-        typer.Option("--every-window", help="Every window of middle layers, not every other."),
+        typer.Option(
+            "--every-window",
+            help="Every window of middle layers, not every other; 28 loops, not 10.",
+        ),
     ] = False,
     dtype: Dtype = None,
     device: Device = None,
@@ -106,8 +110,8 @@ def _run_experiments(
     from ..comparison import calls_needed, similarity
     from ..evaluation import score_items
     from ..experiments import every_window as all_windows
+    from ..experiments import loops, single_layers, variants
     from ..experiments import plans as plans_of
-    from ..experiments import single_layers, variants
     from ..items import summarise
     from ..plans import shared_calls
     from ..progress import progress
@@ -118,9 +122,11 @@ def _run_experiments(
 
     n_layers = len(bridge.blocks)
     firsts = all_windows(n_layers) if every_window else None
+    few = all_windows(n_layers)[:-1:2]  # a window of one layer has no loop of its own
     makers = {
         "single_layers": lambda: single_layers(n_layers),
         "variants": lambda: variants(n_layers, firsts),
+        "loops": lambda: loops(n_layers) if every_window else loops(n_layers, few, max_times=10),
     }
     parts = [makers[name]() for name in makers if name in wanted]
     texts = questions.texts
