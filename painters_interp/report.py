@@ -68,6 +68,7 @@ DRAWINGS: dict[str, Callable[..., Figure | None]] = {
     "single_layers": figures.single_layer_curves,
     "variants": _variants,
     "loops": _loops,
+    "averaged_cache": figures.decoding_curves,
     "patch_residual": figures.patching_heatmap,
     "patch_across": figures.crossing_heatmap,
     "patch_effects": figures.effects_heatmap,
