@@ -25,6 +25,7 @@ from painters_interp.evaluation import PROBES, prepare
 from painters_interp.measures import MEASURES
 
 DEAR = ("procrustes", "knn")
+BATCH = 4  # texts in a forward pass
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
     forward(model, texts[:8])
     before = _timed(lambda: forward(model, texts))
     cheap = [name for name in MEASURES if name not in DEAR]
-    most = _timed(lambda: similarity(model, texts, cheap))
+    most = _timed(lambda: similarity(model, texts, cheap, batch_size=BATCH))
     every = _timed(lambda: all_measures(model, texts))
     after = _timed(lambda: forward(model, texts))
     alone = (before + after) / 2
@@ -79,7 +80,7 @@ def forward(model: TransformerBridge, texts: list[str]) -> None:
 
 def all_measures(model: TransformerBridge, texts: list[str]) -> None:
     """Every measure there is, in one pass."""
-    similarity(model, texts, list(MEASURES))
+    similarity(model, texts, list(MEASURES), batch_size=BATCH)
 
 
 def everything_kept(model: TransformerBridge, texts: list[str]) -> None:
