@@ -145,8 +145,8 @@ def cosines(
     """Cosine of every token's vectors in one set of states with those in another; 0 for none."""
     products = rows.transpose(0, 1) @ columns.permute(1, 2, 0)
     for vectors, axis in ((rows, 2), (columns, 1)):
-        lengths = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(_tiny(vectors))
-        products /= lengths.T.unsqueeze(axis)
+        lengths = torch.linalg.vector_norm(vectors, dim=-1)
+        products /= lengths.clamp_min(torch.finfo(lengths.dtype).tiny).T.unsqueeze(axis)
     return products.clamp_(-1, 1)
 
 
@@ -158,7 +158,3 @@ def token_grams(vectors: Float[Tensor, "state token d"]) -> Float[Tensor, "state
 def _distances(vectors: Float[Tensor, "state sample d"]) -> Float[Tensor, "state sample sample"]:
     # Differences, not inner products: equal tokens are at distance 0, and ties stay ties.
     return torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
-
-
-def _tiny(vectors: Tensor) -> float:
-    return torch.finfo(vectors.dtype).tiny
