@@ -12,7 +12,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from painters_interp import Plan
-from painters_interp.execution import ROWS, head, layout_for, pack, packable, pad, walk
+from painters_interp.execution import ROWS, head, laid_out, pack, packable, pad, walk
 from painters_interp.execution.packing import TREES, grow
 
 SEQUENCES = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=8), min_size=1, max_size=8)
@@ -64,7 +64,23 @@ class TestPacks:
         assert sorted(i for pack in packs for i in pack) == list(range(len(sequences)))
         for members in packs:
             size = layout.size([sequences[i] for i in members])  # type: ignore[attr-defined]
-            assert size <= room or len(members) == 1
+            longest = max(len(sequences[i]) for i in members)
+            assert size <= room or len(members) == 1 or (layout is TREES and size <= 2 * longest)
+
+    def test_a_sequence_that_shares_most_of_itself_joins_beyond_the_room(self) -> None:
+        """Two items with examples before them, four choices each, and one that stands alone."""
+        first, second = list(range(100)), list(range(500, 600))
+        choices = [shots + [n, n + 1] for shots in (first, second) for n in range(200, 208, 2)]
+        packs = TREES.packs([*choices, list(range(900, 950))], room=40)
+        assert [set(members) for members in packs] == [{0, 1, 2, 3}, {4, 5, 6, 7}, {8}]
+        assert [len(members) for members in ROWS.packs(choices, room=40)] == [1] * 8
+
+    def test_what_shares_a_long_beginning_is_not_packed_without_end(self) -> None:
+        sequences = [list(range(100)) + [n] * 20 for n in range(200, 240)]
+        packs = TREES.packs(sequences, room=40)
+        sizes = [TREES.size([sequences[i] for i in members]) for members in packs]
+        assert max(sizes) == 240
+        assert sum(sizes) < 0.4 * sum(map(len, sequences))
 
     @given(SEQUENCES)
     def test_the_size_of_a_tree_is_its_nodes(self, sequences: list[list[int]]) -> None:
@@ -104,13 +120,15 @@ def test_a_single_token_can_be_packed(tiny_folder: Path) -> None:
 
 def test_a_model_that_makes_its_own_masks_is_found_out(tiny_folder: Path) -> None:
     model = tiny.build("llama", torch.float32, tiny_folder)
-    assert layout_for(model, [[1, 2, 3]]) is TREES
+    sequences = [[1, 2, 3], [1, 2, 4]]
+    assert laid_out(model, sequences, room=8) == (TREES, [(0, 1)])
 
     other = tiny.build("llama", torch.float32, tiny_folder)
     inner = other.blocks[0].original_component
     inner.register_forward_pre_hook(own_mask, with_kwargs=True)
     assert not packable(other, 30)
-    assert layout_for(other, [[1, 2, 3]]) is ROWS
+    assert laid_out(other, sequences, room=8) == (ROWS, [(0, 1)])
+    assert laid_out(other, sequences, room=2)[1] == [(0,), (1,)], "one sequence is always right"
 
 
 def own_mask(module: object, args: tuple[Tensor], kwargs: dict[str, Tensor]) -> object:

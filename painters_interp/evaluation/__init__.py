@@ -8,3 +8,4 @@ from .questions import Questions as Questions
 from .questions import prepare as prepare
 from .scoring import time_per_call as time_per_call
 from .tasks import PROBES as PROBES
+from .tasks import WRITTEN_PROBES as WRITTEN_PROBES

@@ -13,7 +13,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TaskError, UnsupportedModelError
-from ..execution import ROWS, Layout, family_of, layout_for
+from ..execution import ROWS, Layout, family_of, laid_out
 from ..plans import Plan, shared_calls
 from .generation import Prompts, prompts
 from .responses import Continuation, Document, Reading, Writing
@@ -119,33 +119,24 @@ def prepare(
         inputs = tuple((context + continuation)[-(room + 1) :][:-1])
         requests.append(Request(sequences.setdefault(inputs, len(sequences)), tuple(continuation)))
     asked = prompts(tokenizer, writing, _WRITERS.get(device, _WRITERS["cuda"]))
-    layout, packs = _laid_out(model, tuple(sequences), _ROOM.get(device, _ROOM["cuda"]))
+    layout, packs = laid_out(model, tuple(sequences), _ROOM.get(device, _ROOM["cuda"]))
+    if layout is ROWS:
+        warnings.warn(
+            f"{model.cfg.model_name} cannot score packed sequences; taking one row each, which is "
+            "slower and no less exact",
+            stacklevel=2,
+        )
     return Questions(
         tasks=tuple(loaded),
         sequences=tuple(sequences),
         requests=tuple(requests),
-        packs=packs,
+        packs=tuple(packs),
         layout=layout,
         truncated=asked.truncated + sum(len(a) + len(b) > room + 1 for a, b in pairs),
         seed=seed,
         prompts=asked,
         readings=tuple(readings),
     )
-
-
-def _laid_out(
-    model: TransformerBridge, sequences: Sequence[tuple[int, ...]], room: int
-) -> tuple[Layout, tuple[tuple[int, ...], ...]]:
-    """How sequences go through the model, and which together, `room` tokens at a time."""
-    sharing = [sequence for sequence in sequences if len(sequence) <= room]  # longer ones go alone
-    layout = layout_for(model, sharing) if sharing else ROWS
-    if sharing and layout is ROWS:
-        warnings.warn(
-            f"{model.cfg.model_name} cannot score packed sequences; taking one row each, which is "
-            "slower and no less exact",
-            stacklevel=3,
-        )
-    return layout, tuple(layout.packs(sequences, room))
 
 
 def _read(lm: "_Tokens", tasks: Sequence[Task]) -> tuple[list[Pair], list[Instance], list[Reading]]:

@@ -25,6 +25,9 @@ from lm_eval.tasks import TaskManager
 from ..errors import TaskError
 
 PROBES = ("probe_cloze", "probe_facts", "probe_arithmetic", "probe_grammar", "probe_order")
+# To be written token by token, which takes far longer: on request.
+WRITTEN_PROBES = ("probe_word_problems",)
+_BUILT_IN = (*PROBES, *WRITTEN_PROBES)
 _PROBE_FOLDER = Path(__file__).parent / "probes"
 _TYPES = ("loglikelihood", "multiple_choice", "loglikelihood_rolling", "generate_until")
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
@@ -47,7 +50,7 @@ def load_tasks(
     """
     if isinstance(names, str) or not names:
         raise TaskError("tasks must be a list of at least one task name")
-    beyond = not set(names) <= set(PROBES)
+    beyond = not set(names) <= set(_BUILT_IN)
     source = _hub_or_its_cache() if beyond and data is None else nullcontext()
     with quiet_lm_eval(), templates_compiled_once(), source:
         manager = task_manager(everything=beyond)
@@ -66,11 +69,11 @@ def task_manager(everything: bool) -> TaskManager:
 
 def _found(manager: TaskManager, name: str, data: str | Path | None) -> list[Task]:
     if name not in manager.task_index:
-        close = get_close_matches(name, [*manager.all_tasks, *PROBES], n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(close)}?" if close else f"built in: {', '.join(PROBES)}"
+        close = get_close_matches(name, [*manager.all_tasks, *_BUILT_IN], n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(close)}?" if close else f"built in: {', '.join(_BUILT_IN)}"
         raise TaskError(f"no task {name!r}; {hint}")
     spec: str | dict[str, Any] = name
-    if data is not None and name not in PROBES:
+    if data is not None and name not in _BUILT_IN:
         entry = manager.task_index[name]
         if "task" not in (entry.cfg or {}) or "group" in entry.cfg:
             raise TaskError(f"{name!r} is a group of tasks; with local data, name its tasks")
@@ -83,7 +86,7 @@ def _found(manager: TaskManager, name: str, data: str | Path | None) -> list[Tas
         raise TaskError(
             f"task {name!r}: its data could not be read from {where} ({_first_line(error)}). "
             f"Give a folder of local copies with --data (data=), or use a built-in task: "
-            f"{', '.join(PROBES)}"
+            f"{', '.join(_BUILT_IN)}"
         ) from error
 
 

@@ -11,7 +11,7 @@ from .labels import Plans as Plans
 from .labels import labels_for as labels_for
 from .packing import ROWS as ROWS
 from .packing import Layout as Layout
-from .packing import layout_for as layout_for
+from .packing import laid_out as laid_out
 from .packing import pack as pack
 from .packing import packable as packable
 from .packing import pad as pad

@@ -26,6 +26,7 @@ from .runner import Recording, head, record, walk
 
 Place = tuple[int, int]
 _TOLERANCE = 1e-3
+_TRIED = 64  # tokens of a sequence that are looked at
 _packable: WeakKeyDictionary[TransformerBridge, dict[int, bool]] = WeakKeyDictionary()
 
 
@@ -52,17 +53,22 @@ class Layout:
     def packs(self, sequences: Sequence[Sequence[int]], room: int) -> list[tuple[int, ...]]:
         """Indices of sequences to lay out together, in packs of at most `room` tokens.
 
-        A sequence that is longer than that is a pack of its own.
+        A sequence that is longer is a pack of its own; but one that shares most of itself with a
+        pack joins it, up to twice its length: the choices after some worked examples.
         """
-        packs: list[tuple[int, ...]] = []
-        members: tuple[int, ...] = ()
+        packs: list[list[int]] = []
+        taken = 0
         for index in sorted(range(len(sequences)), key=lambda i: self.order(sequences[i])):
-            grown = (*members, index)
-            if members and self.size([sequences[i] for i in grown]) > room:
-                packs.append(members)
-                grown = (index,)
-            members = grown
-        return [*packs, members] if members else packs
+            length = len(sequences[index])
+            grown = self.size([sequences[i] for i in (*packs[-1], index)]) if packs else 0
+            sharing = 2 * (grown - taken) < length and grown <= 2 * length
+            if packs and (grown <= room or sharing):
+                packs[-1].append(index)
+                taken = grown
+            else:
+                packs.append([index])
+                taken = length
+        return [tuple(pack) for pack in packs]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,9 +163,18 @@ ROWS = Layout(pad, _rows_size, order=len)
 TREES = Layout(pack, _tree_size, order=tuple)
 
 
-def layout_for(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Layout:
-    """Trees where `model` is packable at the length of these sequences, else rows."""
-    return TREES if packable(model, max(map(len, sequences))) else ROWS
+def laid_out(
+    model: TransformerBridge, sequences: Sequence[Sequence[int]], room: int
+) -> tuple[Layout, list[tuple[int, ...]]]:
+    """How `sequences` go through `model`, and which of them together (see `Layout.packs`).
+
+    In trees, if `model` is packable at the length of those that share one; else in padded rows.
+    """
+    packs = TREES.packs(sequences, room)
+    together = [len(sequences[index]) for members in packs if len(members) > 1 for index in members]
+    if not together or packable(model, max(together)):
+        return TREES, packs
+    return ROWS, ROWS.packs(sequences, room)
 
 
 def _placed(
@@ -192,8 +207,8 @@ def _mapped(place: Callable[[Tensor, Tensor], Tensor], a: Any, b: Any) -> Any:
 def packable(model: TransformerBridge, depth: int) -> bool:
     """Whether `model` scores packed sequences of up to `depth` tokens as it does single ones.
 
-    Tried on random sequences of that length, rounded up to a power of two, with branches early and
-    late, in float32, to 1e-3 nats; remembered per model and length.
+    Tried on random sequences of up to that length, rounded up to a power of two, with branches
+    early and late, in float32, to 1e-3 nats; remembered per model and length.
     """
     tried = _packable.setdefault(model, {})
     depth = min(max(8, 1 << (depth - 1).bit_length()), int(model.cfg.n_ctx) - 1)
@@ -207,9 +222,9 @@ def _agrees(model: TransformerBridge, depth: int) -> bool:
     generator = torch.Generator().manual_seed(0)
     draw = torch.randint(1, model.cfg.d_vocab, (4, depth), generator=generator).tolist()
     trunk, early, late, other = draw
-    cuts = depth // 4, depth - depth // 4
-    sequences = [trunk, trunk[: cuts[0]] + early[cuts[0] : -1], trunk[: cuts[1]] + late[cuts[1] :],
-                 other[: depth // 2]]  # fmt: skip
+    quarter = depth // 4
+    sequences = [trunk, trunk[:quarter] + early[quarter : 2 * quarter],
+                 trunk[:-quarter] + late[-quarter:], other[:quarter]]  # fmt: skip
     with in_float32(model):
         try:
             found = [_logprobs(model, lay(model, sequences)) for lay in (pack, pad)]
@@ -220,8 +235,10 @@ def _agrees(model: TransformerBridge, depth: int) -> bool:
 
 
 def _logprobs(model: TransformerBridge, placed: Placed) -> Tensor:
-    """Log-probabilities at every token of every sequence under the intact model."""
-    rows, columns = torch.tensor([p for path in placed.places for p in path]).T
+    """Log-probabilities under the intact model at some tokens of every sequence, from the last."""
+    stride = 1 + max(map(len, placed.places)) // _TRIED
+    read = [place for path in placed.places for place in path[::-stride]]
+    rows, columns = torch.tensor(read).T
     [(_, stream)] = walk(model, [full(len(model.blocks))], placed.recording)
     with head(model) as logits_of:
         return logits_of(stream[rows, columns]).float().log_softmax(-1)

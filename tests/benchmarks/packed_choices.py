@@ -1,12 +1,13 @@
 """The choices of an item share their question: tokens a layer call, and the time of many plans.
 
-    python tests/benchmarks/packed_choices.py --data DIR [--items 200] [--timed 16] [--sample 6]
+    python tests/benchmarks/packed_choices.py --data DIR [--items 200] [--shots 5] [--timed 16]
 
 Tokens that pass through every layer call when the choices of an item are laid out as a tree,
 against one sequence per choice without any padding. Then every dropped layer and every swap of
 neighbours on ARC-easy: shared prefixes and packing, against lm-eval's HFLM under `applied`, plan
 after plan, at the fastest of its batch sizes 1, 4, 8 and 16. HFLM is timed on a sample of plans,
 half before and half after ours, and carried over to all of them by layer calls. Same dtype.
+With --shots, the folders need a train.jsonl to draw the worked examples from.
 """
 
 import argparse
@@ -33,14 +34,15 @@ def main() -> None:
     options = _options()
     model = load_model(options.model)
     for task in options.tasks.split(","):
-        questions = prepare(model, [task], options.data, options.items)
+        questions = prepare(model, [task], options.data, options.items, options.shots)
         apart = sum(len(questions.sequences[request.sequence]) for request in questions.requests)
         print(
             f"{task:14} {questions.items} items, {len(questions.requests)} choices: {apart:,} "
             f"tokens one by one, {questions.tokens:,} packed; {apart / questions.tokens:.2f} times "
             f"fewer" + (f" (target {TARGETS[task]})" if task in TARGETS else "")
         )
-    _raced(model, prepare(model, [options.race], options.data, options.timed), options)
+    raced = prepare(model, [options.race], options.data, options.timed, options.shots)
+    _raced(model, raced, options)
 
 
 def _raced(model: Any, questions: Questions, options: argparse.Namespace) -> None:
@@ -103,6 +105,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tasks", default=",".join(TARGETS))
     parser.add_argument("--race", default="arc_easy")
     parser.add_argument("--items", type=int, default=200)
+    parser.add_argument("--shots", type=int, default=None)
     parser.add_argument("--timed", type=int, default=16)
     parser.add_argument("--sample", type=int, default=6)
     return parser.parse_args()

@@ -9,7 +9,7 @@ Bump ``metadata.version`` in a probe's YAML when its items change.
 import argparse
 from pathlib import Path
 
-from . import arithmetic, grammar, order
+from . import arithmetic, grammar, order, problems
 from .items import jsonl
 
 # The items are drawn with SEED and put in order with ORDER_SEED. The second was picked so that the
@@ -25,6 +25,7 @@ def generated() -> dict[str, str]:
         "probe_arithmetic.jsonl": jsonl(arithmetic.items(SEED), "kind", ORDER_SEED),
         "probe_grammar.jsonl": jsonl(grammar.items(), "phenomenon", ORDER_SEED),
         "probe_order.jsonl": jsonl(order.items(SEED), "kind", ORDER_SEED),
+        "probe_word_problems.jsonl": problems.jsonl(problems.items(SEED), ORDER_SEED),
     }
 
 

@@ -5,6 +5,17 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+
+class Kinded(Protocol):
+    """An item that is of some kind."""
+
+    @property
+    def kind(self) -> str: ...
+
+
+AnyItem = TypeVar("AnyItem", bound=Kinded)
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ def distractors(rng: random.Random, right: str, candidates: Iterable[str]) -> tu
     return tuple(rng.sample(pool, 3))
 
 
-def spread(items: Sequence[Item], rng: random.Random) -> list[Item]:
+def spread(items: Sequence[AnyItem], rng: random.Random) -> list[AnyItem]:
     """Shuffle so that every beginning of the list has each kind in about its overall share.
 
     ``--limit 32`` takes the first items of a file, and those should stand for all of it.
