@@ -3,8 +3,8 @@
 One row per (label, plan). `plan` is the canonical text over `n_layers` layers; the other columns
 are labels, and empty where they do not apply:
 
-    experiment    single_layers, variants, loops, internal_loops, or a grid: swaps, replacements,
-                  moves, block_repeats, dropped_windows
+    experiment    single_layers, variants, loops, decoding, internal_loops, or a grid: swaps,
+                  replacements, moves, block_repeats, dropped_windows
     variant       intact, drop, swap, skip, repeat, reverse, random, parallel, looped, ...
     layer         the layer dropped, moved or replaced; the lower one of a swap; the first of a
                   block
@@ -78,6 +78,12 @@ def _six_ways(n_layers: int, first: int, seeds: int, times: int) -> Iterator[Row
     for seed in range(seeds):
         shuffled = s.shuffle(n_layers, window, seed=seed)
         yield _reordered("random", shuffled, window, shuffle_seed=seed, **where)
+    yield from _grouped(n_layers, first, times)
+
+
+def _grouped(n_layers: int, first: int, times: int) -> Iterator[Row]:
+    window = s.middle(n_layers, first)
+    where = {"first": first, "affected": len(window)}
     yield _row("parallel", s.parallel(n_layers, window), **where)
     yield _row("looped", s.looped_parallel(n_layers, window, times=times), times=times, **where)
 
@@ -96,6 +102,18 @@ def loops(n_layers: int, firsts: Iterable[int] | None = None, max_times: int = 2
             plan = s.looped_parallel(n_layers, window, times=k)
             rows.append(_row("looped", plan, first=first, affected=len(window), times=k))
     return _table("loops", n_layers, rows)
+
+
+def decoding(n_layers: int, firsts: Iterable[int] | None = None, times: int = 3) -> pd.DataFrame:
+    """Plans that decode otherwise with the published cache: windows "parallel" and "looped".
+
+    `firsts` defaults to every window of up to a third of the layers: with more, nothing is left.
+    """
+    if firsts is None:
+        sizes = {f: len(s.middle(n_layers, f)) for f in every_window(n_layers)}
+        firsts = [f for f, size in sizes.items() if 1 < size <= max(3, n_layers // 3)][::-1]
+    rows = [row for first in firsts for row in _grouped(n_layers, first, times)]
+    return _table("decoding", n_layers, rows)
 
 
 def internal_loops(

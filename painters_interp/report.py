@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from . import figures
+from . import figures, intervals
 from .errors import TableError
 from .experiments import GRIDS
-from .figures.style import measure_label
+from .figures.style import measure_label, metric_label
 from .scores import median_intervals, select_and_report
 from .store import read_table
 from .tables import (
@@ -68,7 +68,7 @@ DRAWINGS: dict[str, Callable[..., Figure | None]] = {
     "single_layers": figures.single_layer_curves,
     "variants": _variants,
     "loops": _loops,
-    "averaged_cache": figures.decoding_curves,
+    "decoding": figures.decoding_curves,
     "patch_residual": figures.patching_heatmap,
     "patch_across": figures.crossing_heatmap,
     "patch_effects": figures.effects_heatmap,
@@ -103,20 +103,26 @@ def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Pat
 def summary(folder: str | Path) -> list[str]:
     """What a run in `folder` found, a sentence each; as many as its tables allow."""
     folder = Path(folder)
-    told = {"similarity": _canvas, "single_layers": _layers, "variants": _orders}
-    tables = {
-        name: read_table(folder / name) for name in told if (folder / f"{name}.csv").is_file()
-    }
-    sentences: list[str] = []
-    for name, table in tables.items():
-        clear = table if name == "similarity" else above_chance(primary(table))
-        if len(clear):
-            sentences += told[name](clear)
-        if name != "similarity" and (out := sorted({*table["task"]} - {*clear["task"]})):
-            sentences.append(
+    told = {"similarity": _canvas, "single_layers": _scores(_layers), "variants": _scores(_orders),
+            "decoding": _caches}  # fmt: skip
+    present = [name for name in told if (folder / f"{name}.csv").is_file()]
+    return [sentence for name in present for sentence in told[name](read_table(folder / name))]
+
+
+def _scores(told: Callable[[pd.DataFrame], list[str]]) -> Callable[[pd.DataFrame], list[str]]:
+    """Of scores, what is told of the tasks that tell anything, and which do not."""
+
+    def sentences(table: pd.DataFrame) -> list[str]:
+        clear = above_chance(primary(table))
+        found = told(clear) if len(clear) else []
+        if out := sorted({*table["task"]} - {*clear["task"]}):
+            [name] = table["experiment"].unique()
+            found.append(
                 f"Left out of the {name} scores, as the intact model is not clearly above chance: "
                 f"{', '.join(out)}."
             )
+        return found
+
     return sentences
 
 
@@ -182,3 +188,35 @@ def _orders(table: pd.DataFrame) -> list[str]:
         )
         told.append(f"{size} middle layers changed: {ranked}.")
     return told
+
+
+def _caches(table: pd.DataFrame) -> list[str]:
+    """Per task and window: what exact decoding leaves, and what the averaged cache changes."""
+    table = table.assign(surprisal=table["nats"] / table["tokens"])
+    told = []
+    for task, rows in table.groupby("task", sort=False):
+        whole = rows[is_intact(rows)]
+        windows = rows[rows["affected"].notna()]
+        for (affected, variant), part in windows.groupby(["affected", "variant"], sort=False):
+            texts = [f"gold text, {_both_caches(part, whole, 'surprisal')} nats a token"]
+            if "value" in rows:
+                texts.append(f"own texts, {_both_caches(part, whole, 'value')} {_metric(rows)}")
+            told.append(f"{task}, {affected} middle layers {variant}: {'; '.join(texts)}.")
+    return told
+
+
+def _metric(table: pd.DataFrame) -> str:
+    [metric] = table["metric"].unique()
+    return metric_label(str(metric))
+
+
+def _both_caches(part: pd.DataFrame, whole: pd.DataFrame, column: str) -> str:
+    """`column` decoded exactly, and what averaging adds on the same items."""
+    wide = part.pivot(index="item", columns="cache", values=column)
+    added = (wide["averaged"] - wide["exact"]).to_numpy(dtype=float)
+    low, high = (float(end) for end in intervals.of_mean(added))
+    intact = whole.loc[whole["cache"] == "exact", column].mean()
+    return (
+        f"{wide['exact'].mean():.2f} (intact {intact:.2f}), with the averaged cache "
+        f"{added.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+    )

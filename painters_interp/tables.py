@@ -94,10 +94,9 @@ def primary(table: pd.DataFrame) -> pd.DataFrame:
     filters the one listed first counts, as in lm-eval's own printout.
     """
     require(table, "task", "metric")
-    chosen = table["task"].map(
-        {task: _best(rows) for task, rows in table.groupby("task")["metric"]}
-    )
-    return table[table["metric"] == chosen]
+    tasks, metrics = (table[column].astype(object) for column in ("task", "metric"))
+    best = {task: _best(rows) for task, rows in metrics.groupby(tasks)}
+    return table[metrics == tasks.map(best)]
 
 
 def _best(metrics: "pd.Series[str]") -> str:

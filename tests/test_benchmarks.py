@@ -65,15 +65,6 @@ def test_oracle(model: str, data: str) -> None:
     assert out.count("0 greedy on one side only; metrics that differ: none") == 4
 
 
-def test_averaged_cache(model: str, data: str, tmp_path: Path) -> None:
-    few = ["--items", "2", "--shots", "0", "--firsts", "0,1"]
-    out = output(
-        "averaged_cache.py", "--model", model, "--data", data, "--out", str(tmp_path), *few
-    )
-    assert "5 plans, both caches" in out
-    assert (tmp_path / "averaged_cache.png").is_file()
-
-
 def test_similarity(model):
     said = output("similarity.py", "--model", model, "--passages", "4", "--tokens", "12")
     assert "4 passages of 12 tokens" in said

@@ -109,6 +109,25 @@ def test_run_prints_its_cost_first_and_its_findings_last(painters, checkpoint, t
     assert "not clearly above chance: probe_grammar" in lines[-1]
 
 
+def test_run_decodes_texts_with_both_caches(painters, tmp_path) -> None:
+    model = tiny.save("llama", tmp_path / "long-llama", max_position_embeddings=1024)
+    words = ("run", "--model", model, "--out", tmp_path, "--limit", 2)
+    code, out, err = painters(*words, "--experiments", "decoding")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0] == "3 plans, both caches, 2 texts to decode"
+    assert lines[1].startswith("Estimate: about ")
+    for part, variant in zip(lines[-2:], ("parallel", "looped"), strict=True):
+        assert part.startswith(f"probe_word_problems, 3 middle layers {variant}: gold text, ")
+        assert "; own texts, 0.00 (intact 0.00), with the averaged cache +0.00 [" in part
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"decoding"}
+    table = store.read_table(tmp_path / "decoding")
+    assert len(table) == 3 * 2 * 2
+    code, _, err = painters(*words, "--experiments", "decoding", "--tasks", "probe_facts")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "'probe_facts' is of type multiple_choice, and decodes nothing; give one that" in err
+
+
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     path = tmp_path / "texts.txt"

@@ -1,4 +1,4 @@
-"""Gold texts decoded under a plan: exact equals one pass, averaged is the published decoding."""
+"""Texts decoded under a plan: exact equals one pass, averaged is the published decoding."""
 
 from pathlib import Path
 
@@ -7,12 +7,21 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from lm_eval.models.huggingface import HFLM
 from local_tasks import write
 from transformer_lens.model_bridge import TransformerBridge
 
-from painters_interp import applied, experiments, token_logprobs
+from painters_interp import applied, evaluate, experiments, token_logprobs
 from painters_interp.errors import TableError, TaskError, TextError, UnsupportedModelError
-from painters_interp.evaluation.decoding import decode, forced_logprobs, gold_pairs
+from painters_interp.evaluation import prepare
+from painters_interp.evaluation.decoding import (
+    calls_needed,
+    decode,
+    forced_logprobs,
+    free_running,
+    golds,
+    teacher_forced,
+)
 
 N = tiny.N_LAYERS
 SEQUENTIAL = ["0-5", "0 3 2 5", "0 2*3 5"]
@@ -98,26 +107,60 @@ def test_the_settings_of_a_checkpoint_change_nothing_and_stay(llama, texts, monk
     assert llama.original_model.generation_config is settings
 
 
-def test_gold_pairs_are_prompt_and_solution(llama, tmp_path):
-    pairs = gold_pairs(llama, "gsm8k", write(tmp_path, GSM8K), limit=1, num_fewshot=0)
-    tokenizer = llama.tokenizer
-    [(prompt, gold)] = pairs
-    assert tokenizer.decode(prompt, skip_special_tokens=True) == "Question: 1 and 1?Answer:"
-    assert tokenizer.decode(gold) == " it is two #### 2"
+@pytest.fixture(scope="module")
+def asked(llama, tmp_path_factory):
+    """Two items of GSM8K, to be answered in a few tokens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HFLM, "max_gen_toks", 12)
+        data = write(tmp_path_factory.mktemp("data"), GSM8K)
+        yield prepare(llama, ["gsm8k"], data, num_fewshot=0)
 
 
-def test_the_table_has_a_row_per_plan_cache_and_item(llama, texts):
-    table = experiments.variants(N, firsts=[0, 1], seeds=0)
-    table = table[table["variant"].isin(["intact", "parallel"])]
-    found = decode(llama, table, list(zip(*texts, strict=True)))
+@pytest.fixture(scope="module")
+def windows() -> pd.DataFrame:
+    return experiments.decoding(N, firsts=[0, 1])
+
+
+def test_golds_are_prompt_and_solution(llama, asked):
+    first, second = golds(llama, asked)
+    decoded = llama.tokenizer.decode
+    assert (first.task, first.item, second.item) == ("gsm8k", 0, 1)
+    assert decoded(first.prompt, skip_special_tokens=True) == "Question: 1 and 1?Answer:"
+    assert decoded(first.text) == " it is two #### 2"
+
+
+def test_gold_texts_have_a_row_per_plan_cache_and_item(llama, asked, windows):
+    found = teacher_forced(llama, windows, asked)
     assert list(found.columns) == [
-        *table.columns, "model", "revision", "dtype", "cache", "item", "nats", "tokens",
+        *windows.columns, "model", "revision", "dtype", "task", "cache", "item", "nats", "tokens",
     ]  # fmt: skip
-    assert len(found) == 3 * 2 * 4
-    assert found["tokens"].tolist() == [9, 3, 9, 1] * 6
-    row = found[(found["first"] == 0) & (found["cache"] == "averaged") & (found["item"] == 2)]
-    [expected] = forced_logprobs(llama, "0 (1-5)", texts[0][2:3], texts[1][2:3], "averaged")
-    assert row["nats"].tolist() == pytest.approx([-expected.sum()], abs=1e-4)
+    assert len(found) == 5 * 2 * 2
+    gold = golds(llama, asked)[1]
+    row = found[(found["first"] == 0) & (found["cache"] == "averaged") & (found["item"] == 1)]
+    for plan, nats, tokens in zip(row["plan"], row["nats"], row["tokens"], strict=True):
+        [expected] = forced_logprobs(llama, plan, [gold.prompt], [gold.text], "averaged")
+        assert nats == pytest.approx(-expected.sum(), abs=1e-4)
+        assert tokens == len(gold.text)
+
+
+def test_free_texts_score_as_evaluate_scores_them(llama, asked, windows):
+    found = free_running(llama, windows, asked)
+    assert set(found["metric"]) == {"exact_match,strict-match"}
+    for cache, rows in found.groupby("cache"):
+        table = evaluate(llama, windows, asked, cache=str(cache))
+        expected = table[table["metric"] == "exact_match,strict-match"].set_index("plan")["value"]
+        assert rows.groupby("plan")["value"].mean().to_dict() == expected.to_dict()
+
+
+def test_both_stand_side_by_side_and_the_cost_is_known(llama, asked, windows):
+    found = decode(llama, windows, asked)
+    forced, free = teacher_forced(llama, windows, asked), free_running(llama, windows, asked)
+    assert found["nats"].tolist() == pytest.approx(forced["nats"].tolist(), abs=1e-9)
+    keys = ["plan", "cache", "item"]
+    assert len(found.merge(free, on=[*keys, "metric", "value"])) == len(found) == 20
+    plans = experiments.plans(windows)
+    forced_calls = sum(gold.size for gold in golds(llama, asked)) * sum(len(p.calls) for p in plans)
+    assert calls_needed(llama, plans, asked) == 2 * (forced_calls + asked.calls(plans))
 
 
 class TestRefusals:
@@ -129,15 +172,17 @@ class TestRefusals:
         with pytest.raises(TextError, match="257 tokens exceed the model's context of 256"):
             forced_logprobs(llama, "0-5", [[5] * 250], [[5] * 7])
 
-    def test_a_task_that_writes_nothing(self, llama, tmp_path):
+    @pytest.mark.parametrize("way", [teacher_forced, free_running, decode])
+    def test_a_task_that_writes_nothing(self, llama, tmp_path, windows, way):
+        asked = prepare(llama, ["piqa"], write(tmp_path, GSM8K))
         with pytest.raises(TaskError, match="'piqa' is of type multiple_choice, and decodes"):
-            gold_pairs(llama, "piqa", write(tmp_path, GSM8K))
+            way(llama, windows, asked)
 
     def test_caches_without_a_mean(self, tiny_folder, texts):
         gemma = tiny.build("gemma3", torch.float32, tiny_folder)
         with pytest.raises(UnsupportedModelError, match="caches cannot be averaged"):
             forced_logprobs(gemma, "0 (1-4) 5", *texts, cache="averaged")
 
-    def test_a_table_without_plans(self, llama, texts):
+    def test_a_table_without_plans(self, llama, asked):
         with pytest.raises(TableError, match="lacks the columns plan"):
-            decode(llama, pd.DataFrame({"variant": ["intact"]}), list(zip(*texts, strict=True)))
+            decode(llama, pd.DataFrame({"variant": ["intact"]}), asked)

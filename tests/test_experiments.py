@@ -133,6 +133,15 @@ def test_loops_cover_affected_layers_by_times():
     assert only(table, affected=5, times=4) == "0 1 (2-6)*4 7"
 
 
+def test_decoding_runs_small_windows_in_parallel_and_looped():
+    table = experiments.decoding(30)
+    assert table["affected"].dropna().tolist() == [3, 3, 5, 5, 7, 7, 9, 9]
+    assert only(table, variant="parallel", affected=3) == "0-13 (14-16) 17-29"
+    assert only(table, variant="looped", affected=3) == "0-13 (14-16)*3 17-29"
+    assert set(experiments.decoding(31)["affected"].dropna()) == {2, 4, 6, 8, 10}
+    assert len(experiments.decoding(2)) == 1, "no window that could be averaged"
+
+
 def test_internal_loops_repeat_each_layer_in_place():
     table = experiments.internal_loops(6, firsts=[1])
     assert only(table, variant="double") == "0 1 2*2 3*2 4*2 5"

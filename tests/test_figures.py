@@ -308,17 +308,22 @@ class TestDecodingCurves:
     @pytest.fixture
     def decoded(self) -> pd.DataFrame:
         """Three items under each plan and cache, the averaged one dearer by 0.01 M a token."""
-        plans = experiments.variants(12, firsts=[0, 2, 4], seeds=0)
-        plans = plans[plans["variant"].isin(["intact", "parallel", "looped"])]
+        plans = experiments.decoding(12, firsts=[0, 2, 4])
         items = pd.DataFrame({"item": [0, 1, 2], "tokens": [10, 20, 40], "level": [1.0, 1.5, 2.0]})
         caches = pd.DataFrame({"cache": ["exact", "averaged"]})
         table = plans.merge(caches, how="cross").merge(items, how="cross")
         affected = table["affected"].fillna(0).astype(float)
         surprisal = table["level"] + affected * (0.1 + 0.01 * table["cache"].eq("averaged"))
-        return table.assign(nats=surprisal * table["tokens"]).drop(columns="level")
+        right = (table["item"] * 4 >= affected).astype(float)
+        return table.assign(
+            nats=surprisal * table["tokens"],
+            task="gsm8k",
+            metric="exact_match,strict-match",
+            value=right,
+        ).drop(columns="level")
 
     def test_levels_are_means_over_items_of_nats_a_token(self, decoded):
-        levels, _ = figures.decoding_curves(decoded).axes
+        levels, *_ = figures.decoding_curves(decoded).axes
         line = drawn(levels, "looped parallel x3, averaged")
         assert line.get_xdata().tolist() == [3, 7, 11]
         assert line.get_ydata() == pytest.approx([1.5 + 0.11 * m for m in (3, 7, 11)])
@@ -326,7 +331,7 @@ class TestDecodingCurves:
         assert drawn(levels, "intact model").get_ydata() == pytest.approx([1.5, 1.5])
 
     def test_differences_are_paired_so_their_band_is_narrow(self, decoded):
-        levels, gaps = figures.decoding_curves(decoded).axes
+        levels, gaps, _ = figures.decoding_curves(decoded).axes
         assert drawn(gaps, "parallel").get_ydata() == pytest.approx([0.03, 0.07, 0.11])
 
         def height(ax):
@@ -334,6 +339,19 @@ class TestDecodingCurves:
 
         assert height(levels) > 0.1  # items differ by a nat
         assert height(gaps) < 0.1
+
+    def test_texts_of_its_own_show_how_many_are_right(self, decoded):
+        *_, written = figures.decoding_curves(decoded).axes
+        assert written.get_ylabel() == "exact match, texts written freely"
+        assert drawn(written, "parallel, averaged").get_ydata() == pytest.approx([2 / 3, 1 / 3, 0])
+        assert drawn(written, "intact model").get_ydata()[0] == pytest.approx(1)
+
+    def test_without_them_two_panels_are_left_and_tasks_are_rows(self, decoded):
+        forced = decoded.drop(columns=["metric", "value"])
+        both = pd.concat([forced, forced.assign(task="drop")])
+        figure = figures.decoding_curves(both)
+        assert [ax.get_title("left") for ax in figure.axes] == ["GSM8K", "", "drop", ""]
+        assert [ax.get_xlabel() != "" for ax in figure.axes] == [False, False, True, True]
 
     def test_nothing_is_cut_off_and_it_is_drawn_the_same_twice(self, decoded, tmp_path):
         titles = "Decoding the gold solutions of GSM8K, and a title that goes on and on and on" * 2

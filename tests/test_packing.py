@@ -70,7 +70,7 @@ class TestPacks:
     def test_a_sequence_that_shares_most_of_itself_joins_beyond_the_room(self) -> None:
         """Two items with examples before them, four choices each, and one that stands alone."""
         first, second = list(range(100)), list(range(500, 600))
-        choices = [shots + [n, n + 1] for shots in (first, second) for n in range(200, 208, 2)]
+        choices = [[*shots, n, n + 1] for shots in (first, second) for n in range(200, 208, 2)]
         packs = TREES.packs([*choices, list(range(900, 950))], room=40)
         assert [set(members) for members in packs] == [{0, 1, 2, 3}, {4, 5, 6, 7}, {8}]
         assert [len(members) for members in ROWS.packs(choices, room=40)] == [1] * 8

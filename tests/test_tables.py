@@ -102,6 +102,11 @@ def test_missing_columns_are_named_with_those_present():
 def test_primary_keeps_one_metric_per_task(listed, chosen):
     table = pd.DataFrame({"task": "any", "metric": listed})
     assert list(tables.primary(table)["metric"]) == [chosen]
+    categories = table.assign(
+        task=pd.Categorical(table["task"], ["unused", *table["task"].unique()]),
+        metric=table["metric"].astype("category"),
+    )
+    assert list(tables.primary(categories)["metric"]) == [chosen]
 
 
 def test_median_over_tasks_is_taken_for_each_plan(two_tasks):

@@ -147,9 +147,9 @@ def build(family: str, dtype: torch.dtype, folder: Path, **changes: Any) -> Tran
     )
 
 
-def save(family: str, folder: Path) -> Path:
+def save(family: str, folder: Path, **changes: Any) -> Path:
     """Write the float32 model and its tokenizer to `folder` as a checkpoint; returns `folder`."""
-    stock(family, torch.float32).save_pretrained(folder)
+    stock(family, torch.float32, **changes).save_pretrained(folder)
     tokenizer(folder)
     return folder
 

@@ -64,13 +64,13 @@ def chosen(given: str, known: Sequence[str], noun: str) -> list[str]:
     return names
 
 
-def task_names(given: str | None) -> list[str]:
-    """The tasks that an option names; the built-in probes if it is not given."""
-    from ..evaluation import PROBES
+def task_names(given: str | None, written: bool = False) -> list[str]:
+    """The tasks that an option names; if it is not given the built-in probes, or written ones."""
+    from ..evaluation import PROBES, WRITTEN_PROBES
 
-    names = [*PROBES] if given is None else listed(given)
+    names = [*(WRITTEN_PROBES if written else PROBES)] if given is None else listed(given)
     if not names:
-        raise TaskError(f"no task named; built in: {', '.join(PROBES)}")
+        raise TaskError(f"no task named; built in: {', '.join((*PROBES, *WRITTEN_PROBES))}")
     return names
 
 

@@ -1,5 +1,7 @@
 """`painters run`: the main job, from a model to a folder of tables and figures."""
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,14 +25,25 @@ from .options import (
 from .scoring import facts_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from transformer_lens.model_bridge import TransformerBridge
 
     from ..evaluation import Questions
 
-EXPERIMENTS = ("similarity", "single_layers", "variants", "loops")
+SCORED = ("single_layers", "variants", "loops")
+EXPERIMENTS = ("similarity", *SCORED, "decoding")
 DEFAULT = EXPERIMENTS[:3]
 # What a default run may cost: about eight minutes with the default model on two cores.
 ITEMS, TOKENS, FEWEST_ITEMS = 32, 4_000, 8
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A part of a run that writes its tables; what it takes, in token-layer calls and in time."""
+
+    calls: int
+    seconds: float
+    write: Callable[[], object]
 
 
 def run(
@@ -58,16 +71,32 @@ def run(
 ) -> None:
     """The main job: similarity of states, single layers dropped and swapped, all variants.
 
+    On request loops (fig. 10), and decoding: texts under the exact and the published cache.
+
     Writes each figure as PDF and PNG, its table as CSV, and what produced it as JSON; and every
     single item that was scored as items.parquet.
     """
     from .. import report
+    from ..progress import progress
 
     wanted = chosen(experiments, EXPERIMENTS, "experiment")
     folder = folder_for(model, out)
     bridge = loaded(model, device, dtype)
-    questions = _questions(bridge, tasks, data, limit, seed)
-    _run_experiments(bridge, questions, wanted, folder, every_window, store)
+    scored = [name for name in SCORED if name in wanted]
+    stages = []
+    if scored or "similarity" in wanted:
+        questions = _questions(bridge, task_names(tasks), data, limit, seed)
+        if "similarity" in wanted:
+            stages.append(_similarity(bridge, questions, folder))
+        if scored:
+            stages.append(_scores(bridge, questions, scored, every_window, folder, store))
+    if "decoding" in wanted:
+        questions = _questions(bridge, task_names(tasks, written=True), data, limit, seed)
+        stages.append(_decoding(bridge, questions, every_window, folder))
+    print(f"Estimate: {_readable(sum(stage.seconds for stage in stages))}")
+    with progress("painters run", sum(stage.calls for stage in stages)):
+        for stage in stages:
+            stage.write()
     report.draw(folder)
     print(f"Tables and figures are in {folder}/")
     for path in sorted(folder.iterdir()):
@@ -78,12 +107,15 @@ def run(
 
 
 def _questions(
-    bridge: "TransformerBridge", tasks: str | None, data: Path | None, limit: int | None, seed: int
+    bridge: "TransformerBridge",
+    names: Sequence[str],
+    data: Path | None,
+    limit: int | None,
+    seed: int,
 ) -> "Questions":
     """Tasks for a run; without a limit, as many items as a default run can afford."""
     from ..evaluation import prepare
 
-    names = task_names(tasks)
     questions = prepare(bridge, names, data, limit or ITEMS, seed=seed)
     tokens = questions.tokens + questions.prompts.tokens
     if limit is None and tokens > TOKENS:
@@ -96,68 +128,94 @@ def _questions(
     return questions
 
 
-def _run_experiments(
+def _similarity(bridge: "TransformerBridge", questions: "Questions", folder: Path) -> _Stage:
+    from ..comparison import calls_needed, similarity
+    from ..evaluation import time_per_call
+    from ..store import write_table
+
+    def write() -> None:
+        found = similarity(bridge, questions.texts)
+        write_table(found.table(), folder / "similarity", facts_of(bridge, questions))
+
+    calls = calls_needed(bridge, questions.texts)
+    return _Stage(calls, calls * time_per_call(bridge, questions), write)
+
+
+def _scores(
     bridge: "TransformerBridge",
     questions: "Questions",
-    wanted: list[str],
-    folder: Path,
+    names: Sequence[str],
     every_window: bool,
+    folder: Path,
     store: Path | None,
-) -> None:
-    """Everything chosen under one progress bar, with its cost printed first; tables to `folder`."""
+) -> _Stage:
+    """The experiments `names`, all plans on the same items in one pass."""
     import pandas as pd
 
-    from ..comparison import calls_needed, similarity
-    from ..evaluation import score_items
-    from ..experiments import every_window as all_windows
-    from ..experiments import loops, single_layers, variants
+    from ..evaluation import results, score_items, time_per_call
     from ..experiments import plans as plans_of
-    from ..items import summarise
     from ..plans import shared_calls
-    from ..progress import progress
     from ..report import ITEM_TABLE
     from ..store import write_table
-    from ..strategies import full
-    from ..tables import labelled
+
+    table = pd.concat(_experiments(names, len(bridge.blocks), every_window), ignore_index=True)
+    plans = plans_of(table)
+    print(
+        f"{len(plans)} plans, {shared_calls(plans):,} shared layer calls "
+        f"({sum(len(p.calls) for p in plans):,} one by one), "
+        f"{questions.items} items, {questions.tokens:,} tokens"
+    )
+
+    def write() -> None:
+        facts = facts_of(bridge, questions)
+        items = score_items(bridge, table, questions, store=store)
+        write_table(items, folder / ITEM_TABLE, facts)
+        found = results(bridge, table, questions, items)
+        for name, rows in found.groupby("experiment"):
+            write_table(rows, folder / str(name), facts)
+
+    calls = questions.calls(plans)
+    return _Stage(calls, calls * time_per_call(bridge, questions), write)
+
+
+def _experiments(
+    names: Sequence[str], n_layers: int, every_window: bool
+) -> "Iterator[pd.DataFrame]":
+    from .. import experiments
+
+    every = experiments.every_window(n_layers)
+    for name in names:
+        match name:
+            case "single_layers":
+                yield experiments.single_layers(n_layers)
+            case "variants":
+                yield experiments.variants(n_layers, every if every_window else None)
+            case "loops" if every_window:
+                yield experiments.loops(n_layers)
+            case "loops":  # a window of one layer has no loop of its own
+                yield experiments.loops(n_layers, every[:-1:2], max_times=10)
+
+
+def _decoding(
+    bridge: "TransformerBridge", questions: "Questions", every_window: bool, folder: Path
+) -> _Stage:
+    """Texts under parallel and looped windows, decoded exactly and as published."""
+    from .. import experiments
+    from ..evaluation import decoding, time_per_call
+    from ..store import write_table
 
     n_layers = len(bridge.blocks)
-    firsts = all_windows(n_layers) if every_window else None
-    few = all_windows(n_layers)[:-1:2]  # a window of one layer has no loop of its own
-    makers = {
-        "single_layers": lambda: single_layers(n_layers),
-        "variants": lambda: variants(n_layers, firsts),
-        "loops": lambda: loops(n_layers) if every_window else loops(n_layers, few, max_times=10),
-    }
-    parts = [makers[name]() for name in makers if name in wanted]
-    texts = questions.texts
-    facts = facts_of(bridge, questions)
-    total = calls_needed(bridge, texts) if "similarity" in wanted else 0
-    if parts:
-        table = pd.concat(parts, ignore_index=True)
-        plans = plans_of(table)
-        total += questions.calls(plans)
-        print(
-            f"{len(plans)} plans, {shared_calls(plans):,} shared layer calls "
-            f"({sum(len(p.calls) for p in plans):,} one by one), "
-            f"{questions.items} items, {questions.tokens:,} tokens"
-        )
-    print(f"Estimate: {_estimate(bridge, questions, total)}")
-    with progress("painters run", total):
-        if "similarity" in wanted:
-            found = similarity(bridge, texts)
-            matrices = found.table()
-            write_table(matrices, folder / "similarity", facts)
-        if parts:
-            items = score_items(bridge, table, questions, store=store)
-            write_table(items, folder / ITEM_TABLE, facts)
-            results = labelled(table, summarise(items, intact=str(full(n_layers))))
-            for name, rows in results.groupby("experiment"):
-                write_table(rows, folder / str(name), facts)
+    firsts = experiments.every_window(n_layers)[:-1] if every_window else None
+    table = experiments.decoding(n_layers, firsts)
+    calls = decoding.calls_needed(bridge, experiments.plans(table), questions)
+    print(f"{table['plan'].nunique()} plans, both caches, {questions.items} texts to decode")
+
+    def write() -> None:
+        found = decoding.decode(bridge, table, questions)
+        write_table(found, folder / "decoding", facts_of(bridge, questions))
+
+    return _Stage(calls, calls * time_per_call(bridge, questions), write)
 
 
-def _estimate(bridge: "TransformerBridge", questions: "Questions", total: int) -> str:
-    """How long `total` token-layer calls take here, judged by running a few of them."""
-    from ..evaluation import time_per_call
-
-    seconds = total * time_per_call(bridge, questions)
+def _readable(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min" if seconds > 90 else f"about {seconds:.0f} s"

@@ -1,88 +1,142 @@
-"""Gold texts decoded token by token under a plan: what the memory of a parallel group costs.
+"""Texts decoded token by token under a plan: what the memory of a parallel group costs.
 
-Greedy generation says only right or wrong, and a small model is always wrong. The probability that
-a model gives to the right text while it decodes it is a finer measure, and the only difference
-between `cache="exact"` and the published `cache="averaged"` is what is remembered meanwhile.
+The only difference between `cache="exact"` and the published `cache="averaged"` is what is
+remembered from token to token. Whether a text that was written freely is right says whether that
+matters; a small model is often wrong anyway, so the probability that it gives to the right text
+while it is made to decode it is a finer measure.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
+from lm_eval.api.task import Task
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..errors import TaskError, TextError
-from ..execution import applied, as_plan
+from ..execution import Plans, applied, as_plan, labels_for
 from ..execution.slots import CACHES
 from ..models import identity
 from ..plans import Plan
 from ..progress import progress
-from ..tables import MODEL, require, typed
-from .questions import Pair, tokens_of
-from .tasks import load_tasks
+from ..tables import MODEL, primary, typed
+from .evaluating import score_items
+from .questions import Questions, tokens_of
+
+_KEYS = ["plan", "task", "cache", "item"]
 
 
-def gold_pairs(
-    model: TransformerBridge,
-    task: str,
-    data: str | Path | None = None,
-    limit: int | None = None,
-    num_fewshot: int | None = None,
-    seed: int = 0,
-) -> list[Pair]:
-    """Prompt and gold solution of every item of a generate_until task, in the model's tokens.
+@dataclass(frozen=True)
+class Gold:
+    """The right text of an item, in the model's tokens, and the prompt before it."""
 
-    Raises TaskError for a task of another type, and what `prepare` raises.
+    task: str
+    item: int
+    prompt: tuple[int, ...]
+    text: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Tokens that pass through every layer call."""
+        return len(self.prompt) + len(self.text)
+
+
+def golds(model: TransformerBridge, questions: Questions) -> list[Gold]:
+    """The gold texts of all items, which must be of tasks that write (generate_until).
+
+    Raises TaskError for a task of another type.
     """
-    [loaded] = load_tasks([task], data, limit, num_fewshot, seed)
-    if loaded.OUTPUT_TYPE != "generate_until":
-        raise TaskError(f"task {task!r} is of type {loaded.OUTPUT_TYPE}, and decodes nothing")
-    delimiter = loaded.config.target_delimiter
+    asked = [(task, instance) for task in map(_written, questions.tasks)
+             for instance in task.instances]  # fmt: skip
     texts = [
-        (instance.args[0], f"{delimiter}{loaded.doc_to_target(instance.doc)}")
-        for instance in loaded.instances
+        (instance.args[0], f"{task.config.target_delimiter}{task.doc_to_target(instance.doc)}")
+        for task, instance in asked
     ]
-    return tokens_of(model, texts)
+    return [
+        Gold(task.config.task, instance.doc_id, tuple(prompt), tuple(text))
+        for (task, instance), (prompt, text) in zip(asked, tokens_of(model, texts), strict=True)
+    ]
 
 
-def decode(
-    model: TransformerBridge,
-    plans: pd.DataFrame,
-    pairs: Sequence[Pair],
-    caches: Sequence[str] = CACHES,
-) -> pd.DataFrame:
-    """Decode the gold continuations of `pairs` under every plan of an experiment's table.
+def _written(task: Task) -> Task:
+    if task.OUTPUT_TYPE != "generate_until":
+        raise TaskError(
+            f"task {task.config.task!r} is of type {task.OUTPUT_TYPE}, and decodes nothing; give "
+            "one that writes texts, such as probe_word_problems or gsm8k"
+        )
+    return task
 
-    Returns one row per labelled plan, cache and item: the labels, then model, revision, dtype,
-    cache, item, `nats` (surprisal of the continuation, summed) and `tokens`. Raises what
-    `forced_logprobs` raises.
+
+def calls_needed(model: TransformerBridge, plans: Sequence[Plan], questions: Questions) -> int:
+    """Token-layer calls of `decode`, at most: texts may end early."""
+    forced = sum(gold.size for gold in golds(model, questions)) * sum(len(p.calls) for p in plans)
+    return len(CACHES) * (forced + questions.calls(plans))
+
+
+def decode(model: TransformerBridge, plans: Plans, questions: Questions) -> pd.DataFrame:
+    """Decode under every plan with both caches: the gold texts, and what the model itself writes.
+
+    Returns one row per labelled plan, task, cache and item: the labels, then model, revision,
+    dtype, task, cache, item; `nats` and `tokens` (see `teacher_forced`); `metric` and `value`
+    (see `free_running`). Raises what these raise.
     """
-    require(plans, "plan")
-    distinct = {str(as_plan(text, model)): as_plan(text, model) for text in plans["plan"]}
-    prompts, continuations = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    size = sum(len(a) + len(b) for a, b in pairs)
+    labels = labels_for(model, plans)
+    forced, free = (ways(model, labels, questions) for ways in (teacher_forced, free_running))
+    return typed(forced.merge(free[[*_KEYS, "metric", "value"]].drop_duplicates(), on=_KEYS))
+
+
+def teacher_forced(model: TransformerBridge, plans: Plans, questions: Questions) -> pd.DataFrame:
+    """Decode the gold text of every item under every plan with both caches.
+
+    Returns one row per labelled plan, task, cache and item: the labels, then model, revision,
+    dtype, task, cache, item, `nats` (surprisal of the gold text, summed) and `tokens`. Raises
+    TaskError for a task that writes nothing, and what `forced_logprobs` raises.
+    """
+    labels, asked = labels_for(model, plans), golds(model, questions)
+    distinct = [as_plan(text, model) for text in labels["plan"].unique()]
+    prompts, texts = [gold.prompt for gold in asked], [gold.text for gold in asked]
+    size = sum(gold.size for gold in asked)
     rows = []
-    total = size * len(caches) * sum(len(plan.calls) for plan in distinct.values())
-    with progress("decoding", total) as advance:
-        for text, plan in distinct.items():
-            for cache in caches:
-                found = forced_logprobs(model, plan, prompts, continuations, cache)
+    with progress("decoding", size * len(CACHES) * sum(len(p.calls) for p in distinct)) as advance:
+        for plan in distinct:
+            for cache in CACHES:
+                found = forced_logprobs(model, plan, prompts, texts, cache)
                 advance(size * len(plan.calls))
-                for item, logprobs in enumerate(found):
-                    nats, tokens = -float(logprobs.sum()), len(logprobs)
-                    rows.append((text, cache, item, nats, tokens))
-    columns = ["plan", "cache", "item", "nats", "tokens"]
+                for gold, logprobs in zip(asked, found, strict=True):
+                    nats = -float(logprobs.sum())
+                    rows.append((str(plan), gold.task, cache, gold.item, nats, len(logprobs)))
+    return _labelled(model, labels, pd.DataFrame(rows, columns=[*_KEYS, "nats", "tokens"]))
+
+
+def free_running(model: TransformerBridge, plans: Plans, questions: Questions) -> pd.DataFrame:
+    """Let the model write under every plan with both caches, greedily.
+
+    Returns one row per labelled plan, task, cache and item: the labels, then model, revision,
+    dtype, task, cache, item, `metric` (the task's first) and its `value`. Raises TaskError for a
+    task that writes nothing, and what `score_items` raises.
+    """
+    labels = labels_for(model, plans)
+    for task in questions.tasks:
+        _written(task)
+    parts = [
+        primary(score_items(model, labels, questions, cache=cache)).assign(cache=cache)
+        for cache in CACHES
+    ]
+    found = pd.concat(parts)[[*_KEYS, "metric", "value"]]
+    return _labelled(model, labels, found.astype({"plan": str, "task": str, "metric": str}))
+
+
+def _labelled(model: TransformerBridge, labels: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
-    results = pd.DataFrame(rows, columns=columns).assign(**facts)
-    labels = plans.assign(plan=[str(as_plan(text, model)) for text in plans["plan"]])
-    return typed(labels.merge(results, on="plan")[[*plans.columns, *MODEL, *columns[1:]]])
+    joined = labels.merge(found.assign(**facts), on="plan")
+    return typed(joined[[*labels.columns, *MODEL, *found.columns.drop("plan")]])
 
 
 def forced_logprobs(

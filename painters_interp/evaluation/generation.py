@@ -25,10 +25,12 @@ Advance = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompts that are continued together: their indices, and the most tokens each can take."""
+    """Prompts that are continued together: their indices, the most tokens that each can take, and
+    how many of these are new."""
 
     members: tuple[int, ...]
     width: int
+    new: int
 
     @property
     def tokens(self) -> int:
@@ -75,7 +77,7 @@ def prompts(lm: HFLM, requests: Sequence[Instance], rows: int) -> Prompts:
         for start in range(0, len(group), rows):
             chunk = group[start : start + rows]
             width = min(lm.max_length, chunk[0].length + chunk[0].new)
-            batches.append(Batch(tuple(prompt.index for prompt in chunk), width - 1))
+            batches.append(Batch(tuple(prompt.index for prompt in chunk), width - 1, chunk[0].new))
     truncated = sum(prompt.length + prompt.new > lm.max_length for prompt in read)
     return Prompts(tuple(requests), tuple(batches), truncated)
 

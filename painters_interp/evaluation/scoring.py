@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,34 +10,57 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..execution import Recording, pad, score_targets, walk
+from ..execution import Recording, score_targets, walk
 from ..plans import Plan
 from ..strategies import full
-from .generation import generate
+from .generation import Prompts, generate
+from .planned import PlannedLM
 from .questions import Questions
 from .responses import Answers
+from .tasks import quiet_lm_eval
+
+_STEPS = 4  # tokens that are written to see how long one takes
 
 
 @torch.no_grad()
 def time_per_call(model: TransformerBridge, questions: Questions) -> float:
     """Seconds that one layer takes for one token here, measured on a few of the questions.
 
-    Of texts to be written, on one prompt: writing itself is slower per token.
+    Where texts are written, on the beginning of some: a token that is written takes far longer
+    than one of a prompt.
     """
+    if not questions.packs:
+        return _time_per_call_of_writing(model, questions.prompts)
+    inputs = questions.inputs(questions.packs[len(questions.packs) // 2])
+    recording = questions.layout.record(model, inputs).recording
     seconds = 0.0
     for _ in range(2):  # the first pass warms up
         start = time.perf_counter()
-        if questions.packs:
-            inputs = questions.inputs(questions.packs[len(questions.packs) // 2])
-            recording = questions.layout.record(model, inputs).recording
-        else:
-            inputs = [tuple(model.tokenizer.encode(questions.texts[0]))]
-            recording = pad(model, inputs).recording
         for _, stream in walk(model, [full(len(model.blocks))], recording):
             float(stream.sum())  # waits for the device
         seconds = time.perf_counter() - start
     rows, columns, _ = recording.stream.shape
     return seconds / (rows * columns * len(model.blocks))
+
+
+def _time_per_call_of_writing(model: TransformerBridge, asked: Prompts) -> float:
+    batch = asked.batches[len(asked.batches) // 2]
+    writer = PlannedLM(model, full(len(model.blocks)), batch_size=len(batch.members))
+
+    def seconds(new: int) -> float:
+        requests = [asked.requests[index] for index in batch.members]
+        short = [
+            replace(r, arguments=(r.args[0], {**r.args[1], "until": [], "max_gen_toks": new}))
+            for r in requests
+        ]
+        start = time.perf_counter()
+        with quiet_lm_eval():
+            writer.generate_until(short, disable_tqdm=True)
+        return time.perf_counter() - start
+
+    few, more = seconds(1), seconds(1 + _STEPS)
+    step = max(0.0, more - few) / _STEPS
+    return (few + step * (batch.new - 1)) / (batch.tokens * len(model.blocks))
 
 
 def score(

@@ -20,40 +20,73 @@ _AVERAGED: style.Dashes = (0, (3, 1.5))
 
 @style.publication()
 def decoding_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
-    """Surprisal of gold texts while they are decoded, against M, under both caches.
+    """What the averaged cache costs, against M: in gold texts, and in texts of the model's own.
 
-    Reads the result of `evaluation.decoding.decode`. Left: nats per token, the mean over items;
-    the dashed line is the intact model. Right: averaged minus exact on the same items. Bands are
-    95 % bootstrap intervals over items. Raises TableError without windows or without both caches.
+    Reads the result of `evaluation.decoding.decode`, or of its `teacher_forced`; a row of panels
+    for each task. Left: surprisal of the gold text, the mean over items. Middle: averaged minus
+    exact on the same items. Right, where there are texts of the model's own: their metric. The
+    dashed line is the intact model; bands are 95 % bootstrap intervals over items. Raises
+    TableError without windows or without both caches.
     """
-    require(table, *_KEYS, "item", "nats", "tokens")
+    require(table, *_KEYS, "task", "item", "nats", "tokens")
     rows = table[table["affected"].notna()]
     if rows.empty or set(rows["cache"]) != {"exact", "averaged"}:
         raise TableError('windows decoded with cache "exact" and "averaged" are needed; see decode')
-    rows = rows.assign(value=rows["nats"] / rows["tokens"])
-    figure, (levels, gaps) = style.canvas(style.DOUBLE, 72.0 + (5 if title else 0), 1, 2)
-    for variant, look in style.looks(rows["variant"]).items():
-        part = rows[rows["variant"] == variant]
-        name = look.label + _times(part)
-        for cache in ("exact", "averaged"):
-            line = part[part["cache"] == cache]
-            _curve(levels, line, look, f"{name}, {cache}", averaged=cache == "averaged")
-        _curve(gaps, _paired(part), look, name)
-    for value in _intact(table):
-        levels.axhline(value, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8,
-                       zorder=1, label="intact model")  # fmt: skip
-    gaps.axhline(0, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8, zorder=1)
-    levels.set(ylabel="surprisal of the gold text (nats a token)")
-    gaps.set(ylabel="averaged minus exact (nats a token)")
-    for ax in (levels, gaps):
-        ax.set(xlabel="number of affected layers M")
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
-        sns.despine(ax=ax)
-    handles, names = levels.get_legend_handles_labels()
+    table = table.assign(surprisal=table["nats"] / table["tokens"])
+    tasks = list(dict.fromkeys(table["task"]))
+    panels = 3 if "value" in table else 2
+    height = 17.0 + 55.0 * len(tasks) + (5 if title else 0)
+    figure, axes = style.canvas(style.DOUBLE, height, len(tasks), panels)
+    for row, task in enumerate(tasks):
+        own = axes[row * panels : (row + 1) * panels]
+        _panels(own, table[table["task"] == task])
+        if len(tasks) > 1:
+            own[0].set_title(style.task_label(task), loc="left")
+        if row < len(tasks) - 1:
+            for ax in own:
+                ax.set(xlabel="")
+    handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
     if title:
         figure.suptitle(style.wrapped(title, style.DOUBLE))
     return style.finished(figure)
+
+
+def _panels(axes: list[Axes], table: pd.DataFrame) -> None:
+    """One task: surprisal, what averaging adds to it, and how the model's own texts do."""
+    levels, gaps, *written = axes
+    _levels(levels, table, "surprisal")
+    levels.set(ylabel="surprisal of the gold text (nats a token)")
+    rows = table[table["affected"].notna()]
+    for variant, look in style.looks(rows["variant"]).items():
+        _curve(gaps, _paired(rows[rows["variant"] == variant]), look, look.label)
+    gaps.axhline(0, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8, zorder=1)
+    gaps.set(ylabel="averaged minus exact (nats a token)")
+    for ax in written:
+        _levels(ax, table, "value")
+        [metric] = table["metric"].unique()
+        ax.set(ylabel=f"{style.metric_label(metric)}, texts written freely")
+        ax.set_ylim(bottom=0)
+    for ax in axes:
+        ax.set(xlabel="number of affected layers M")
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+        sns.despine(ax=ax)
+
+
+def _levels(ax: Axes, table: pd.DataFrame, column: str) -> None:
+    """Means over items of a column under both caches, and under the intact model."""
+    rows = table.assign(mean=table[column])
+    for variant, look in style.looks(rows.loc[rows["affected"].notna(), "variant"]).items():
+        part = rows[rows["variant"] == variant]
+        name = look.label + _times(part)
+        for cache in ("exact", "averaged"):
+            line = part[part["cache"] == cache]
+            _curve(ax, line, look, f"{name}, {cache}", averaged=cache == "averaged")
+    for level in (
+        rows.loc[is_intact(rows) & rows["cache"].eq("exact")].groupby("task")["mean"].mean()
+    ):
+        ax.axhline(level, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8,
+                   zorder=1, label="intact model")  # fmt: skip
 
 
 def _times(rows: pd.DataFrame) -> str:
@@ -61,15 +94,10 @@ def _times(rows: pd.DataFrame) -> str:
     return f" x{times[0]}" if len(times) == 1 else ""
 
 
-def _intact(table: pd.DataFrame) -> list[float]:
-    rows = table[is_intact(table) & table["cache"].eq("exact")]
-    return [float((rows["nats"] / rows["tokens"]).mean())] if len(rows) else []
-
-
 def _paired(rows: pd.DataFrame) -> pd.DataFrame:
     """Averaged minus exact for every item of every window."""
-    wide = rows.pivot(index=["affected", "item"], columns="cache", values="value")
-    return (wide["averaged"] - wide["exact"]).rename("value").reset_index()
+    wide = rows.pivot(index=["affected", "item"], columns="cache", values="surprisal")
+    return (wide["averaged"] - wide["exact"]).rename("mean").reset_index()
 
 
 def _curve(
@@ -77,7 +105,7 @@ def _curve(
 ) -> None:
     """The mean over items at each M, with its interval."""
     x = sorted(int(m) for m in rows["affected"].unique())
-    groups = [rows.loc[rows["affected"] == m, "value"].to_numpy(float) for m in x]
+    groups = [rows.loc[rows["affected"] == m, "mean"].to_numpy(float) for m in x]
     drawn: dict[str, Any] = look.line(len(x)) | {"linestyle": "solid"}
     if averaged:
         drawn |= {"linestyle": _AVERAGED, "markerfacecolor": "white"}

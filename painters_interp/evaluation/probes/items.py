@@ -5,24 +5,23 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 
-class Kinded(Protocol):
-    """An item that is of some kind."""
+@dataclass(frozen=True)
+class Kinded:
+    """An item; `kind` says what it is about."""
 
-    @property
-    def kind(self) -> str: ...
+    kind: str
 
 
 AnyItem = TypeVar("AnyItem", bound=Kinded)
 
 
 @dataclass(frozen=True)
-class Item:
-    """One question; ``kind`` says what it is about. An empty question: the choices stand alone."""
+class Item(Kinded):
+    """One question. An empty one: the choices stand alone."""
 
-    kind: str
     question: str
     right: str
     wrong: tuple[str, ...]

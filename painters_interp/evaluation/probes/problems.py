@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from .items import spread
+from .items import Kinded, spread
 
 _NAMES = ("Tom", "Anna", "Ben", "Mary", "Sam", "Lucy", "Jack", "Emma", "Paul", "Kate", "Omar",
           "Rosa")  # fmt: skip
@@ -26,10 +26,9 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Item:
-    """A problem of some kind behind worked examples of that kind."""
+class Item(Kinded):
+    """A problem behind worked examples of its kind."""
 
-    kind: str
     examples: str
     question: str
     answer: str
@@ -58,8 +57,7 @@ def _lose(rng: random.Random) -> Problem:
     a = rng.randint(4, 12)
     b = rng.randint(2, a - 1)
     return _problem(
-        f"{one} has {a} {things}. {one} gives {b} {things} to {other}. "
-        f"How many {things} are left?",
+        f"{one} has {a} {things}. {one} gives {b} {things} to {other}. How many {things} are left?",
         f"{one} has {a} {things} and gives {b} away. {a} - {b} = {a - b}.",
         a - b,
     )
