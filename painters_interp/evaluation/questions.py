@@ -16,6 +16,7 @@ from ..errors import TaskError, UnsupportedModelError
 from ..execution import ROWS, Layout, family_of, laid_out
 from ..plans import Plan, shared_calls
 from .generation import Prompts, prompts
+from .requests import documents
 from .responses import Continuation, Document, Reading, Writing
 from .tasks import load_tasks, quiet_lm_eval
 
@@ -82,12 +83,7 @@ class Questions:
     @property
     def texts(self) -> list[str]:
         """The first task's documents as running text: context and longest continuation."""
-        longest: dict[int, str] = {}
-        for instance in self.tasks[0].instances:
-            text = "".join(part for part in instance.args if isinstance(part, str))
-            if len(text) > len(longest.get(instance.doc_id, "")):
-                longest[instance.doc_id] = text
-        return list(longest.values())
+        return list(documents(self.tasks[0]).values())
 
 
 def prepare(
