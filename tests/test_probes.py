@@ -7,9 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from painters_interp import evaluate
+from painters_interp.evaluation import score_items
 from painters_interp.evaluation.probes import generate
 
 FOLDER = Path(generate.__file__).parent
@@ -190,6 +192,13 @@ def test_lm_eval_alone_loads_them_offline_from_any_directory(tmp_path: Path) -> 
     assert int(done.stdout) == sum(len(rows(name)) for name in CHANCE)
 
 
+@pytest.fixture(scope="module")
+def answered(default_model: Any) -> pd.DataFrame:
+    """Whether the default model is right, for every item of the probes scored in one pass."""
+    found = score_items(default_model, ["0-29"], list(CHANCE))
+    return found[found["metric"] == "acc"].sort_values("item")
+
+
 @pytest.mark.parametrize(
     ("name", "golden_first_32", "golden"),
     [
@@ -201,21 +210,10 @@ def test_lm_eval_alone_loads_them_offline_from_any_directory(tmp_path: Path) -> 
     ],
 )
 def test_default_model_is_clearly_above_chance(
-    default_model: Any, name: str, golden_first_32: float, golden: float
+    answered: pd.DataFrame, name: str, golden_first_32: float, golden: float
 ) -> None:
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-
-    lm = HFLM(
-        pretrained=default_model.original_model,
-        tokenizer=default_model.tokenizer,
-        batch_size=16,
-    )
-    done = lm_eval.simple_evaluate(
-        model=lm, tasks=[name], task_manager=task_manager(), bootstrap_iters=0
-    )
-    samples = sorted(done["samples"][name], key=lambda sample: sample["doc_id"])
-    hits = [sample["acc"] for sample in samples]
+    """The golden numbers are those of stock lm-eval."""
+    hits = answered.loc[answered["task"] == name, "value"].tolist()
     assert len(hits) == len(rows(name))
     for part, expected in ((hits[:32], golden_first_32), (hits, golden)):
         acc = sum(part) / len(part)
@@ -225,6 +223,6 @@ def test_default_model_is_clearly_above_chance(
 
 
 def test_default_model_solves_word_problems_in_writing(default_model: Any) -> None:
-    """Twelve of them here, as writing takes long: 8 right; of all 136, 92."""
-    table = evaluate(default_model, {"intact": "0-29"}, [WRITTEN], limit=12)
-    assert table["value"].tolist() == pytest.approx([8 / 12], abs=0.09)
+    """Six of them here, as writing takes long: 4 right; of all 136, 92."""
+    table = evaluate(default_model, {"intact": "0-29"}, [WRITTEN], limit=6)
+    assert table["value"].tolist() == pytest.approx([4 / 6], abs=0.17)
