@@ -11,9 +11,9 @@ from lm_eval.models.huggingface import HFLM
 from local_tasks import write
 from transformer_lens.model_bridge import TransformerBridge
 
-from painters_interp import applied, evaluate, experiments, token_logprobs
+from painters_interp import Plan, applied, evaluate, experiments, token_logprobs
 from painters_interp.errors import TableError, TaskError, TextError, UnsupportedModelError
-from painters_interp.evaluation import prepare
+from painters_interp.evaluation import decoding, prepare
 from painters_interp.evaluation.decoding import (
     calls_needed,
     decode,
@@ -129,6 +129,19 @@ def test_golds_are_prompt_and_solution(llama, asked):
     assert decoded(first.text) == " it is two #### 2"
 
 
+def test_a_prompt_that_does_not_fit_loses_its_beginning(llama, tmp_path, monkeypatch):
+    monkeypatch.setattr(HFLM, "max_gen_toks", 12)
+    items = [{"question": "x" * 300, "answer": "it is two #### 2"}]
+    asked = prepare(llama, ["gsm8k"], write(tmp_path, {"gsm8k/test": items}), num_fewshot=0)
+    [gold] = golds(llama, asked)
+    assert gold.size == 256
+    assert llama.tokenizer.decode(gold.prompt).endswith("Answer:")
+    long = [{"question": "1?", "answer": "x" * 255}]
+    asked = prepare(llama, ["gsm8k"], write(tmp_path, {"gsm8k/test": long}), num_fewshot=0)
+    with pytest.raises(TextError, match="a gold text has 256 tokens; the model's context is 256"):
+        golds(llama, asked)
+
+
 def test_gold_texts_have_a_row_per_plan_cache_and_item(llama, asked, windows):
     found = teacher_forced(llama, windows, asked)
     assert list(found.columns) == [
@@ -182,6 +195,14 @@ class TestRefusals:
         gemma = tiny.build("gemma3", torch.float32, tiny_folder)
         with pytest.raises(UnsupportedModelError, match="caches cannot be averaged"):
             forced_logprobs(gemma, "0 (1-4) 5", *texts, cache="averaged")
+
+    def test_they_are_refused_before_anything_is_decoded(self, tiny_folder, asked, monkeypatch):
+        gemma = tiny.build("gemma3", torch.float32, tiny_folder)
+        monkeypatch.setattr(decoding, "forced_logprobs", lambda *_: pytest.fail("has decoded"))
+        plans = [Plan.parse(text, N) for text in ("0-5", "0 (1-4) 5")]
+        for way in (teacher_forced, decode, calls_needed):
+            with pytest.raises(UnsupportedModelError, match="caches cannot be averaged"):
+                way(gemma, plans, asked)
 
     def test_a_table_without_plans(self, llama, asked):
         with pytest.raises(TableError, match="lacks the columns plan"):

@@ -51,7 +51,8 @@ class Gold:
 def golds(model: TransformerBridge, questions: Questions) -> list[Gold]:
     """The gold texts of all items, which must be of tasks that write (generate_until).
 
-    Raises TaskError for a task of another type.
+    Prompts lose tokens on the left where both do not fit into the context. Raises TaskError for a
+    task of another type, and TextError for a text that leaves no room for its prompt.
     """
     asked = [(task, instance) for task in map(_written, questions.tasks)
              for instance in task.instances]  # fmt: skip
@@ -60,9 +61,16 @@ def golds(model: TransformerBridge, questions: Questions) -> list[Gold]:
         for task, instance in asked
     ]
     return [
-        Gold(task.config.task, instance.doc_id, tuple(prompt), tuple(text))
+        Gold(task.config.task, instance.doc_id, _fitting(model, prompt, text), tuple(text))
         for (task, instance), (prompt, text) in zip(asked, tokens_of(model, texts), strict=True)
     ]
+
+
+def _fitting(model: TransformerBridge, prompt: list[int], text: list[int]) -> tuple[int, ...]:
+    context = int(model.cfg.n_ctx)
+    if len(text) >= context:
+        raise TextError(f"a gold text has {len(text)} tokens; the model's context is {context}")
+    return tuple(prompt[-(context - len(text)) :])
 
 
 def _written(task: Task) -> Task:
@@ -75,9 +83,17 @@ def _written(task: Task) -> Task:
 
 
 def calls_needed(model: TransformerBridge, plans: Sequence[Plan], questions: Questions) -> int:
-    """Token-layer calls of `decode`, at most: texts may end early."""
+    """Token-layer calls of `decode`, at most: texts may end early. Raises what `decode` would."""
+    _refuse_early(model, plans)
     forced = sum(gold.size for gold in golds(model, questions)) * sum(len(p.calls) for p in plans)
     return len(CACHES) * (forced + questions.calls(plans))
+
+
+def _refuse_early(model: TransformerBridge, plans: Sequence[Plan]) -> None:
+    for plan in plans:
+        for cache in CACHES:
+            with applied(model, plan, cache=cache):
+                pass
 
 
 def decode(model: TransformerBridge, plans: Plans, questions: Questions) -> pd.DataFrame:
@@ -97,10 +113,11 @@ def teacher_forced(model: TransformerBridge, plans: Plans, questions: Questions)
 
     Returns one row per labelled plan, task, cache and item: the labels, then model, revision,
     dtype, task, cache, item, `nats` (surprisal of the gold text, summed) and `tokens`. Raises
-    TaskError for a task that writes nothing, and what `forced_logprobs` raises.
+    TaskError for a task that writes nothing, and what `golds` and `applied` raise.
     """
     labels, asked = labels_for(model, plans), golds(model, questions)
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
+    _refuse_early(model, distinct)
     prompts, texts = [gold.prompt for gold in asked], [gold.text for gold in asked]
     size = sum(gold.size for gold in asked)
     rows = []
