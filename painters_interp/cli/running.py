@@ -69,12 +69,13 @@ def run(
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
-    """The main job: similarity of states, single layers dropped and swapped, all variants.
+    """The main job: similarity of states, single layers, all variants.
 
-    On request loops (fig. 10), and decoding: texts under the exact and the published cache.
+    On request loops (fig. 10), and decoding: texts under the exact and the
+    published cache.
 
-    Writes each figure as PDF and PNG, its table as CSV, and what produced it as JSON; and every
-    single item that was scored as items.parquet.
+    Writes each figure as PDF and PNG, its table as CSV, what produced it as
+    JSON, and every single item that was scored as items.parquet.
     """
     from .. import report
     from ..progress import progress

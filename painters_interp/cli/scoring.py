@@ -51,8 +51,9 @@ def evaluate(
 ) -> None:
     """Score plans on lm-eval tasks, all on the same items; the intact model comes first.
 
-    delta is the difference to the intact model with its 95 % interval over items; p_adj is the
-    chance of one as large by luck, corrected for the number of plans.
+    delta is the difference to the intact model with its 95 % interval over
+    items; p_adj is the chance of one as large by luck, corrected for the
+    number of plans.
     """
     from ..evaluation import prepare, results, score_items
     from ..execution import as_plan
