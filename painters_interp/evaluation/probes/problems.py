@@ -41,15 +41,18 @@ def _problem(question: str, worked: str, result: int) -> Problem:
     return Problem(question, f"{worked} #### {result}", result)
 
 
-def _gain(rng: random.Random) -> Problem:
-    (one, other), things = rng.sample(_NAMES, 2), rng.choice(_THINGS)
-    a, b = rng.randint(2, 9), rng.randint(2, 9)
-    return _problem(
-        f"{one} has {a} {things}. {other} gives {one} {b} more {things}. "
-        f"How many {things} does {one} have now?",
-        f"{one} has {a} {things} and gets {b} more. {a} + {b} = {a + b}.",
-        a + b,
-    )
+def _sum(question: str, worked: str) -> Draw:
+    """Two numbers to be added, in words with the places {one} {other} {things} {a} {b}."""
+
+    def draw(rng: random.Random) -> Problem:
+        (one, other), things = rng.sample(_NAMES, 2), rng.choice(_THINGS)
+        a, b = rng.randint(2, 9), rng.randint(2, 9)
+        told = {"one": one, "other": other, "things": things, "a": a, "b": b}
+        return _problem(
+            question.format(**told), f"{worked.format(**told)} {a} + {b} = {a + b}.", a + b
+        )
+
+    return draw
 
 
 def _lose(rng: random.Random) -> Problem:
@@ -60,28 +63,6 @@ def _lose(rng: random.Random) -> Problem:
         f"{one} has {a} {things}. {one} gives {b} {things} to {other}. How many {things} are left?",
         f"{one} has {a} {things} and gives {b} away. {a} - {b} = {a - b}.",
         a - b,
-    )
-
-
-def _together(rng: random.Random) -> Problem:
-    (one, other), things = rng.sample(_NAMES, 2), rng.choice(_THINGS)
-    a, b = rng.randint(2, 9), rng.randint(2, 9)
-    return _problem(
-        f"{one} has {a} {things} and {other} has {b} {things}. "
-        f"How many {things} do they have together?",
-        f"{one} has {a} {things} and {other} has {b}. {a} + {b} = {a + b}.",
-        a + b,
-    )
-
-
-def _more(rng: random.Random) -> Problem:
-    (one, other), things = rng.sample(_NAMES, 2), rng.choice(_THINGS)
-    a, b = rng.randint(2, 9), rng.randint(2, 9)
-    return _problem(
-        f"{one} has {a} {things}. {other} has {b} {things} more than {one}. "
-        f"How many {things} does {other} have?",
-        f"{one} has {a} {things} and {other} has {b} more. {a} + {b} = {a + b}.",
-        a + b,
     )
 
 
@@ -109,10 +90,31 @@ def _two_steps(rng: random.Random) -> Problem:
 
 
 _KINDS: dict[str, tuple[int, Draw]] = {
-    "gain": (24, _gain),
+    "gain": (
+        24,
+        _sum(
+            "{one} has {a} {things}. {other} gives {one} {b} more {things}. "
+            "How many {things} does {one} have now?",
+            "{one} has {a} {things} and gets {b} more.",
+        ),
+    ),
     "lose": (24, _lose),
-    "together": (24, _together),
-    "more": (24, _more),
+    "together": (
+        24,
+        _sum(
+            "{one} has {a} {things} and {other} has {b} {things}. "
+            "How many {things} do they have together?",
+            "{one} has {a} {things} and {other} has {b}.",
+        ),
+    ),
+    "more": (
+        24,
+        _sum(
+            "{one} has {a} {things}. {other} has {b} {things} more than {one}. "
+            "How many {things} does {other} have?",
+            "{one} has {a} {things} and {other} has {b} more.",
+        ),
+    ),
     "boxes": (24, _boxes),
     "two_steps": (16, _two_steps),
 }
