@@ -39,10 +39,11 @@ ITEMS, TOKENS, FEWEST_ITEMS = 32, 4_000, 8
 
 @dataclass(frozen=True)
 class _Stage:
-    """A part of a run that writes its tables; what it takes, in token-layer calls and in time."""
+    """A part of a run that writes its tables; what it takes, in token-layer calls, and how long
+    one of them takes in seconds."""
 
     calls: int
-    seconds: float
+    pace: float
     write: Callable[[], object]
 
 
@@ -78,6 +79,7 @@ def run(
     JSON, and every single item that was scored as items.parquet.
     """
     from .. import report
+    from ..evaluation import time_per_call
     from ..progress import progress
 
     wanted = chosen(experiments, EXPERIMENTS, "experiment")
@@ -87,14 +89,16 @@ def run(
     stages = []
     if scored or "similarity" in wanted:
         questions = _questions(bridge, task_names(tasks), data, limit, seed)
+        pace = time_per_call(bridge, questions)
         if "similarity" in wanted:
-            stages.append(_similarity(bridge, questions, folder))
+            stages.append(_similarity(bridge, questions, pace, folder))
         if scored:
-            stages.append(_scores(bridge, questions, scored, every_window, folder, store))
+            stages.append(_scores(bridge, questions, pace, scored, every_window, folder, store))
     if "decoding" in wanted:
         questions = _questions(bridge, task_names(tasks, written=True), data, limit, seed)
-        stages.append(_decoding(bridge, questions, every_window, folder))
-    print(f"Estimate: {_readable(sum(stage.seconds for stage in stages))}")
+        pace = time_per_call(bridge, questions)
+        stages.append(_decoding(bridge, questions, pace, every_window, folder))
+    print(f"Estimate: {_readable(sum(stage.calls * stage.pace for stage in stages))}")
     with progress("painters run", sum(stage.calls for stage in stages)):
         for stage in stages:
             stage.write()
@@ -129,22 +133,23 @@ def _questions(
     return questions
 
 
-def _similarity(bridge: "TransformerBridge", questions: "Questions", folder: Path) -> _Stage:
+def _similarity(
+    bridge: "TransformerBridge", questions: "Questions", pace: float, folder: Path
+) -> _Stage:
     from ..comparison import calls_needed, similarity
-    from ..evaluation import time_per_call
     from ..store import write_table
 
     def write() -> None:
         found = similarity(bridge, questions.texts)
         write_table(found.table(), folder / "similarity", facts_of(bridge, questions))
 
-    calls = calls_needed(bridge, questions.texts)
-    return _Stage(calls, calls * time_per_call(bridge, questions), write)
+    return _Stage(calls_needed(bridge, questions.texts), pace, write)
 
 
 def _scores(
     bridge: "TransformerBridge",
     questions: "Questions",
+    pace: float,
     names: Sequence[str],
     every_window: bool,
     folder: Path,
@@ -153,7 +158,7 @@ def _scores(
     """The experiments `names`, all plans on the same items in one pass."""
     import pandas as pd
 
-    from ..evaluation import results, score_items, time_per_call
+    from ..evaluation import results, score_items
     from ..experiments import plans as plans_of
     from ..plans import shared_calls
     from ..report import ITEM_TABLE
@@ -175,8 +180,7 @@ def _scores(
         for name, rows in found.groupby("experiment"):
             write_table(rows, folder / str(name), facts)
 
-    calls = questions.calls(plans)
-    return _Stage(calls, calls * time_per_call(bridge, questions), write)
+    return _Stage(questions.calls(plans), pace, write)
 
 
 def _experiments(
@@ -198,11 +202,15 @@ def _experiments(
 
 
 def _decoding(
-    bridge: "TransformerBridge", questions: "Questions", every_window: bool, folder: Path
+    bridge: "TransformerBridge",
+    questions: "Questions",
+    pace: float,
+    every_window: bool,
+    folder: Path,
 ) -> _Stage:
     """Texts under parallel and looped windows, decoded exactly and as published."""
     from .. import experiments
-    from ..evaluation import decoding, time_per_call
+    from ..evaluation import decoding
     from ..store import write_table
 
     n_layers = len(bridge.blocks)
@@ -215,7 +223,7 @@ def _decoding(
         found = decoding.decode(bridge, table, questions)
         write_table(found, folder / "decoding", facts_of(bridge, questions))
 
-    return _Stage(calls, calls * time_per_call(bridge, questions), write)
+    return _Stage(calls, pace, write)
 
 
 def _readable(seconds: float) -> str:
