@@ -19,18 +19,25 @@ _PUBLIC = {
     "capture": "streams",
     "similarity": "comparison",
     "evaluate": "evaluation",
-    "kl_to_intact": "divergence",
-    "predict_damage": "prediction",
+    "kl_to_intact": "damage",
+    "predict_damage": "damage",
 }
-_MODULES = ("errors", "experiments", "figures", "items", "patching", "strategies", "tables")
+_ROOMS = (
+    *("comparison", "damage", "errors", "evaluation", "execution", "experiments", "figures"),
+    *("generation", "measures", "models", "patching", "plans", "report", "statistics"),
+    *("stitching", "storage", "strategies", "streams", "tables", "texts"),
+)
+_MODULES = {"items": "tables", "scores": "tables", "store": "storage"}
 
-__all__ = [*_PUBLIC, *_MODULES]
+__all__ = [*_PUBLIC, *_ROOMS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
     if name in _MODULES:
+        return import_module(f".{_MODULES[name]}.{name}", __name__)
+    if name in _ROOMS:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

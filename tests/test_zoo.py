@@ -22,7 +22,7 @@ from transformers.cache_utils import Cache, DynamicCache, LinearAttentionLayer
 from painters_interp import Plan, applied, load_model
 from painters_interp import strategies as s
 from painters_interp.errors import ModelError, UnsupportedModelError
-from painters_interp.execution import families, family_of, head, packable, record, walk
+from painters_interp.execution import family_of, head, packable, record, walk
 from painters_interp.execution.slots import StepPoints, plan_slots
 
 N = zoo.N_LAYERS

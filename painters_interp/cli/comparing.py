@@ -56,7 +56,7 @@ def similarity(
     from .. import comparison, report
     from ..measures import BETWEEN_STATES, MEASURES
     from ..models import identity, random_weights
-    from ..tables import provenance
+    from ..storage import provenance
 
     folder = folder_for(model, out)
     bridge = loaded(model, device, dtype)
@@ -87,7 +87,7 @@ def similarity(
 
 def _written(found: "Similarity", folder: Path, name: str, facts: dict[str, object]) -> list[str]:
     """Write what is not empty; return the names of the tables that have a figure."""
-    from ..store import write_table
+    from ..storage import write_table
 
     tables = {name: found.table()}
     if name == "similarity":

@@ -34,12 +34,11 @@ def grid(
 ) -> None:
     """Map what pairs of layers do: KL to the intact model, in nats per token."""
     from .. import experiments, report
-    from ..divergence import kl_to_intact
+    from ..damage import kl_to_intact
     from ..errors import PaintersError
     from ..models import identity
     from ..plans import Plan, shared_calls
-    from ..store import write_table
-    from ..tables import provenance
+    from ..storage import provenance, write_table
 
     if kind not in KINDS:
         raise PaintersError(f"no grid {kind!r}; there are {', '.join(KINDS)}")

@@ -43,7 +43,7 @@ def loaded(model: str, device: str | None, dtype: str | None) -> "TransformerBri
 
 def folder_for(model: str, out: Path | None) -> Path:
     """Where the results of a model go: `out`, or runs/<model>; made, and known to be writable."""
-    from ..files import writable_folder
+    from ..storage import writable_folder
 
     return writable_folder(out or Path("runs") / model.rstrip("/").split("/")[-1])
 

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import PatchError
-from .options import DEFAULT_MODEL, Device, Dtype, Model, documents, folder_for, listed, loaded
+from .options import (
+    DEFAULT_MODEL,
+    Device,
+    Dtype,
+    Model,
+    documents,
+    folder_for,
+    listed,
+    loaded,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,8 +153,7 @@ def _write(
     """The table, what produced it, and its figure; their paths are printed."""
     from .. import report
     from ..models import identity
-    from ..store import write_table
-    from ..tables import provenance
+    from ..storage import provenance, write_table
 
     print(write_table(table, folder / name, provenance(**identity(bridge), **asked)))
     for path in report.draw(folder, [name]):

@@ -137,7 +137,7 @@ def _similarity(
     bridge: "TransformerBridge", questions: "Questions", pace: float, folder: Path
 ) -> _Stage:
     from ..comparison import calls_needed, similarity
-    from ..store import write_table
+    from ..storage import write_table
 
     def write() -> None:
         found = similarity(bridge, questions.texts)
@@ -162,7 +162,7 @@ def _scores(
     from ..experiments import plans as plans_of
     from ..plans import shared_calls
     from ..report import ITEM_TABLE
-    from ..store import write_table
+    from ..storage import write_table
 
     table = pd.concat(_experiments(names, len(bridge.blocks), every_window), ignore_index=True)
     plans = plans_of(table)
@@ -211,7 +211,7 @@ def _decoding(
     """Texts under parallel and looped windows, decoded exactly and as published."""
     from .. import experiments
     from ..evaluation import decoding
-    from ..store import write_table
+    from ..storage import write_table
 
     n_layers = len(bridge.blocks)
     firsts = experiments.every_window(n_layers)[:-1] if every_window else None

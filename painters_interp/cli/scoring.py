@@ -57,7 +57,7 @@ def evaluate(
     """
     from ..evaluation import prepare, results, score_items
     from ..execution import as_plan
-    from ..store import write_table
+    from ..storage import write_table
     from ..strategies import full
 
     if items and out is None:
@@ -80,7 +80,7 @@ def evaluate(
 
 def _items_beside(out: Path) -> Path:
     """OUT.items.parquet, of OUT with or without the ending of a table."""
-    from ..store import FORMATS
+    from ..storage import FORMATS
 
     name = out.stem if out.suffix in FORMATS else out.name
     return out.with_name(f"{name}.items.parquet")
@@ -104,7 +104,7 @@ def _readable(table: "pd.DataFrame") -> "pd.DataFrame":
 def facts_of(bridge: "TransformerBridge", questions: "Questions") -> dict[str, Any]:
     """What produced the scores of `questions`."""
     from ..models import identity
-    from ..tables import provenance
+    from ..storage import provenance
 
     return provenance(
         **identity(bridge),

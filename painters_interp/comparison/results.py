@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from ..intervals import LEVEL, RESAMPLES
 from ..measures import Curve, Matrix, Pooled, Result
+from ..statistics import LEVEL, RESAMPLES
 
 _MATRIX = ["measure", "row", "column", "value", "low", "high", "documents"]
 _CURVE = ["measure", "axis", "place", "value", "low", "high", "documents"]

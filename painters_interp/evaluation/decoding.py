@@ -6,29 +6,25 @@ matters; a small model is often wrong anyway, so the probability that it gives t
 while it is made to decode it is a finer measure.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float, Int
-from lm_eval.api.task import Task
-from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..errors import TaskError, TextError
-from ..execution import Plans, applied, as_plan, labels_for
+from ..execution import applied, as_plan
 from ..execution.slots import CACHES
+from ..generation import forced_logprobs
 from ..models import identity
 from ..plans import Plan
 from ..progress import progress
 from ..tables import MODEL, primary, typed
-from .evaluating import score_items
-from .questions import Questions, tokens_of
+from ..tables.labels import Plans, labels_for
+from .evaluator import score_items
+from .harness import Task
+from .harness.tokens import tokens_of
+from .questions import Questions
 
 _KEYS = ["plan", "task", "cache", "item"]
 
@@ -103,7 +99,7 @@ def decode(model: TransformerBridge, plans: Plans, questions: Questions) -> pd.D
     dtype, task, cache, item; `nats` and `tokens` (see `teacher_forced`); `metric` and `value`
     (see `free_running`). Raises what these raise.
     """
-    labels = labels_for(model, plans)
+    labels = labels_for(plans, len(model.blocks))
     forced, free = (ways(model, labels, questions) for ways in (teacher_forced, free_running))
     return typed(forced.merge(free[[*_KEYS, "metric", "value"]].drop_duplicates(), on=_KEYS))
 
@@ -115,7 +111,7 @@ def teacher_forced(model: TransformerBridge, plans: Plans, questions: Questions)
     dtype, task, cache, item, `nats` (surprisal of the gold text, summed) and `tokens`. Raises
     TaskError for a task that writes nothing, and what `golds` and `applied` raise.
     """
-    labels, asked = labels_for(model, plans), golds(model, questions)
+    labels, asked = labels_for(plans, len(model.blocks)), golds(model, questions)
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     _refuse_early(model, distinct)
     prompts, texts = [gold.prompt for gold in asked], [gold.text for gold in asked]
@@ -139,7 +135,7 @@ def free_running(model: TransformerBridge, plans: Plans, questions: Questions) -
     dtype, task, cache, item, `metric` (the task's first) and its `value`. Raises TaskError for a
     task that writes nothing, and what `score_items` raises.
     """
-    labels = labels_for(model, plans)
+    labels = labels_for(plans, len(model.blocks))
     for task in questions.tasks:
         _written(task)
     parts = [
@@ -154,83 +150,3 @@ def _labelled(model: TransformerBridge, labels: pd.DataFrame, found: pd.DataFram
     facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
     joined = labels.merge(found.assign(**facts), on="plan")
     return typed(joined[[*labels.columns, *MODEL, *found.columns.drop("plan")]])
-
-
-def forced_logprobs(
-    model: TransformerBridge,
-    plan: Plan | str,
-    prompts: Sequence[Sequence[int]],
-    continuations: Sequence[Sequence[int]],
-    cache: str = "exact",
-    rows: int = 32,
-) -> list[Float[np.ndarray, " token"]]:
-    """Log-probability in nats of each token of each continuation, decoded after its prompt.
-
-    The prompts are read in one pass, left-padded in batches of `rows`; then the continuations are
-    fed one token at a time, whatever the model would have said. With `cache="exact"` this equals
-    one pass over prompt and continuation. Raises TextError for an empty prompt or continuation
-    and for what exceeds the context, and what `applied` raises.
-    """
-    for prompt, continuation in zip(prompts, continuations, strict=True):
-        if not prompt or not continuation:
-            raise TextError("a prompt or continuation has no tokens; each needs at least one")
-        if (length := len(prompt) + len(continuation)) > model.cfg.n_ctx:
-            raise TextError(f"{length} tokens exceed the model's context of {model.cfg.n_ctx}")
-    order = sorted(range(len(prompts)), key=lambda i: (len(continuations[i]), len(prompts[i])))
-    found: dict[int, np.ndarray] = {}
-    with torch.no_grad(), applied(model, plan, cache=cache), _plain_generation(model):
-        for start in range(0, len(order), rows):
-            members = order[start : start + rows]
-            logprobs = _forced(
-                model, [prompts[i] for i in members], [continuations[i] for i in members]
-            )
-            for i, row in zip(members, logprobs.double().cpu().numpy(), strict=True):
-                found[i] = row[: len(continuations[i])]
-    return [found[i] for i in range(len(prompts))]
-
-
-class _Teacher(LogitsProcessor):  # type: ignore[misc]
-    """Notes the log-probability of the gold token at each step, and allows no other."""
-
-    def __init__(self, gold: Int[Tensor, "row token"], prompt: int) -> None:
-        self._gold, self._prompt = gold, prompt
-        self.logprobs: list[Float[Tensor, " row"]] = []
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        wanted = self._gold[:, input_ids.shape[1] - self._prompt, None]
-        dtype = torch.promote_types(scores.dtype, torch.float32)
-        logprobs = scores.to(dtype).log_softmax(-1).gather(-1, wanted)
-        self.logprobs.append(logprobs.squeeze(-1))
-        return torch.full_like(scores, -torch.inf).scatter(-1, wanted, 0.0)
-
-
-def _forced(
-    model: TransformerBridge,
-    prompts: Sequence[Sequence[int]],
-    continuations: Sequence[Sequence[int]],
-) -> Float[Tensor, "row token"]:
-    device = next(model.original_model.parameters()).device
-    width, length = max(map(len, prompts)), max(map(len, continuations))
-    tokens = [[0] * (width - len(row)) + [*row] for row in prompts]
-    mask = [[0] * (width - len(row)) + [1] * len(row) for row in prompts]
-    gold = [[*row] + [0] * (length - len(row)) for row in continuations]
-    teacher = _Teacher(torch.tensor(gold, device=device), width)
-    model.original_model.generate(
-        torch.tensor(tokens, device=device),
-        attention_mask=torch.tensor(mask, device=device),
-        max_new_tokens=length,
-        do_sample=False,
-        logits_processor=LogitsProcessorList([teacher]),
-    )
-    return torch.stack(teacher.logprobs, dim=1)
-
-
-@contextmanager
-def _plain_generation(model: TransformerBridge) -> Iterator[None]:
-    """Without the settings of the checkpoint, which may stop early or penalise repetition."""
-    held: Any = model.original_model.generation_config
-    model.original_model.generation_config = GenerationConfig(pad_token_id=0)
-    try:
-        yield
-    finally:
-        model.original_model.generation_config = held

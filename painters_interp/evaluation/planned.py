@@ -2,16 +2,14 @@
 
 from typing import Any
 
-from lm_eval.api.instance import Instance
-from lm_eval.api.model import CacheHook
-from lm_eval.models.huggingface import HFLM
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TaskError
 from ..execution import applied, as_plan
 from ..models import identity
 from ..plans import Plan
-from .tasks import quiet_lm_eval
+from .harness import HFLM, CacheHook, Instance
+from .harness.tasks import quiet_lm_eval
 
 _OWNER = "painters_interp: answers of"  # the entry of a response cache that says whose it is
 

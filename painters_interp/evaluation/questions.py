@@ -1,32 +1,27 @@
 """From lm-eval's requests to the tokens of one model."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from lm_eval.api.instance import Instance
-from lm_eval.api.task import Task
-from lm_eval.models.huggingface import HFLM
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TaskError, UnsupportedModelError
 from ..execution import ROWS, Layout, family_of, laid_out
 from ..plans import Plan, shared_calls
-from .generation import Prompts, prompts
-from .requests import documents
-from .responses import Continuation, Document, Reading, Writing
-from .tasks import load_tasks, quiet_lm_eval
+from .harness import Instance, Task
+from .harness.requests import documents
+from .harness.tasks import load_tasks
+from .harness.tokens import TokenPair, Tokens, tokenizer_of
+from .responses import Continuation, Document, Lookup, Writing
+from .writing import Prompts, prompts
 
 # Tokens that go through a layer together. More of them make attention over a tree dearer, fewer
 # the matrix products; a GPU wants more than a processor.
 _ROOM = {"cpu": 256, "cuda": 1024}
 # Texts that are written together: each token costs a pass, whatever the number of rows.
 _WRITERS = {"cpu": 8, "cuda": 32}
-
-Pair = tuple[list[int], list[int]]  # tokens of a context and of what follows it
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class Questions:
     truncated: int
     seed: int
     prompts: Prompts = field(default_factory=Prompts)
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[Lookup, ...] = ()
 
     @property
     def items(self) -> int:
@@ -105,7 +100,7 @@ def prepare(
             "probabilities"
         )
     loaded = load_tasks(tasks, data, limit, num_fewshot, seed)
-    tokenizer, device = _tokenizer(model), next(model.original_model.parameters()).device.type
+    tokenizer, device = tokenizer_of(model), next(model.original_model.parameters()).device.type
     pairs, writing, readings = _read(tokenizer, loaded)
     room = tokenizer.max_length
     sequences: dict[tuple[int, ...], int] = {}
@@ -135,11 +130,13 @@ def prepare(
     )
 
 
-def _read(lm: "_Tokens", tasks: Sequence[Task]) -> tuple[list[Pair], list[Instance], list[Reading]]:
+def _read(
+    lm: Tokens, tasks: Sequence[Task]
+) -> tuple[list[TokenPair], list[Instance], list[Lookup]]:
     """Continuations to score, prompts to continue, and how each response is read from them."""
-    pairs: list[Pair] = []
+    pairs: list[TokenPair] = []
     writing: list[Instance] = []
-    readings: list[Reading] = []
+    readings: list[Lookup] = []
     for instance in (instance for task in tasks for instance in task.instances):
         start = len(pairs)
         match instance.request_type:
@@ -155,46 +152,3 @@ def _read(lm: "_Tokens", tasks: Sequence[Task]) -> tuple[list[Pair], list[Instan
             case other:
                 raise TaskError(f"task {instance.task_name!r} makes requests of type {other!r}")
     return pairs, writing, readings
-
-
-class _Tokens(HFLM):  # type: ignore[misc]
-    """lm-eval's own tokenisation of requests, and nothing run."""
-
-    def _loglikelihood_tokens(
-        self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None
-    ) -> Any:
-        for (text, continuation), context, tokens in requests:
-            if not context:
-                raise TaskError(f"context {text!r} has no tokens, so nothing predicts what follows")
-            if not 0 < len(tokens) <= self.max_length:
-                raise TaskError(
-                    f"continuation {continuation[:40]!r} has {len(tokens)} tokens; "
-                    f"1 to {self.max_length} can be scored"
-                )
-        return [(context, tokens) for _, context, tokens in requests]
-
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> Any:
-        """(context tokens, continuation tokens) of every request."""
-        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
-
-    def windows(self, text: str) -> Iterator[Pair]:
-        """A text as lm-eval rolls over it: what each window predicts, and the context before."""
-        rolling = get_rolling_token_windows(
-            token_list=self.tok_encode(text),
-            prefix_token=self.prefix_token_id,
-            max_seq_len=self.max_length,
-            context_len=1,
-        )
-        yield from map(make_disjoint_window, rolling)
-
-
-def tokens_of(model: TransformerBridge, texts: Sequence[tuple[str, str]]) -> list[Pair]:
-    """Contexts and what follows them as lm-eval tokenises them for `model`."""
-    requests = [Instance("loglikelihood", {}, pair, 0) for pair in texts]
-    pairs: list[Pair] = _tokenizer(model).loglikelihood(requests, disable_tqdm=True)
-    return pairs
-
-
-def _tokenizer(model: TransformerBridge) -> _Tokens:
-    with quiet_lm_eval():  # it warns that a ready model ignores loading options
-        return _Tokens(pretrained=model.original_model, tokenizer=model.tokenizer)

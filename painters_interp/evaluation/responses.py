@@ -21,7 +21,7 @@ class Answers:
     greedy: Bool[np.ndarray, "plan request"]
     texts: tuple[tuple[str, ...], ...]
 
-    def responses(self, plan: int, readings: Iterable["Reading"]) -> list[Response]:
+    def responses(self, plan: int, readings: Iterable["Lookup"]) -> list[Response]:
         """lm-eval's responses under the plan of this index, one per reading."""
         return [reading.of(self, plan) for reading in readings]
 
@@ -60,4 +60,4 @@ class Writing:
         return answers.texts[plan][self.index]
 
 
-Reading = Continuation | Document | Writing
+Lookup = Continuation | Document | Writing

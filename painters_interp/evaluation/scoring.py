@@ -13,11 +13,11 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..execution import Recording, score_targets, walk
 from ..plans import Plan
 from ..strategies import full
-from .generation import Prompts, generate
+from .harness.tasks import quiet_lm_eval
 from .planned import PlannedLM
 from .questions import Questions
 from .responses import Answers
-from .tasks import quiet_lm_eval
+from .writing import Prompts, generate
 
 _STEPS = 4  # tokens that are written to see how long one takes
 

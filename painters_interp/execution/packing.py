@@ -20,9 +20,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..strategies import full
 from ..texts import padded
-from .context import in_float32
-from .families import Arguments
-from .runner import Recording, head, record, walk
+from .anatomy import Arguments
+from .application import in_float32
+from .prefix_walk import Recording, head, record, walk
 
 Place = tuple[int, int]
 _TOLERANCE = 1e-3

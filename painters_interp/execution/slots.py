@@ -15,8 +15,8 @@ from transformers.cache_utils import Cache
 
 from ..errors import UnsupportedModelError
 from ..plans import Half, Plan, Step
-from .families import Arguments, Family
-from .halves import only
+from .anatomy import Arguments, Family
+from .sublayers import only
 
 CACHES = ("exact", "averaged")
 

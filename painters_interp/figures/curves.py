@@ -10,7 +10,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import TableError
-from ..tables import is_intact, median_over_tasks, primary, require, scored, summarise_seeds
+from ..tables import (
+    is_intact,
+    median_over_tasks,
+    primary,
+    require,
+    scored,
+    summarise_seeds,
+)
 from . import style
 
 _AFFECTED = "number of affected layers M"
@@ -70,7 +77,7 @@ def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     Reads the result of `experiments.variants` (or of the suite, or of `internal_loops`),
     normalising it if that is not done yet. Random order: mean over its seeds, band their range.
     What `scores.median_intervals` returned has bands for all variants: 95 % intervals over items,
-    of random order the hull of its seeds' intervals.
+    of random order the hull of its seeds' statistics.
     """
     lines = summarise_seeds(_medians(_windows(table)))
     figure, (ax,) = style.canvas(style.SINGLE, 80.0)

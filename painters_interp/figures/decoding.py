@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .. import intervals
+from .. import statistics
 from ..errors import TableError
 from ..tables import is_intact, require
 from . import style
@@ -111,5 +111,5 @@ def _curve(
         drawn |= {"linestyle": _AVERAGED, "markerfacecolor": "white"}
         drawn |= {"markeredgecolor": look.colour, "markeredgewidth": 0.8}
     ax.plot(x, [values.mean() for values in groups], **drawn, label=name)
-    ends = np.array([intervals.of_mean(values) for values in groups], dtype=float)
+    ends = np.array([statistics.of_mean(values) for values in groups], dtype=float)
     ax.fill_between(x, ends[:, 0], ends[:, 1], color=look.colour, alpha=0.15, linewidth=0)

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from ..errors import OutputError
-from ..files import write_whole
+from ..storage import write_whole
 from . import style
 
 # What each writer would otherwise stamp into the file: the hour and its own version.

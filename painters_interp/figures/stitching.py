@@ -48,7 +48,7 @@ def stitching_heatmap(table: pd.DataFrame, kind: str = "ridge", title: str | Non
 def stitching_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     """Rise in the target's loss against the target's state, a line per map.
 
-    Reads a table with one source state for every target state; bands are its intervals. The scale
+    Reads a table with one source state for every target state; bands are its statistics. The scale
     is logarithmic above 0.1 nats and linear below.
     """
     require(table, *_COLUMNS, "increase_low", "increase_high")

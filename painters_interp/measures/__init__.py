@@ -9,13 +9,13 @@ from .base import Matrix as Matrix
 from .base import Measure as Measure
 from .base import Pooled as Pooled
 from .base import Result as Result
+from .documents import DocumentPair as DocumentPair
+from .documents import DocumentStates as DocumentStates
+from .documents import draw_sample as draw_sample
 from .geometry import CKA, KNN, RSA, Procrustes
 from .layers import BlockInfluence, ResidualNorm, UpdateCosine, UpdateRatio, Variance
 from .massive import Massive as Massive
 from .moments import Moments
-from .readings import Pair as Pair
-from .readings import Reading as Reading
-from .readings import draw_sample as draw_sample
 from .tokens import Angular, Cosine, CosineCentred, CosineFlat
 
 

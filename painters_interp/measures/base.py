@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import MeasureError
-from ..intervals import LEVEL, RESAMPLES, percentiles, resamplings
-from .readings import Pair
+from ..statistics import LEVEL, RESAMPLES, percentiles, resamplings
+from .documents import DocumentPair
 
 
 class Ends(NamedTuple):
@@ -122,7 +122,7 @@ class Measure(ABC):
     """An accumulator over documents. Its memory does not depend on the number of tokens."""
 
     @abstractmethod
-    def update(self, pair: Pair) -> None:
+    def update(self, pair: DocumentPair) -> None:
         """Take in one document, or a piece of one."""
 
 

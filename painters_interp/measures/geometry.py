@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from .base import Matrix, PerDocument
-from .readings import Pair, token_grams
+from .documents import DocumentPair, token_grams
 
 Tokens = Float[Tensor, "state sample sample"]
 
@@ -30,7 +30,7 @@ class CKA(PerDocument):
     than 4 counted tokens are left out; longer ones than 256 are read in equal parts.
     """
 
-    def update(self, pair: Pair) -> None:
+    def update(self, pair: DocumentPair) -> None:
         rows, columns = pair.rows.vectors, pair.columns.vectors
         parts = max(1, -(-rows.shape[1] // _TOKENS_AT_ONCE))
         for a, b in zip(rows.chunk(parts, 1), columns.chunk(parts, 1), strict=True):
@@ -85,9 +85,9 @@ class _SampleMatrix(PerDocument):
     fewest: ClassVar[int]
 
     @abstractmethod
-    def _between(self, pair: Pair) -> Float[np.ndarray, "row column"]: ...
+    def _between(self, pair: DocumentPair) -> Float[np.ndarray, "row column"]: ...
 
-    def update(self, pair: Pair) -> None:
+    def update(self, pair: DocumentPair) -> None:
         if (size := len(pair.sample)) >= self.fewest:
             self._add(pair.document, size * self._between(pair), size)
 
@@ -103,7 +103,7 @@ class RSA(_SampleMatrix):
 
     fewest = 4
 
-    def _between(self, pair: Pair) -> Float[np.ndarray, "row column"]:
+    def _between(self, pair: DocumentPair) -> Float[np.ndarray, "row column"]:
         rows, columns = pair.distances
         a = _ranks(rows)
         b = a if pair.same else _ranks(columns)
@@ -130,7 +130,7 @@ class KNN(_SampleMatrix):
 
     fewest, neighbours = 7, 5
 
-    def _between(self, pair: Pair) -> Float[np.ndarray, "row column"]:
+    def _between(self, pair: DocumentPair) -> Float[np.ndarray, "row column"]:
         rows, columns = pair.distances
         a = self._near(rows)
         b = a if pair.same else self._near(columns)
@@ -155,7 +155,7 @@ class Procrustes(_SampleMatrix):
 
     fewest = 3
 
-    def _between(self, pair: Pair) -> Float[np.ndarray, "row column"]:
+    def _between(self, pair: DocumentPair) -> Float[np.ndarray, "row column"]:
         # With A = X X^T and B = Y Y^T, the singular values of X^T Y squared are the eigenvalues of
         # A^1/2 B A^1/2: of the size of the sample, whatever the width.
         a, b = (_normed_grams(vectors) for vectors in pair.sampled)

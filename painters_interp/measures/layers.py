@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.linalg import vecdot, vector_norm
 
 from .base import Curve, PerDocument
-from .readings import Pair, Reading
+from .documents import DocumentPair, DocumentStates
 
 
 class _TokenCurve(PerDocument):
@@ -18,9 +18,9 @@ class _TokenCurve(PerDocument):
     axis: ClassVar[str] = "layer"
 
     @abstractmethod
-    def _values(self, reading: Reading) -> Float[Tensor, "place token"]: ...
+    def _values(self, reading: DocumentStates) -> Float[Tensor, "place token"]: ...
 
-    def update(self, pair: Pair) -> None:
+    def update(self, pair: DocumentPair) -> None:
         if count := pair.rows.count:
             self._add(pair.document, self._values(pair.rows).sum(1), count)
 
@@ -31,7 +31,7 @@ class _TokenCurve(PerDocument):
 class BlockInfluence(_TokenCurve):
     """1 less the cosine of what a layer reads with what it leaves; in [0, 2]. arXiv 2403.03853."""
 
-    def _values(self, reading: Reading) -> Float[Tensor, "layer token"]:
+    def _values(self, reading: DocumentStates) -> Float[Tensor, "layer token"]:
         products = vecdot(reading.vectors[:-1], reading.vectors[1:])
         return 1 - _over(products, reading.lengths[:-1] * reading.lengths[1:])
 
@@ -41,14 +41,14 @@ class ResidualNorm(_TokenCurve):
 
     axis = "state"
 
-    def _values(self, reading: Reading) -> Float[Tensor, "state token"]:
+    def _values(self, reading: DocumentStates) -> Float[Tensor, "state token"]:
         return reading.lengths
 
 
 class UpdateRatio(_TokenCurve):
     """Length of a layer's update over the length of the stream that it reads."""
 
-    def _values(self, reading: Reading) -> Float[Tensor, "layer token"]:
+    def _values(self, reading: DocumentStates) -> Float[Tensor, "layer token"]:
         ratio: Tensor = vector_norm(reading.updates, dim=-1) / reading.lengths[:-1]
         return ratio
 
@@ -56,7 +56,7 @@ class UpdateRatio(_TokenCurve):
 class UpdateCosine(_TokenCurve):
     """Cosine of a layer's update with the stream that it reads: below 0 it erases; in [-1, 1]."""
 
-    def _values(self, reading: Reading) -> Float[Tensor, "layer token"]:
+    def _values(self, reading: DocumentStates) -> Float[Tensor, "layer token"]:
         products = vecdot(reading.updates, reading.vectors[:-1])
         return _over(products, vector_norm(reading.updates, dim=-1) * reading.lengths[:-1])
 
@@ -74,7 +74,7 @@ class Variance(PerDocument):
     arXiv 2407.09298, Fig. 15. Documents of one counted token are left out.
     """
 
-    def update(self, pair: Pair) -> None:
+    def update(self, pair: DocumentPair) -> None:
         if (count := pair.rows.count) >= 2:
             deviations = pair.rows.deviations
             total = vector_norm(deviations, dim=(1, 2)).square()

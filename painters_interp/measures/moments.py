@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..errors import MeasureError
 from .base import Measure, Pooled
-from .readings import Pair
+from .documents import DocumentPair
 
 # Directions that carry less than this share of a state's mean variance are rounding.
 _RIDGE = 1e-6
@@ -19,7 +19,7 @@ class Moments(Measure):
         self._tokens = 0
         self._origin = self._sums = self._own = self._across = torch.tensor(0.0)
 
-    def update(self, pair: Pair) -> None:
+    def update(self, pair: DocumentPair) -> None:
         vectors = pair.rows.vectors
         if not vectors.shape[1]:
             return

@@ -11,16 +11,16 @@ from torch.nn.functional import normalize
 
 from ..errors import MeasureError
 from .base import Matrix, PerDocument
-from .readings import Pair, Reading, cosines
+from .documents import DocumentPair, DocumentStates, cosines
 
 
 class _TokenMatrix(PerDocument):
     """The mean over a document's tokens of something between every two states of a token."""
 
     @abstractmethod
-    def _values(self, pair: Pair) -> Float[Tensor, "token row column"]: ...
+    def _values(self, pair: DocumentPair) -> Float[Tensor, "token row column"]: ...
 
-    def update(self, pair: Pair) -> None:
+    def update(self, pair: DocumentPair) -> None:
         refuse_widths(pair, type(self).__name__)
         if count := pair.rows.count:
             self._add(pair.document, self._values(pair).sum(0), count)
@@ -32,7 +32,7 @@ class _TokenMatrix(PerDocument):
 class Cosine(_TokenMatrix):
     """Cosine of a token's states with each other; in [-1, 1]."""
 
-    def _values(self, pair: Pair) -> Float[Tensor, "token row column"]:
+    def _values(self, pair: DocumentPair) -> Float[Tensor, "token row column"]:
         return pair.cosines
 
 
@@ -42,7 +42,7 @@ class CosineCentred(_TokenMatrix):
     The mean is that of a state over the texts of a first pass, or over the document.
     """
 
-    def _values(self, pair: Pair) -> Float[Tensor, "token row column"]:
+    def _values(self, pair: DocumentPair) -> Float[Tensor, "token row column"]:
         rows = pair.rows.centred
         return cosines(rows, rows if pair.same else pair.columns.centred)
 
@@ -53,7 +53,7 @@ class Angular(_TokenMatrix):
     Row l, column l + n is the distance across n layers from layer l.
     """
 
-    def _values(self, pair: Pair) -> Float[Tensor, "token row column"]:
+    def _values(self, pair: DocumentPair) -> Float[Tensor, "token row column"]:
         between = pair.cosines
         if pair.same:  # rounding would show a state at a distance from itself
             between = between.clone()
@@ -69,7 +69,7 @@ class CosineFlat(PerDocument):
     here, where the published mean over batches gives a short last batch more weight.
     """
 
-    def update(self, pair: Pair) -> None:
+    def update(self, pair: DocumentPair) -> None:
         refuse_widths(pair, type(self).__name__)
         rows = _flat(pair.rows)
         columns = rows if pair.same else _flat(pair.columns)
@@ -79,12 +79,12 @@ class CosineFlat(PerDocument):
         return Matrix(self._means(), self._documents)
 
 
-def _flat(reading: Reading) -> Float[Tensor, "state pos_d"]:
+def _flat(reading: DocumentStates) -> Float[Tensor, "state pos_d"]:
     flat = rearrange(reading.states, "state pos d -> state (pos d)")
     return normalize(flat.to(torch.promote_types(flat.dtype, torch.float32)), dim=-1)
 
 
-def refuse_widths(pair: Pair, measure: str) -> None:
+def refuse_widths(pair: DocumentPair, measure: str) -> None:
     """Raise MeasureError where rows and columns have no dimensions in common."""
     widths = pair.rows.states.shape[-1], pair.columns.states.shape[-1]
     if widths[0] != widths[1]:

@@ -10,7 +10,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score
 
 from ..errors import MeasureError
-from ..intervals import RESAMPLES, resamplings
+from ..statistics import RESAMPLES, resamplings
 from .base import Curve, Matrix
 
 GROUPS = 3

@@ -3,23 +3,29 @@
 What loads weights is imported on first use, so that listing and fetching need no torch.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .sources import catalog as catalog
 from .sources import fetch as fetch
 
 if TYPE_CHECKING:
-    from .loading import identity as identity
+    from .identity import identity as identity
+    from .identity import weights_digest as weights_digest
     from .loading import load_model as load_model
-    from .loading import random_weights as random_weights
-    from .weights import weights_digest as weights_digest
+    from .nulls import random_weights as random_weights
 
-__all__ = ["catalog", "fetch", "identity", "load_model", "random_weights", "weights_digest"]
+_LAZY = {
+    "identity": "identity",
+    "load_model": "loading",
+    "random_weights": "nulls",
+    "weights_digest": "identity",
+}
+
+__all__ = ["catalog", "fetch", *_LAZY]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import loading, weights
-
-    return getattr(weights if name == "weights_digest" else loading, name)
+    return getattr(import_module(f".{_LAZY[name]}", __name__), name)

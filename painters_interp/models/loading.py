@@ -1,13 +1,12 @@
 """From a checkpoint folder to a hooked model, and what that model is called in tables."""
 
-from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import ModelError
-from .conversion import content_hash
+from .device import dtype_of, place_of
 from .quiet import first_line, without_bars
 from .sources import Checkpoint, locate
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 else:  # importing it takes seconds, and only loading a model is worth them
     TransformerBridge = Any
-
-_DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 
 def load_model(
@@ -32,7 +29,7 @@ def load_model(
     language models such as BERT are recognised by their config. Code that comes with a
     model runs only with `trust_remote_code=True`. Raises ModelError.
     """
-    place, kind = _device(device), _dtype(dtype)
+    place, kind = place_of(device), dtype_of(dtype)
     source = locate(name_or_path, revision, trust_remote_code)
     with without_bars():
         model = _read(source, kind, trust_remote_code).to(place).eval()
@@ -40,82 +37,6 @@ def load_model(
     bridge.cfg.model_name = source.name
     bridge.cfg.revision = source.revision
     return bridge
-
-
-def identity(model: TransformerBridge) -> dict[str, Any]:
-    """Which model this is: model, revision, dtype, n_layers, d_model.
-
-    The revision is a hub commit or version where one is known, otherwise the hash of the
-    checkpoint's files, and None for a model made in memory. Bridges that were booted
-    without `load_model` are named as well as they can be.
-    """
-    config = model.original_model.config
-    revision = getattr(model.cfg, "revision", None) or getattr(config, "_commit_hash", None)
-    if revision is None:
-        # Hashing takes about a second per GB, so only when asked, and once.
-        revision = model.cfg.revision = _fingerprint(config.name_or_path)
-    return {
-        "model": str(model.cfg.model_name),
-        "revision": revision,
-        # The bridge's own cfg.dtype says float32 for any model handed to it ready-made.
-        "dtype": str(next(model.original_model.parameters()).dtype).removeprefix("torch."),
-        "n_layers": int(model.cfg.n_layers),
-        "d_model": int(model.cfg.d_model),
-    }
-
-
-def random_weights(model: TransformerBridge, seed: int = 0) -> TransformerBridge:
-    """A model of the same architecture, dtype and tokenizer, with weights as before any training.
-
-    The null for what an architecture does by itself. A second model in memory.
-    """
-    from transformer_lens.model_bridge import TransformerBridge
-
-    original = model.original_model
-    weight = next(original.parameters())
-    with torch.random.fork_rng(devices=[]), without_bars():
-        torch.manual_seed(seed)
-        fresh = type(original)(deepcopy(original.config)).to(weight.device, weight.dtype).eval()
-        bridge = TransformerBridge.boot_transformers(
-            str(model.cfg.model_name),
-            hf_model=fresh,
-            tokenizer=model.tokenizer,
-            dtype=weight.dtype,
-            device=weight.device,
-        )
-    _keep_own_tokenizer(bridge, model.tokenizer)
-    bridge.cfg.model_name = f"{model.cfg.model_name}, random weights (seed {seed})"
-    return bridge
-
-
-def _fingerprint(folder: str) -> str | None:
-    path = Path(folder)
-    weights = sorted([*path.glob("*.safetensors"), *path.glob("*.bin")])
-    if not (folder and weights and (path / "config.json").is_file()):
-        return None
-    return f"sha256:{content_hash(path / 'config.json', *weights)[:16]}"
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    if device is None:  # not Apple's GPU, unless asked for: it lacks float64
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"device {str(device)!r} cannot be used here ({first_line(error)[:60]}); use cpu, cuda"
-            " or cuda:N where there is such a GPU"
-        ) from error
-    return place
-
-
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
-    name = str(dtype or "float32").removeprefix("torch.")
-    if name not in _DTYPES:
-        raise ModelError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
-    kind: torch.dtype = getattr(torch, name)
-    return kind
 
 
 def _read(source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool) -> Any:
@@ -174,11 +95,11 @@ def _bridge(source: Checkpoint, model: Any, trust_remote_code: bool) -> Transfor
         )
     except Exception as error:  # an architecture that TransformerLens does not know
         raise _load_error(source, error) from error
-    _keep_own_tokenizer(bridge, tokenizer)
+    keep_own_tokenizer(bridge, tokenizer)
     return bridge
 
 
-def _keep_own_tokenizer(bridge: TransformerBridge, tokenizer: Any) -> None:
+def keep_own_tokenizer(bridge: TransformerBridge, tokenizer: Any) -> None:
     """Put the checkpoint's tokenizer in place of the bridge's, which always prepends a BOS token.
 
     Benchmarks and captures read text as the model's makers do; `bridge.to_tokens` and

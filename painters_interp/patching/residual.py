@@ -14,9 +14,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
 from ..execution import as_plan, head, resume_from, run
-from ..intervals import of_mean, percentiles, resamplings
 from ..plans import Plan
 from ..progress import Advance, progress
+from ..statistics import of_mean, percentiles, resamplings
 from ..strategies import full
 from .metrics import Head, Metric, Standard, check_metric, measured, score_of
 from .prompts import Prompt, Text, answer_ids, one, prompts, refuse_masked, state_list
@@ -26,7 +26,7 @@ Place = int | tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class _Pair:
+class _PromptPair:
     """Two prompts and the places (clean, corrupted) where one is put into the other."""
 
     clean: Prompt
@@ -95,7 +95,7 @@ def patch_residual(
 
 def _pairs(
     model: TransformerBridge, clean: Any, corrupted: Any, positions: Any, answers: Any
-) -> list[_Pair]:
+) -> list[_PromptPair]:
     befores, afters = prompts(model, clean), prompts(model, corrupted)
     if len(befores) != len(afters):
         raise PatchError(
@@ -111,7 +111,7 @@ def _pairs(
     if len(given) != len(befores):
         raise PatchError(f"{len(given)} answers for {len(befores)} pairs; give one for each")
     return [
-        _Pair(a, b, _places(a, b, positions), answer_ids(model, answer))
+        _PromptPair(a, b, _places(a, b, positions), answer_ids(model, answer))
         for a, b, answer in zip(befores, afters, given, strict=True)
     ]
 
@@ -126,7 +126,7 @@ def _places(
     return tuple((clean.at(a), corrupted.at(b)) for a, b in both)
 
 
-def _tokens(model: TransformerBridge, plan: Plan, pair: _Pair) -> int:
+def _tokens(model: TransformerBridge, plan: Plan, pair: _PromptPair) -> int:
     """Tokens that go through every layer from a patch on, over all places."""
     live = [pair.places[i][1] for i in pair.live()]
     start = resume_from(model, plan, len(pair.corrupted), min(live, default=0))
@@ -136,7 +136,7 @@ def _tokens(model: TransformerBridge, plan: Plan, pair: _Pair) -> int:
 @torch.no_grad()
 def _sweep(
     model: TransformerBridge,
-    pair: _Pair,
+    pair: _PromptPair,
     metric: Metric,
     plan: Plan,
     states: Sequence[int],
@@ -161,7 +161,7 @@ def _sweep(
     return torch.cat([baselines, values.flatten()]).double().cpu().numpy()
 
 
-def _score(metric: Metric, logits_of: Head, clean: Tensor, pair: _Pair) -> Any:
+def _score(metric: Metric, logits_of: Head, clean: Tensor, pair: _PromptPair) -> Any:
     nothing = torch.zeros(1, dtype=torch.long, device=clean.device)
     dtype = torch.promote_types(clean.dtype, torch.float32)
     return score_of(metric, Standard(logits_of(clean).to(dtype), nothing, pair.answers))
@@ -198,7 +198,7 @@ def _ratio(effects: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return effects / np.where(whole == 0, np.nan, whole)[:, None]
 
 
-def _labelled(pairs: Sequence[_Pair]) -> list[tuple[int, str]]:
+def _labelled(pairs: Sequence[_PromptPair]) -> list[tuple[int, str]]:
     """Each place's position in the (first) corrupted prompt, and the tokens found there.
 
     Both of them where clean and corrupted differ; an ellipsis where pairs differ.

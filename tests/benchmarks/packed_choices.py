@@ -22,8 +22,8 @@ from lm_eval.models.huggingface import HFLM
 from painters_interp import applied, experiments, load_model
 from painters_interp import strategies as s
 from painters_interp.evaluation import Questions, prepare
+from painters_interp.evaluation.harness.tasks import quiet_lm_eval
 from painters_interp.evaluation.scoring import score
-from painters_interp.evaluation.tasks import quiet_lm_eval
 from painters_interp.plans import Plan, shared_calls
 
 TARGETS = {"arc_easy": 3.0, "arc_challenge": 3.0, "piqa": 1.4, "winogrande": 1.5}

@@ -1,0 +1,246 @@
+"""The passes over the texts: what is paired with what, and what is left out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import MeasureError
+from ..execution import as_plan
+from ..measures import MEASURES, DocumentPair, DocumentStates, Massive, Measure, Result, draw_sample
+from ..plans import Plan
+from ..progress import Advance, progress
+from ..streams import Streams, capture, in_pieces
+from ..texts import in_order
+from .results import Similarity
+
+SHUFFLED = "shuffled tokens"
+WITHOUT = "_without_massive"
+# Texts of the first pass. A mean over a few thousand tokens is known well enough, and a pass over
+# hundreds of texts would double the time.
+_FIRST_TEXTS = 16
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at the streams: with massive activations or without."""
+
+    suffix: str
+    dropped: bool
+
+
+VIEWS = {
+    "keep": (View("", False),),
+    "drop": (View("", True),),
+    "both": (View("", False), View(WITHOUT, True)),
+}
+
+
+class Document(NamedTuple):
+    """The streams of a text, or of a piece of one that is longer than the context."""
+
+    states: Float[Tensor, "state pos d_model"]
+    mask: Int[Tensor, " pos"]
+    tokens: Int[Tensor, " pos"]
+    text: int
+
+
+class Source:
+    """One model's streams on the texts, as often as they are asked for."""
+
+    def __init__(
+        self,
+        model: TransformerBridge,
+        texts: Sequence[str],
+        plan: Plan | str | None,
+        batch_size: int,
+    ) -> None:
+        self.model, self.texts, self.batch_size = model, texts, batch_size
+        self.plan = None if plan is None else as_plan(plan, model)
+        self.pieces, _ = in_pieces(model, texts)
+        self._per_token = len(model.blocks if self.plan is None else self.plan.layer_calls)
+
+    @property
+    def calls(self) -> int:
+        """Token-layer calls of one pass, padding included."""
+        batches = in_order(self.pieces, self.batch_size, torch.device("cpu"))
+        return sum(batch.tokens.numel() for batch in batches) * self._per_token
+
+    def part(self, chosen: Sequence[int]) -> "Source":
+        """The same model on some of the texts."""
+        return Source(self.model, [self.texts[i] for i in chosen], self.plan, self.batch_size)
+
+    def documents(self, advance: Advance) -> Iterator[Document]:
+        """The pieces of the texts, one by one.
+
+        Views of their batch, which goes when nobody holds one any more: so nobody should while
+        the next batch is read.
+        """
+
+        def rows(batch: Streams) -> Iterator[Document]:
+            for row, text in enumerate(batch.texts):
+                yield Document(batch.states[:, row], batch.mask[row], batch.tokens[row], text)
+            advance(batch.tokens.numel() * self._per_token)
+
+        batches = capture(self.model, self.texts, self.plan, self.batch_size)
+        return chain.from_iterable(map(rows, batches))
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What a first pass found in one model: the mean of each state, and massive dimensions."""
+
+    mean: Float[Tensor, "state d_model"] | None = None
+    dimensions: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One question put to the streams of one model, or of two.
+
+    `centred`: whether the means of a first pass are needed. `sample`: tokens per document.
+    """
+
+    sources: tuple[Source, ...]
+    shuffled: bool
+    skip_first: bool
+    views: tuple[View, ...]
+    centred: bool
+    sample: int
+    seed: int
+
+    @property
+    def matched(self) -> bool:
+        """Whether the tokens of two models are those of the same texts, one by one."""
+        return self.sources[0].pieces == self.sources[-1].pieces
+
+    def run(self, names: tuple[str, ...]) -> Similarity:
+        """Read the streams once, after a first pass over some texts if means are needed."""
+        kinds = dict.fromkeys(MEASURES[name].accumulator for name in names)
+        found: list[dict[type[Measure], Measure]] = [{k: k() for k in kinds} for _ in self.views]
+        carriers = [Massive() for _ in self.sources]
+        first = [source.part(self._first_texts()) for source in self.sources]
+        first = first if self.centred or any(view.dropped for view in self.views) else []
+        total = sum(source.calls for source in (*first, *self.sources))
+        with progress("similarity", total) as advance:
+            known = [self._look(s, advance) for s in first] or [_Known() for _ in self.sources]
+            pairs = self._by_token if self.matched else self._by_document
+            for _ in map(partial(_take_in, found), pairs(known, carriers, advance)):
+                pass
+        results: dict[str, Result] = {}
+        for view, accumulators in zip(self.views, found, strict=True):
+            for name in names:
+                recipe = MEASURES[name]
+                results[name + view.suffix] = recipe.result(accumulators[recipe.accumulator])
+        return Similarity(results, self._carried(carriers))
+
+    def _first_texts(self) -> list[int]:
+        texts = len(self.sources[0].texts)
+        drawn = np.random.default_rng(self.seed).permutation(texts)[:_FIRST_TEXTS]
+        return sorted(int(i) for i in drawn)
+
+    def _look(self, source: Source, advance: Advance) -> _Known:
+        """The first pass over one model's streams."""
+        massive, total, tokens, dtype = Massive(), torch.tensor(0.0), 0, torch.float32
+        for document in source.documents(advance):
+            massive.update(*document)
+            reading = DocumentStates(document.states, self._counted(document))
+            dtype = reading.vectors.dtype
+            total = total + reading.vectors.sum(1).double()
+            tokens += reading.count
+        return _Known((total / tokens).to(dtype), tuple(massive.dimensions))
+
+    def _counted(self, document: Document) -> Bool[Tensor, " pos"]:
+        counted = document.mask.bool()
+        if self.skip_first:
+            counted[0] = False
+        return counted
+
+    def _readings(
+        self, document: Document, known: _Known, heavy: Bool[Tensor, " pos"]
+    ) -> list[DocumentStates]:
+        """A document in every view; `heavy` tokens carry massive activations."""
+        mean = None if known.mean is None or not self.centred else known.mean
+        reading = DocumentStates(document.states, self._counted(document), mean)
+        reading.refuse_not_finite(document.text)
+        return [
+            reading.without(known.dimensions, heavy) if view.dropped else reading
+            for view in self.views
+        ]
+
+    def _by_token(
+        self, known: list[_Known], carriers: list[Massive], advance: Advance
+    ) -> Iterator[list[DocumentPair]]:
+        """A pair for every view, document by document, tokens matched one by one."""
+        streams = (source.documents(advance) for source in self.sources)
+        return map(partial(self._pairs, known, carriers), *streams)
+
+    def _pairs(
+        self, known: list[_Known], carriers: list[Massive], *documents: Document
+    ) -> list[DocumentPair]:
+        """One document of each model, in every view."""
+        heavy = [c.update(*d) for c, d in zip(carriers, documents, strict=True)]
+        in_any = torch.stack(heavy).any(0)
+        readings = [self._readings(d, k, in_any) for d, k in zip(documents, known, strict=True)]
+        return [
+            self._pair(rows, columns, documents[0].text)
+            for rows, columns in zip(readings[0], readings[-1], strict=True)
+        ]
+
+    def _pair(self, rows: DocumentStates, columns: DocumentStates, text: int) -> DocumentPair:
+        sample = draw_sample(rows.count, text, self.sample, self.seed)
+        columns = columns.shuffled(text, self.seed) if self.shuffled else columns
+        return DocumentPair(rows, columns, text, sample)
+
+    def _by_document(
+        self, known: list[_Known], carriers: list[Massive], advance: Advance
+    ) -> Iterator[list[DocumentPair]]:
+        """One pair for every view: all documents as the points of one cloud."""
+        clouds = [self._cloud(*one, advance) for one in zip(self.sources, known, carriers,
+                                                            strict=True)]  # fmt: skip
+        everything = torch.arange(len(self.sources[0].texts))
+        yield [DocumentPair(a, b, 0, everything) for a, b in zip(*clouds, strict=True)]
+
+    def _cloud(
+        self, source: Source, known: _Known, massive: Massive, advance: Advance
+    ) -> list[DocumentStates]:
+        """The mean vector of each document, in every view."""
+        sums: list[dict[int, tuple[Tensor, int]]] = [{} for _ in self.views]
+        for document in source.documents(advance):
+            heavy = massive.update(*document)
+            for held, reading in zip(sums, self._readings(document, known, heavy), strict=True):
+                before, tokens = held.get(document.text, (0.0, 0))
+                total = before + reading.vectors.sum(1)
+                held[document.text] = (total, tokens + reading.count)
+        return [_as_cloud(held) for held in sums]
+
+    def _carried(self, carriers: list[Massive]) -> pd.DataFrame:
+        """The massive activations of each model."""
+        tables = [
+            carrier.table().assign(model=str(source.model.cfg.model_name))
+            for carrier, source in zip(carriers, self.sources, strict=True)
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+
+def _take_in(found: list[dict[type[Measure], Measure]], views: list[DocumentPair]) -> None:
+    for pair, accumulators in zip(views, found, strict=True):
+        for accumulator in accumulators.values():
+            accumulator.update(pair)
+
+
+def _as_cloud(sums: dict[int, tuple[Tensor, int]]) -> DocumentStates:
+    if empty := [text for text, (_, tokens) in sums.items() if not tokens]:
+        raise MeasureError(f"text {empty[0]} has no token that counts, so no mean vector")
+    means = torch.stack([total / tokens for _, (total, tokens) in sorted(sums.items())])
+    states = rearrange(means, "document state d -> state document d")
+    return DocumentStates(states, torch.ones(states.shape[1], dtype=torch.bool))

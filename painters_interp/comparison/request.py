@@ -1,0 +1,103 @@
+"""`similarity`: the question, its options, and what they may be."""
+
+from collections.abc import Sequence
+
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import MeasureError
+from ..measures import BETWEEN_STATES, MEASURES
+from ..plans import Plan
+from .passes import SHUFFLED, VIEWS, Source, Survey
+from .results import Similarity
+
+_CENTERS = ("texts", "document")
+
+
+def similarity(
+    model: TransformerBridge,
+    texts: Sequence[str],
+    measures: Sequence[str] = ("cosine", "cosine_flat"),
+    plan: Plan | str | None = None,
+    other: TransformerBridge | str | None = None,
+    skip_first: bool = True,
+    center: str = "texts",
+    massive: str = "keep",
+    tokens_per_document: int = 32,
+    batch_size: int = 8,
+    seed: int = 0,
+) -> Similarity:
+    """How alike the residual streams of different depths are, for every pair of states.
+
+    Every batch is read once for all measures, and memory does not grow with the tokens.
+    `result["cosine"].matrix` is a DataFrame over states: 0 is the embedding output, k the stream
+    after layer k-1 (after step k-1 of `plan`). Every measure is a mean over documents, with
+    `.interval()` from a bootstrap over them (CKA is a ratio of such means). The exceptions are
+    effective_rank and linearity, which pool all tokens and have no interval.
+
+    measures: names out of `measures.BETWEEN_STATES` (matrices) and `ALONG_DEPTH` (curves).
+    other: compare the states of `model` (rows) with those of another model (columns). Tokens are
+        matched where both tokenizers make the same of the texts; otherwise documents are, by
+        their mean vectors: documents are then the points of one cloud, and there is no interval.
+        "shuffled tokens" compares each token with another one of its document, a null.
+    skip_first: leave out the first token, which carries the massive activations of many models
+        (that of every piece of a text longer than the context). Padding never counts.
+        `cosine_flat` takes in both, because it repeats the published computation.
+    center: what cosine_centered subtracts: "texts", the mean of each state over a first pass
+        through the texts (through 16 of them, seeded, if there are more), or "document", the
+        mean of each document.
+    massive: "keep"; "drop" leaves out the dimensions in which that first pass finds massive
+        activations and the tokens that carry one; "both" gives every measure a second time, with
+        those left out, under its name and "_without_massive".
+    tokens_per_document: how many tokens stand for a document in rsa, knn and procrustes, whose
+        work grows with their square or their number of pairs.
+    batch_size: texts in one forward pass; 4 take less memory and no more time. Only `cosine_flat`
+        depends on it, through the padding: 8 as published.
+
+    Raises MeasureError for a measure or option that does not exist and for a stream that is not
+    finite (naming state and text), TextError for texts that cannot be read.
+    """
+    names = _known(measures)
+    for option, value, known in (("center", center, _CENTERS), ("massive", massive, [*VIEWS])):
+        if value not in known:
+            raise MeasureError(f"{option}={value!r} is not one of {', '.join(known)}")
+    if tokens_per_document < 1:
+        raise MeasureError(f"tokens_per_document={tokens_per_document}; give 1 or more")
+    sources = [Source(model, texts, plan, batch_size)]
+    if isinstance(other, TransformerBridge):
+        sources.append(Source(other, texts, None, batch_size))
+    elif other not in (None, SHUFFLED):
+        raise MeasureError(f"other={other!r} is neither a model nor {SHUFFLED!r}")
+    survey = Survey(
+        tuple(sources),
+        shuffled=other == SHUFFLED,
+        skip_first=skip_first,
+        views=VIEWS[massive],
+        centred=center == "texts" and "cosine_centered" in names,
+        sample=tokens_per_document,
+        seed=seed,
+    )
+    if not survey.matched and (odd := [name for name in names if name not in BETWEEN_STATES]):
+        raise MeasureError(
+            f"{odd[0]} is measured token by token; the tokenizers of these models differ, so "
+            f"documents are compared, for which there are {', '.join(BETWEEN_STATES)}"
+        )
+    return survey.run(names)
+
+
+def calls_needed(
+    model: TransformerBridge,
+    texts: Sequence[str],
+    plan: Plan | str | None = None,
+    batch_size: int = 8,
+) -> int:
+    """Token-layer calls of one pass of `similarity` over `texts`, padding included."""
+    return Source(model, texts, plan, batch_size).calls
+
+
+def _known(measures: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(measures, str) or not measures:
+        raise MeasureError(f"measures must be a list of names out of {', '.join(MEASURES)}")
+    for name in measures:
+        if name not in MEASURES:
+            raise MeasureError(f"no measure {name!r}; there are {', '.join(MEASURES)}")
+    return tuple(dict.fromkeys(measures))

@@ -1,0 +1,101 @@
+"""How far a plan moves a model's predictions: KL(intact || plan), at every token of some texts.
+
+Unlike a task's score it needs no answers and is defined at every position, so that a few documents
+tell hundreds of plans apart.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from transformer_lens.model_bridge import TransformerBridge
+
+from .. import statistics
+from ..execution import as_plan, divergences, ready, record
+from ..models import identity
+from ..plans import Plan, shared_calls
+from ..progress import progress
+from ..streams import in_pieces
+from ..tables import MODEL, labelled, typed
+from ..tables.labels import Plans, labels_for
+from ..texts import Batch, by_length
+
+_TOKENS_AT_ONCE = {"cpu": 512, "cuda": 4096}
+_OWN = ("kl", "kl_stderr", "kl_low", "kl_high", "n_documents", "n_tokens")
+
+
+def kl_to_intact(
+    model: TransformerBridge, plans: Plans, texts: Sequence[str], seed: int = 0
+) -> pd.DataFrame:
+    """KL(intact || plan) between next-token distributions, in nats per token.
+
+    `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
+    the result. Every token of every text counts once, so long documents weigh more. Returns one
+    row per labelled plan: the labels, then model, revision, dtype, plan, kl, kl_stderr, kl_low,
+    kl_high (95 % bootstrap interval over documents, drawn with `seed`; NaN for one document),
+    n_documents, n_tokens, seed.
+
+    Raises PlanError for no plans or one of another depth, TextError for texts that cannot be read.
+    """
+    labels = labels_for(plans, len(model.blocks))
+    labels = labels.drop(columns=[c for c in labels if c in _OWN]).drop_duplicates()
+    distinct = [as_plan(text, model) for text in labels["plan"].unique()]
+    sums, tokens = document_divergences(model, distinct, texts)
+    weights = statistics.resamplings(len(tokens), seed=seed)
+    resampled = (weights @ sums) / (weights @ tokens)[:, None]
+    # One document says nothing about how documents differ.
+    known = 1.0 if len(tokens) > 1 else np.nan
+    low, high = statistics.percentiles(known * resampled)
+    facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
+    measured = pd.DataFrame(
+        {
+            **facts,
+            "plan": [str(plan) for plan in distinct],
+            "kl": sums.sum(axis=0) / tokens.sum(),
+            "kl_stderr": known * resampled.std(axis=0, ddof=1),
+            "kl_low": low,
+            "kl_high": high,
+            "n_documents": len(tokens),
+            "n_tokens": int(tokens.sum()),
+            "seed": seed,
+        }
+    )
+    return typed(labelled(labels, measured))
+
+
+def document_divergences(
+    model: TransformerBridge, plans: Sequence[Plan], texts: Sequence[str]
+) -> tuple[Float[np.ndarray, "document plan"], Float[np.ndarray, " document"]]:
+    """Per document and plan the sum of KL(intact || plan) over tokens, and the number of tokens.
+
+    A text longer than the context is read in pieces. All plans share one walk per batch.
+    """
+    ready(model)
+    batches, owners = _batches(model, texts)
+    sums, tokens = np.zeros((len(texts), len(plans))), np.zeros(len(texts))
+    total = sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
+    with progress("KL to the intact model", total) as advance:
+        for batch in batches:
+            recording = record(model, batch.tokens, batch.mask)
+            rows = torch.nonzero(batch.mask)
+            found = divergences(model, plans, recording, rows, advance).double().cpu().numpy()
+            documents = [owners[batch.indices[row]] for row in rows[:, 0].tolist()]
+            np.add.at(sums, documents, found.T)
+            np.add.at(tokens, documents, 1)
+    return sums, tokens
+
+
+def calls_needed(model: TransformerBridge, plans: Sequence[Plan], texts: Sequence[str]) -> int:
+    """Token-layer calls of `document_divergences`, padding included."""
+    batches, _ = _batches(model, texts)
+    return sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
+
+
+def _batches(model: TransformerBridge, texts: Sequence[str]) -> tuple[list[Batch], list[int]]:
+    """Pieces of texts in batches of alike lengths, and the text that each piece is of."""
+    pieces, owners = in_pieces(model, texts)
+    device = next(model.original_model.parameters()).device
+    room = _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE["cuda"])
+    return list(by_length(pieces, room, device)), owners

@@ -1,0 +1,158 @@
+"""From similarity to damage: does a likeness of states tell what a plan costs?
+
+A plan that alters layers a to b leaves state b+1 wrong as far as those layers had changed state a.
+So each measure predicts a plan's cost by what it says of the state that enters the altered layers
+and the state that leaves them. The cost is KL(intact || plan), on the same documents.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.stats import rankdata
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..comparison import similarity
+from ..errors import TableError
+from ..experiments import damages
+from ..experiments import plans as plans_of
+from ..measures import Curve, Matrix, Result
+from ..statistics import LEVEL, RESAMPLES, percentiles, resamplings
+from ..tables import require
+from .divergence import document_divergences
+
+MEASURES = ("cosine", "cosine_centered", "angular", "cka", "rsa", "knn", "procrustes",
+            "block_influence", "update_ratio")  # fmt: skip
+DEPTH = "depth"  # a rival that needs no measure: how far from the middle a plan acts
+
+Weights = Float[np.ndarray, "resample document"]
+Values = Float[np.ndarray, "resample plan"]
+
+
+class Prediction(NamedTuple):
+    """`points`: a row per plan and measure (labels, kl, measure, value). `correlations`: Spearman's
+    rho of value and kl for each kind of plan and measure, with its interval over documents."""
+
+    points: pd.DataFrame
+    correlations: pd.DataFrame
+
+
+def predict_damage(
+    model: TransformerBridge,
+    texts: Sequence[str],
+    measures: Sequence[str] = MEASURES,
+    experiment: pd.DataFrame | None = None,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Prediction:
+    """Correlate what measures say of a model's states with what plans cost it, on `texts`.
+
+    `experiment` is a table of plans that alter the layers from `layer` to `other`, by `variant`;
+    `experiments.damages` if none. KL is in nats per token. Each document's measures and costs are
+    resampled together, so an interval says how much rho depends on the documents. The row
+    "depth" is the distance of the altered layers from the middle: a measure should beat it.
+    """
+    table = damages(len(model.blocks)) if experiment is None else experiment
+    require(table, "variant", "plan", "n_layers", "layer", "other")
+    table = table[table["layer"].notna()].reset_index(drop=True)
+    found = similarity(model, texts, measures, seed=seed)
+    plans = plans_of(table)
+    sums, tokens = document_divergences(model, plans, texts)
+    place = {str(plan): i for i, plan in enumerate(plans)}
+    columns = [place[text] for text in table["plan"]]
+
+    def damage(weights: Weights) -> Values:
+        cost: np.ndarray = (weights @ sums[:, columns]) / (weights @ tokens)[:, None]
+        return cost
+
+    readers = _readers(found, table, len(model.blocks), len(texts))
+    return relate(table, readers, damage, len(texts), level, resamples, seed)
+
+
+def relate(
+    table: pd.DataFrame,
+    readers: Mapping[str, Callable[[Weights], Values]],
+    damage: Callable[[Weights], Values],
+    documents: int,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Prediction:
+    """Join predictions and damage, both functions of the documents' weights."""
+    even = np.full((1, documents), 1 / documents)
+    drawn = resamplings(documents, resamples, seed) if documents > 1 else even * np.nan
+    kl, kl_drawn = damage(even)[0], damage(drawn)
+    points, rows = [], []
+    for name, read in readers.items():
+        value, value_drawn = read(even)[0], read(drawn)
+        points.append(table.assign(kl=kl, measure=name, value=value))
+        for variant, kind in table.groupby("variant", sort=False).indices.items():
+            [rho] = _spearman(value[None, kind], kl[None, kind])
+            low, high = percentiles(_spearman(value_drawn[:, kind], kl_drawn[:, kind]), level)
+            rows.append(
+                {
+                    "measure": name,
+                    "variant": variant,
+                    "rho": rho,
+                    "low": float(low),
+                    "high": float(high),
+                    "plans": len(kind),
+                    "documents": documents,
+                }
+            )
+    return Prediction(pd.concat(points, ignore_index=True), pd.DataFrame(rows))
+
+
+def _readers(
+    found: Mapping[str, Result], table: pd.DataFrame, n_layers: int, documents: int
+) -> dict[str, Callable[[Weights], Values]]:
+    enters = table["layer"].to_numpy(dtype=int)
+    leaves = table["other"].to_numpy(dtype=int) + 1
+
+    def between(matrix: Matrix) -> Callable[[Weights], Values]:
+        def read(weights: Weights) -> Values:
+            chosen: np.ndarray = matrix.resampled(weights)[:, enters, leaves]
+            return chosen
+
+        return read
+
+    def along(curve: Curve) -> Callable[[Weights], Values]:
+        def read(weights: Weights) -> Values:
+            # The sum over the altered layers: what each of them would have done.
+            total = np.cumsum(weights @ curve.per_document, axis=1)
+            total = np.pad(total, ((0, 0), (1, 0)))
+            summed: np.ndarray = total[:, leaves] - total[:, enters]
+            return summed
+
+        return read
+
+    readers: dict[str, Callable[[Weights], Values]] = {}
+    for name, result in found.items():
+        if isinstance(result, Matrix):
+            readers[name] = between(result)
+        elif isinstance(result, Curve) and result.axis == "layer":
+            readers[name] = along(result)
+        else:
+            raise TableError(f"{name} predicts no plan: it is no matrix and no curve over layers")
+        _refuse_gaps(name, result.documents, documents)
+    middle = np.abs((enters + leaves) / 2 - n_layers / 2)
+    readers[DEPTH] = lambda weights: np.tile(middle, (len(weights), 1))
+    return readers
+
+
+def _refuse_gaps(name: str, measured: tuple[int, ...], documents: int) -> None:
+    """Every document needs a value, so that measures and costs are resampled together."""
+    if missing := sorted({*range(documents)} - {*measured}):
+        raise TableError(f"text {missing[0]} is too short for {name}; leave it out, or the measure")
+
+
+def _spearman(a: Values, b: Values) -> Float[np.ndarray, " resample"]:
+    """Rank correlation row by row; equal values share their mean rank."""
+    x, y = (rankdata(values, axis=1) for values in (a, b))
+    x, y = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (x, y))
+    with np.errstate(invalid="ignore"):  # all values equal: no order to correlate
+        rho: np.ndarray = (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    return rho

@@ -1,0 +1,177 @@
+"""`evaluate`: plans and tasks in, one tidy table out; `score_items`: the items it rests on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import TaskError
+from ..execution import as_plan
+from ..progress import progress
+from ..strategies import full
+from ..tables import labelled
+from ..tables.items import joined, summarise
+from ..tables.labels import Plans, labels_for
+from .jobs import Job, pending
+from .measurements import MEASUREMENTS, TASK_METRICS
+from .questions import Questions, prepare
+
+
+def evaluate(
+    model: TransformerBridge,
+    plans: Plans,
+    tasks: Sequence[str] | Questions,
+    data: str | Path | None = None,
+    limit: int | float | None = None,
+    num_fewshot: int | None = None,
+    seed: int = 0,
+    cache: str = "exact",
+    store: str | Path | None = None,
+    metrics: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Score plans on lm-eval tasks, all plans on the same items in one shared pass.
+
+    `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
+    the result. `tasks` are names of lm-eval tasks, from the hub, from the folder `data`, or
+    built in (`evaluation.PROBES`); or what `prepare` returned. `limit` is the number of items per
+    task (all by default). `metrics` are wanted besides the tasks' own: `kl`, the KL divergence
+    from the intact model, in nats per token of the items' texts. `cache="averaged"` writes texts
+    as the paper's code does (see `applied`); log-likelihoods are computed in one pass and know no
+    cache, so it is refused where no task writes text. Where one does, a column `cache` says which
+    it was.
+
+    `store` is a folder in which results are kept as they are found. Asked again, of the same
+    weights about the same items, only plans that are missing are run, and a run that was cut off
+    goes on; what hooks on the model do is not seen by it.
+
+    Returns one row per labelled plan, task and metric: the labels, then model, revision, dtype,
+    plan, task, version, metric, value, stderr, n, chance, higher_is_better; the difference to the
+    intact model, where it is among the plans: delta, delta_low, delta_high, p, p_adjusted (see
+    `items.summarise`); and seed. Raises PlanError, TaskError, UnsupportedModelError, and
+    TableError for a file of the store that cannot be read.
+    """
+    labels = labels_for(plans, len(model.blocks))
+    parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
+    return _results(
+        model, labels, parts, _items(model, labels, parts, cache, store, metrics), cache
+    )
+
+
+def score_items(
+    model: TransformerBridge,
+    plans: Plans,
+    tasks: Sequence[str] | Questions,
+    data: str | Path | None = None,
+    limit: int | float | None = None,
+    num_fewshot: int | None = None,
+    seed: int = 0,
+    cache: str = "exact",
+    store: str | Path | None = None,
+    metrics: Sequence[str] = (),
+) -> pd.DataFrame:
+    """What `evaluate` rests on: an item table (see `items`), a row per plan, task, metric, item.
+
+    Takes what `evaluate` takes; each distinct plan is scored once, and labels are left out
+    (`tables.labelled` puts them back).
+    """
+    labels = labels_for(plans, len(model.blocks))
+    parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
+    return _items(model, labels, parts, cache, store, metrics)
+
+
+def results(
+    model: TransformerBridge,
+    plans: Plans,
+    questions: Questions,
+    items: pd.DataFrame,
+    cache: str = "exact",
+) -> pd.DataFrame:
+    """What `evaluate` returns, from what `score_items` returned for the same arguments."""
+    return _results(model, labels_for(plans, len(model.blocks)), [questions], items, cache)
+
+
+def _results(
+    model: TransformerBridge,
+    labels: pd.DataFrame,
+    parts: Sequence[Questions],
+    items: pd.DataFrame,
+    cache: str,
+) -> pd.DataFrame:
+    if any(part.prompts.requests for part in parts):
+        labels = labels.assign(cache=cache)
+    return labelled(labels, summarise(items, intact=str(full(len(model.blocks)))))
+
+
+def _questions(
+    model: TransformerBridge,
+    tasks: Sequence[str] | Questions,
+    data: str | Path | None,
+    limit: int | float | None,
+    num_fewshot: int | None,
+    seed: int,
+    one_by_one: bool,
+) -> list[Questions]:
+    """The tasks, all together or one by one: then one that is kept is not run for another."""
+    if isinstance(tasks, Questions):
+        return [tasks]
+    groups = [[name] for name in tasks] if one_by_one and not isinstance(tasks, str) else [tasks]
+    return [prepare(model, group, data, limit, num_fewshot, seed) for group in groups]
+
+
+def _items(
+    model: TransformerBridge,
+    labels: pd.DataFrame,
+    parts: Sequence[Questions],
+    cache: str,
+    store: str | Path | None,
+    metrics: Sequence[str],
+) -> pd.DataFrame:
+    distinct = [as_plan(text, model) for text in labels["plan"].unique()]
+    measured = _measured(metrics)
+    _refuse_idle_cache(parts, cache)
+    found: list[pd.DataFrame] = []
+    jobs: list[Job] = []
+    for name in measured:
+        for part in parts:
+            if store is None:
+                jobs.append(Job(MEASUREMENTS[name], part, distinct, cache))
+                continue
+            kept, missing = pending(model, distinct, part, name, cache, store)
+            found += kept
+            jobs += missing
+    return joined([*found, *_done(model, jobs)])
+
+
+def _refuse_idle_cache(parts: Sequence[Questions], cache: str) -> None:
+    if cache != "exact" and not any(part.prompts.requests for part in parts):
+        raise TaskError(
+            f"cache={cache!r} changes how texts are written, and none of these tasks writes any; "
+            "leave it out"
+        )
+
+
+def _measured(metrics: Sequence[str]) -> list[str]:
+    further = [name for name in MEASUREMENTS if name != TASK_METRICS]
+    if isinstance(metrics, str):
+        raise TaskError(f"metrics must be a list of names out of {', '.join(further)}")
+    for name in metrics:
+        if name not in further:
+            raise TaskError(
+                f"no metric {name!r} can be added to those of the tasks; there is "
+                f"{', '.join(further)}"
+            )
+    return [TASK_METRICS, *dict.fromkeys(metrics)]
+
+
+def _done(model: TransformerBridge, jobs: Sequence[Job]) -> list[pd.DataFrame]:
+    found = []
+    total = sum(job.measurement.calls(model, job.plans, job.questions) for job in jobs)
+    if not jobs:
+        return []
+    with progress("scoring", total) as advance:
+        for job in jobs:
+            items = job.measurement.items(model, job.plans, job.questions, job.cache, advance)
+            job.keep(items)
+            found.append(items)
+    return found

@@ -1,0 +1,217 @@
+"""lm-eval's side: finding tasks and their data, and building their requests.
+
+Prompts and shots are lm-eval's own. Tasks come from the hub, from a local
+folder, or from this package (the probes, which need neither).
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr
+from difflib import get_close_matches
+from functools import lru_cache, partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import datasets
+from huggingface_hub import constants as hub
+from huggingface_hub import get_session
+from lm_eval import utils as lm_eval_utils
+from lm_eval.api.task import Task
+from lm_eval.evaluator_utils import get_sample_size
+from lm_eval.tasks import TaskManager
+
+from ...errors import TaskError
+
+PROBES = ("probe_cloze", "probe_facts", "probe_arithmetic", "probe_grammar", "probe_order")
+# To be written token by token, which takes far longer: on request.
+WRITTEN_PROBES = ("probe_word_problems",)
+_BUILT_IN = (*PROBES, *WRITTEN_PROBES)
+_PROBE_FOLDER = Path(__file__).parent / "probes"
+_TYPES = ("loglikelihood", "multiple_choice", "loglikelihood_rolling", "generate_until")
+_SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
+_ANSWER_WITHIN = 5.0  # seconds
+_NOISY = ("lm_eval", "datasets", "huggingface_hub")
+
+
+def load_tasks(
+    names: Sequence[str],
+    data: str | Path | None = None,
+    limit: int | float | None = None,
+    num_fewshot: int | None = None,
+    seed: int = 0,
+) -> list[Task]:
+    """lm-eval tasks by name, with their requests built.
+
+    `data` is a folder with one folder per task, holding a `<split>.jsonl` in the layout of the
+    task's own data set; without it the hub is asked. `limit` (items per task; below 1 a share)
+    and `num_fewshot` mean what they mean in lm-eval. Raises TaskError.
+    """
+    if isinstance(names, str) or not names:
+        raise TaskError("tasks must be a list of at least one task name")
+    beyond = not set(names) <= set(_BUILT_IN)
+    source = _hub_or_its_cache() if beyond and data is None else nullcontext()
+    with quiet_lm_eval(), templates_compiled_once(), source:
+        manager = task_manager(everything=beyond)
+        # By name, so that a task asked for twice, alone and in its group, is scored once.
+        tasks = {t.config.task: t for name in names for t in _found(manager, name, data)}
+        for task in tasks.values():
+            _build(task, limit, num_fewshot, seed)
+    return list(tasks.values())
+
+
+@lru_cache(maxsize=2)
+def task_manager(everything: bool) -> TaskManager:
+    """lm-eval's index of tasks: the probes and, if wanted, its own, which takes seconds to read."""
+    return TaskManager(include_path=str(_PROBE_FOLDER), include_defaults=everything)
+
+
+def _found(manager: TaskManager, name: str, data: str | Path | None) -> list[Task]:
+    if name not in manager.task_index:
+        close = get_close_matches(name, [*manager.all_tasks, *_BUILT_IN], n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(close)}?" if close else f"built in: {', '.join(_BUILT_IN)}"
+        raise TaskError(f"no task {name!r}; {hint}")
+    spec: str | dict[str, Any] = name
+    if data is not None and name not in _BUILT_IN:
+        entry = manager.task_index[name]
+        if "task" not in (entry.cfg or {}) or "group" in entry.cfg:
+            raise TaskError(f"{name!r} is a group of tasks; with local data, name its tasks")
+        # Inside a group the changes are merged into the registered task; alone they are not.
+        spec = {"group": "local", "task": [_local(name, entry.cfg, Path(data) / name)]}
+    try:
+        return list(manager.load([spec])["tasks"].values())
+    except Exception as error:  # each data source has its own errors
+        where = f"the folder {Path(data) / name}" if data else "the hub and its local cache"
+        raise TaskError(
+            f"task {name!r}: its data could not be read from {where} ({_first_line(error)}). "
+            f"Give a folder of local copies with --data (data=), or use a built-in task: "
+            f"{', '.join(_BUILT_IN)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _local(name: str, declared: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What to change in a task's definition so that it reads `folder`; its splits keep their names.
+
+    The files are read into memory: no cache folder, and no guessing of splits from file names.
+    """
+    splits = {key: declared[key] for key in _SPLITS if declared.get(key)}
+    files = {split: folder / f"{split}.jsonl" for split in splits.values()}
+    files = {split: path for split, path in files.items() if path.is_file()}
+    scored = splits.get("test_split") or splits.get("validation_split")
+    if scored not in files:
+        raise TaskError(
+            f"task {name!r} is scored on {folder / str(scored)}.jsonl, which does not exist; "
+            "--data (data=) needs one folder per task, with a file per split"
+        )
+    changes = {
+        "task": name,
+        "dataset_path": str(folder),
+        "dataset_name": None,
+        "dataset_kwargs": None,
+        "custom_dataset": partial(_read, files),
+    }
+    # A task insists on the splits that it names, also those that nothing reads.
+    return changes | {key: None for key, split in splits.items() if split not in files}
+
+
+def _read(files: Mapping[str, Path], /, **_: object) -> dict[str, datasets.Dataset]:
+    """The JSON lines of each split as a data set; lm-eval passes the task's metadata along."""
+    return {split: datasets.Dataset.from_dict(_columns(path)) for split, path in files.items()}
+
+
+def _columns(path: Path) -> dict[str, list[Any]]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+        try:
+            if line.strip():
+                rows.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path.name}, line {number} is no JSON object") from error
+    if not rows:
+        raise ValueError(f"{path.name} has no items")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _build(task: Task, limit: int | float | None, num_fewshot: int | None, seed: int) -> None:
+    name = task.config.task
+    if task.OUTPUT_TYPE not in _TYPES:
+        raise TaskError(
+            f"task {name!r} is of type {task.OUTPUT_TYPE}; lm-eval's types are {', '.join(_TYPES)}"
+        )
+    # As in lm-eval: a task that declares zero shots keeps zero.
+    if num_fewshot is not None and task.config.num_fewshot != 0:
+        task.set_config("num_fewshot", num_fewshot)
+    shots = task.config.num_fewshot or 0
+    fewshot = task.config.fewshot_config
+    if shots and not (task.has_training_docs() or fewshot.split or fewshot.samples):
+        raise TaskError(
+            f"task {name!r}: {shots} shots would be drawn from the items that are scored, because "
+            "the task names no training split or its folder has no train.jsonl"
+        )
+    task.set_fewshot_seed(seed)
+    items = get_sample_size(task, limit)
+    if items is not None and items < 1:
+        raise TaskError(f"task {name!r}: limit {limit} leaves no items; give a number above 0")
+    try:
+        task.build_all_requests(limit=items)
+    except Exception as error:  # templates and samplers have their own errors
+        raise TaskError(
+            f"task {name!r}: its requests cannot be built with {shots} shots ({_first_line(error)})"
+        ) from error
+
+
+@contextmanager
+def quiet_lm_eval() -> Iterator[None]:
+    """Keep the bars and notices of lm-eval off the terminal: there is one bar, and it is ours."""
+    loggers = [logging.getLogger(name) for name in _NOISY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _hub_or_its_cache() -> Iterator[None]:
+    """Where the hub does not answer, go offline: its client would retry for minutes."""
+    before = hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    if not before[0] and not _hub_answers():
+        hub.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _hub_answers() -> bool:
+    try:
+        get_session().head(hub.ENDPOINT, timeout=_ANSWER_WITHIN)
+    except Exception:  # as many types as there are ways to have no network
+        return False
+    return True
+
+
+_template = lru_cache(maxsize=256)(lm_eval_utils.env.from_string)
+
+
+@contextmanager
+def templates_compiled_once() -> Iterator[None]:
+    """Keep lm-eval's compiled templates: it compiles them anew for every item, and again to score.
+
+    Under hundreds of plans that would take longer than the model does.
+    """
+    lm_eval_utils.env.from_string = _template
+    try:
+        yield
+    finally:
+        del lm_eval_utils.env.from_string

@@ -1,0 +1,105 @@
+"""A long evaluation in pieces: what is kept on disk is read, the rest run a minute at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..models import identity, weights_digest
+from ..plans import Plan
+from ..storage import Shelf, provenance
+from ..strategies import full
+from ..tables import MODEL
+from .harness.requests import digest
+from .measurements import MEASUREMENTS, Measurement
+from .questions import Questions
+from .scoring import time_per_call
+
+# What an interruption may cost.
+_SECONDS = 60.0
+# Versions of what turns a model's answers into values; others change them by rounding at most.
+_DECISIVE = ("painters_interp", "lm_eval")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Some plans to measure on some questions, and where to keep what is found."""
+
+    measurement: Measurement
+    questions: Questions
+    plans: Sequence[Plan]
+    cache: str = "exact"
+    shelves: Sequence[Shelf] = ()
+
+    def keep(self, items: pd.DataFrame) -> None:
+        """Put each task's items on its own shelf."""
+        for shelf in self.shelves:
+            shelf.write(items[items["task"] == shelf.name])
+
+
+def pending(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    questions: Questions,
+    measured: str,
+    cache: str,
+    store: str | Path,
+) -> tuple[list[pd.DataFrame], list[Job]]:
+    """Kept items of `plans`, and jobs of about a minute for the others.
+
+    A plan counts as kept if it is for every task of `questions`.
+    """
+    shelves = list(_shelves(model, questions, measured, cache, Path(store)))
+    kept = [table for shelf in shelves if (table := shelf.read()) is not None]
+    wanted = {str(plan): plan for plan in plans}
+    known = set(wanted) if len(kept) == len(shelves) else set()
+    known = known.intersection(*({*table["plan"].unique()} for table in kept))
+    found = [table[table["plan"].isin(known)] for table in kept] if known else []
+    missing = [plan for text, plan in wanted.items() if text not in known]
+    if not missing:
+        return found, []
+    intact = full(len(model.blocks))
+    seconds = time_per_call(model, questions) * questions.calls([intact]) / len(intact.calls)
+    groups = in_groups(missing, _SECONDS / seconds)
+    return found, [Job(MEASUREMENTS[measured], questions, g, cache, shelves) for g in groups]
+
+
+def _shelves(
+    model: TransformerBridge, questions: Questions, measured: str, cache: str, folder: Path
+) -> Iterator[Shelf]:
+    facts: dict[str, Any] = {c: identity(model)[c] for c in MODEL}
+    facts |= {"weights": weights_digest(model), "measured": measured, "seed": questions.seed}
+    facts["cache"] = cache
+    facts["packages"] = {name: provenance()["packages"][name] for name in _DECISIVE}
+    for task in questions.tasks:
+        name = task.config.task
+        own = {"task": name, "version": str(task.VERSION), "requests": digest(task)}
+        yield Shelf(folder, name, facts | own | {"num_fewshot": task.config.num_fewshot or 0})
+
+
+def in_groups(plans: Sequence[Plan], calls: float) -> Iterator[list[Plan]]:
+    """Plans in groups of about `calls` shared layer calls each, beginnings kept together."""
+    group: list[Plan] = []
+    spent = 0
+    for plan in sorted(plans, key=_order):
+        last = group[-1].steps if group else ()
+        pairs = zip(plan.steps, last, strict=False)
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        more = sum(len(step.calls) for step in plan.steps[shared:])
+        if group and spent + more > calls:
+            yield group
+            group, spent, more = [], 0, len(plan.calls)
+        group.append(plan)
+        spent += more
+    if group:
+        yield group
+
+
+def _order(plan: Plan) -> list[Any]:
+    return [
+        ([(call.layer, call.half or "") for call in step.calls], step.scale) for step in plan.steps
+    ]

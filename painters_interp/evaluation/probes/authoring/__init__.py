@@ -1,0 +1,1 @@
+"""What makes the generated probes; nothing here runs when they are scored."""

@@ -1,0 +1,139 @@
+"""`applied`: a frozen model runs a plan for the length of a `with` block."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import PlanError, TextError, UnsupportedModelError
+from ..plans import Plan
+from .anatomy import Family, family_of
+from .slots import CACHES, StepPoints, plan_slots
+from .sublayers import refuse_halves
+
+
+@contextmanager
+def applied(
+    model: TransformerBridge, plan: Plan | str, cache: str = "exact"
+) -> Iterator[TransformerBridge]:
+    """Run `plan` in everything that is done with `model` inside the `with` block.
+
+    Forward passes, cached decoding, `original_model.generate`, `bridge.generate` (give it an
+    `attention_mask`), hooks and lm-eval's HFLM all see the plan. TransformerLens hooks of layer i
+    fire at every call of layer i; `steps.{s}.hook_resid_pre` and `hook_resid_post` address the
+    steps of the plan. The model is restored bit for bit on exit, also after an exception.
+
+    `cache="averaged"` decodes as the paper's code does: the members of a parallel group remember
+    the mean of their keys and values, so that decoding differs from one pass over the same text.
+
+    Raises PlanError for a plan of another depth or a second plan inside the first, and
+    UnsupportedModelError for a model whose layers cannot be exchanged exactly.
+    """
+    if cache not in CACHES:
+        raise PlanError(f"cache={cache!r} is not one of {', '.join(CACHES)}")
+    plan = as_plan(plan, model)
+    family = ready(model)
+    if cache == "averaged":
+        _refuse_mixed_groups(plan, family)
+    refuse_halves(model, plan)
+    points = StepPoints(plan.depth)
+    slots = plan_slots(plan, list(model.blocks), points, cache)
+    with family.exchanged(slots, plan.layer_calls), _registered(model, points), _masked(model):
+        yield model
+
+
+def _refuse_mixed_groups(plan: Plan, family: Family) -> None:
+    """Only caches of one kind have a mean, and only keys and values, which linear layers lack."""
+    for step in plan.steps:
+        kinds = {family.layer_types[call.layer] for call in step.calls}
+        attend = all(family.attends[call.layer] for call in step.calls)
+        if len(step.calls) > 1 and (len(kinds) > 1 or not attend):
+            raise UnsupportedModelError(
+                f"plan {str(plan)!r}: step {step} joins layers of {' and '.join(sorted(kinds))}, "
+                'whose caches cannot be averaged; use cache="exact"'
+            )
+
+
+def as_plan(plan: Plan | str, model: TransformerBridge) -> Plan:
+    """`plan` as a value, checked against the number of layers of `model`."""
+    family_of(model)  # refuses what has no single list of layers
+    n_layers = len(model.blocks)
+    if isinstance(plan, str):
+        return Plan.parse(plan, n_layers=n_layers)
+    if plan.n_layers != n_layers:
+        raise PlanError(
+            f"plan {str(plan)!r} is for {plan.n_layers} layers; "
+            f"{model.cfg.model_name} has {n_layers}"
+        )
+    return plan
+
+
+def ready(model: TransformerBridge) -> Family:
+    """The family of `model`, refused while a plan is applied: plans do not nest."""
+    if "steps" in model._modules:
+        raise PlanError(
+            f"a plan is already applied to {model.cfg.model_name}; "
+            "leave that `with applied(...)` block first"
+        )
+    return family_of(model)
+
+
+@contextmanager
+def in_float32(model: TransformerBridge) -> Iterator[None]:
+    """Weights and buffers in float32 for a while; the very same tensors come back."""
+    held = [*model.original_model.parameters(), *model.original_model.buffers()]
+    other = [t for t in held if t.is_floating_point() and t.dtype != torch.float32]
+    before = [t.data for t in other]
+    try:
+        for tensor in other:
+            tensor.data = tensor.data.float()
+        yield
+    finally:
+        for tensor, data in zip(other, before, strict=True):
+            tensor.data = data
+
+
+@contextmanager
+def _registered(model: TransformerBridge, points: StepPoints) -> Iterator[None]:
+    """Register `points` as `model.steps`, so that the bridge's hook calls find them by name."""
+    model.steps = points
+    try:
+        yield
+    finally:
+        del model.steps
+        for name in points.get_hooks():
+            # The bridge enters a component's hooks in its registry but never takes them out.
+            model._hook_registry.pop(f"steps.{name}", None)
+
+
+@contextmanager
+def _masked(model: TransformerBridge) -> Iterator[None]:
+    """Let `model.generate` refuse padded tokens without a mask, which it would read as text."""
+    generate = model.generate
+
+    def guarded(input: Any = "", *args: Any, **kwargs: Any) -> Any:
+        told = kwargs.get("attention_mask") is not None or kwargs.get("padding_side") is not None
+        if isinstance(input, Tensor) and not told and _looks_padded(model, input):
+            raise TextError(
+                "the prompts begin with different numbers of pad tokens, which would be read as "
+                "text; pass attention_mask=... (1 on real tokens)"
+            )
+        return generate(input, *args, **kwargs)
+
+    model.generate = guarded
+    try:
+        yield
+    finally:
+        del model.generate
+
+
+def _looks_padded(model: TransformerBridge, tokens: Tensor) -> bool:
+    """Whether rows differ in their leading pad tokens; a pad token that is also BOS leads all."""
+    pad = getattr(model.tokenizer, "pad_token_id", None)
+    if pad is None or tokens.ndim != 2:
+        return False
+    leading = (tokens == pad).long().cumprod(dim=1).sum(dim=1)
+    return bool((leading != leading[0]).any())

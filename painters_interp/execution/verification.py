@@ -1,0 +1,153 @@
+"""`check`: prove on the user's own model that a plan runs exactly."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from .. import strategies as s
+from ..plans import Plan
+from .application import applied, as_plan, in_float32, ready
+from .prefix_walk import head, record, walk
+from .sublayers import splittable
+
+TOLERANCE = 1e-3
+_LENGTHS = (24, 17)
+_PREFILL = 7
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Largest differences in log-probability (nats), judged in float32.
+
+    `cached_gap`: prefill and token-by-token decoding against one uncached pass (None for
+    encoders). `runner_gap`: shared prefixes against `applied`. `padding_gap`: left- and
+    right-padded batches against single sequences. `own_gap`: the cached gap (for encoders the
+    runner gap) in the model's own dtype, for information only; None for a float32 model.
+    """
+
+    plan: Plan
+    cached_gap: float | None
+    runner_gap: float
+    padding_gap: float
+    own_gap: float | None
+    tolerance: float = TOLERANCE
+
+    @property
+    def ok(self) -> bool:
+        """Whether every gap is within the tolerance; a gap that is not a number is not."""
+        gaps = [self.runner_gap, self.padding_gap]
+        gaps += [] if self.cached_gap is None else [self.cached_gap]
+        return all(gap <= self.tolerance for gap in gaps)
+
+
+@torch.no_grad()
+def check(model: TransformerBridge, plan: Plan | str) -> CheckReport:
+    """Compare `plan` on `model` with itself, computed in three different ways.
+
+    Runs on two seeded random sequences, in float32 whatever the model's dtype (bfloat16 alone
+    differs by more than any error this looks for); weights are put back bit for bit.
+    """
+    plan = as_plan(plan, model)
+    causal = ready(model).causal
+    long, short = _sequences(model)
+    with in_float32(model):
+        with applied(model, plan):
+            plain = _logprobs(model, long)
+            brief = _logprobs(model, short)
+            cached = _gap(_decoded(model, long), plain) if causal else None
+            padding = max(
+                _gap(_padded(model, long, short, left=left), brief) for left in (True, False)
+            )
+        runner = _gap(_shared(model, plan, long), plain)
+    return CheckReport(plan, cached, runner, padding, _own_gap(model, plan, long, causal))
+
+
+def _own_gap(
+    model: TransformerBridge, plan: Plan, tokens: Int[Tensor, "1 pos"], causal: bool
+) -> float | None:
+    if next(model.original_model.parameters()).dtype == torch.float32:
+        return None
+    with applied(model, plan):
+        plain = _logprobs(model, tokens)
+        other = _decoded(model, tokens) if causal else None
+    return _gap(_shared(model, plan, tokens) if other is None else other, plain)
+
+
+def specimens(model: TransformerBridge) -> list[Plan]:
+    """Plans with every kind of step that `model` can run.
+
+    Skip first, middle and last; swap; reverse; repeat; parallel; looped; summed; damped; halves.
+    """
+    n = len(model.blocks)
+    if n < 4:
+        return [s.full(n), *(s.drop(n, i) for i in range(n) if n > 1)]
+    a, b, window = n // 2 - 1, n // 2, s.middle(n, 0)
+    texts = [f"0-{a} ({b}|{n - 1})@sum", f"0-{a} {b}@0.5*2"]
+    texts += [f"0.attn 1-{a} {b}.mlp"] if splittable(model) else []
+    return [
+        s.full(n),
+        *(s.drop(n, i) for i in (0, b, n - 1)),
+        s.swap(n, 0, 1),
+        s.reverse(n, window),
+        s.repeat_center(n, window),
+        s.parallel(n, window),
+        s.looped_parallel(n, window, times=3),
+        *(Plan.parse(text, n) for text in texts),
+    ]
+
+
+def _sequences(model: TransformerBridge) -> tuple[Int[Tensor, "1 long"], Int[Tensor, "1 short"]]:
+    device = next(model.original_model.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    long, short = (
+        torch.randint(1, model.cfg.d_vocab, (1, n), generator=generator).to(device)
+        for n in _LENGTHS
+    )
+    return long, short
+
+
+def _logprobs(model: TransformerBridge, tokens: Tensor, **kwargs: object) -> Tensor:
+    logits: Tensor = model(tokens, **kwargs)
+    return logits.log_softmax(-1)[0]
+
+
+def _decoded(model: TransformerBridge, tokens: Int[Tensor, "1 pos"]) -> Float[Tensor, "pos vocab"]:
+    """Log-probabilities from a prefill of a few tokens and then one token at a time."""
+    rows, cache = [], None
+    for start, end in [(0, _PREFILL), *((t, t + 1) for t in range(_PREFILL, tokens.shape[1]))]:
+        logits, cache = model(
+            tokens[:, start:end],
+            past_key_values=cache,
+            use_cache=True,
+            return_type="logits_and_cache",
+        )
+        rows.append(logits.log_softmax(-1)[0])
+    return torch.cat(rows)
+
+
+def _padded(model: TransformerBridge, long: Tensor, short: Tensor, *, left: bool) -> Tensor:
+    """Log-probabilities of `short`, read out of a batch in which it is padded."""
+    width, length = long.shape[1], short.shape[1]
+    real = slice(width - length, width) if left else slice(0, length)
+    tokens = torch.cat([long, long])
+    mask = torch.zeros_like(tokens)
+    tokens[1, real], mask[0], mask[1, real] = short[0], 1, 1
+    logits: Tensor = model(tokens, attention_mask=mask)
+    return logits.log_softmax(-1)[1, real]
+
+
+def _shared(model: TransformerBridge, plan: Plan, tokens: Tensor) -> Tensor:
+    """Log-probabilities through the runner, every position."""
+    [(_, stream)] = walk(model, [plan], record(model, tokens))
+    with head(model) as logits_of:
+        return logits_of(stream[0]).log_softmax(-1)
+
+
+def _gap(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; NaN, which no tolerance accepts, if anything is not finite."""
+    if not (a.isfinite().all() and b.isfinite().all()):
+        return float("nan")
+    return float((a - b).abs().max())

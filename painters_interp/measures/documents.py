@@ -1,0 +1,162 @@
+"""The residual streams of one document as the measures see them: what counts, centred, sampled."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from einops import einsum
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ..errors import MeasureError
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentStates:
+    """The residual streams of one model on a document, or on a piece of one.
+
+    `counted` says which tokens the measures take in. `mean` is what is subtracted where a measure
+    centres; without it, the document's own mean over its counted tokens.
+    """
+
+    states: Float[Tensor, "state pos d_model"]
+    counted: Bool[Tensor, " pos"]
+    mean: Float[Tensor, "state d_model"] | None = None
+
+    @cached_property
+    def vectors(self) -> Float[Tensor, "state token d_model"]:
+        """The counted tokens, in float32 or better."""
+        chosen = self.states[:, self.counted]
+        return chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+
+    @cached_property
+    def count(self) -> int:
+        """How many tokens count."""
+        return int(self.counted.sum())
+
+    @cached_property
+    def lengths(self) -> Float[Tensor, "state token"]:
+        """Euclidean length of every vector."""
+        found: Tensor = torch.linalg.vector_norm(self.vectors, dim=-1)
+        return found
+
+    @cached_property
+    def deviations(self) -> Float[Tensor, "state token d_model"]:
+        """Vectors less the mean of the document."""
+        return self.vectors - self.vectors.mean(1, keepdim=True)
+
+    @property
+    def centred(self) -> Float[Tensor, "state token d_model"]:
+        """Vectors less `mean`, or less the mean of the document."""
+        return self.deviations if self.mean is None else self.vectors - self.mean[:, None]
+
+    @cached_property
+    def updates(self) -> Float[Tensor, "layer token d_model"]:
+        """What each layer added to the stream."""
+        return self.vectors[1:] - self.vectors[:-1]
+
+    def shuffled(self, document: int, seed: int) -> "DocumentStates":
+        """The same streams with the counted tokens in another order.
+
+        The order depends on the document and the seed alone. No token stays in its place where
+        there are two or more.
+        """
+        states = self.states.clone()
+        places = torch.nonzero(self.counted).flatten()
+        cycle = np.random.default_rng((seed, document)).permutation(len(places))
+        order = torch.as_tensor(cycle, device=places.device)
+        # Each place of a random cycle takes what stands at the next one.
+        states[:, places[order]] = self.states[:, places[order.roll(1)]]
+        return DocumentStates(states, self.counted, self.mean)
+
+    def without(
+        self, dimensions: tuple[int, ...], tokens: Bool[Tensor, " pos"]
+    ) -> "DocumentStates":
+        """The same streams with `dimensions` set to zero and `tokens` not counted."""
+        which = torch.tensor(dimensions, dtype=torch.long, device=self.states.device)
+        states = self.states.index_fill(-1, which, 0)
+        mean = None if self.mean is None else self.mean.index_fill(-1, which, 0)
+        return DocumentStates(states, self.counted & ~tokens, mean)
+
+    def refuse_not_finite(self, document: int) -> None:
+        """Raise MeasureError, naming state and text, if a counted token is NaN or infinite."""
+        # A sum takes one reading of the streams, and is finite almost always if they are.
+        if self.vectors.sum().isfinite() or self.vectors.isfinite().all():
+            return
+        state = int(torch.nonzero(~self.vectors.isfinite().all(-1))[0, 0])
+        raise MeasureError(
+            f"state {state} of text {document} is not finite (NaN or infinite); load "
+            "the model in float32, or look at the layer that writes this state"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class DocumentPair:
+    """Two readings of the same tokens: rows and columns of a matrix between their states.
+
+    `rows is columns` where a model is compared with itself. `sample` says which of the counted
+    tokens the measures look at that compare tokens with tokens, and work with their square.
+    """
+
+    rows: DocumentStates
+    columns: DocumentStates
+    document: int
+    sample: Int[Tensor, " sample"]
+
+    @property
+    def same(self) -> bool:
+        """Whether states are compared with themselves."""
+        return self.rows is self.columns
+
+    @cached_property
+    def cosines(self) -> Float[Tensor, "token row column"]:
+        """Cosine of every token's state with its other states."""
+        return cosines(self.rows.vectors, self.columns.vectors)
+
+    @cached_property
+    def sampled(
+        self,
+    ) -> tuple[Float[Tensor, "row sample d_row"], Float[Tensor, "column sample d_column"]]:
+        """The vectors of the sample, as rows and as columns, in float64."""
+        rows = self.rows.vectors[:, self.sample].double()
+        return rows, rows if self.same else self.columns.vectors[:, self.sample].double()
+
+    @cached_property
+    def distances(
+        self,
+    ) -> tuple[Float[Tensor, "row sample sample"], Float[Tensor, "column sample sample"]]:
+        """Euclidean distances within the sample, in the rows' and in the columns' states."""
+        rows, columns = self.sampled
+        apart = _distances(rows)
+        return apart, apart if self.same else _distances(columns)
+
+
+def draw_sample(count: int, document: int, size: int, seed: int) -> Int[Tensor, " sample"]:
+    """Which of a document's counted tokens stand for it: at most `size`, drawn once for all.
+
+    The draw depends on the document, its length and the seed alone.
+    """
+    drawn = np.random.default_rng((seed, document)).choice(count, min(count, size), replace=False)
+    return torch.from_numpy(np.sort(drawn))
+
+
+def cosines(
+    rows: Float[Tensor, "row token d"], columns: Float[Tensor, "column token d"]
+) -> Float[Tensor, "token row column"]:
+    """Cosine of every token's vectors in one set of states with those in another; 0 for none."""
+    products = rows.transpose(0, 1) @ columns.permute(1, 2, 0)
+    for vectors, axis in ((rows, 2), (columns, 1)):
+        lengths = torch.linalg.vector_norm(vectors, dim=-1)
+        products /= lengths.clamp_min(torch.finfo(lengths.dtype).tiny).T.unsqueeze(axis)
+    return products.clamp_(-1, 1)
+
+
+def token_grams(vectors: Float[Tensor, "state token d"]) -> Float[Tensor, "state token token"]:
+    """Inner products of all tokens with each other, in every state."""
+    return einsum(vectors, vectors, "state a d, state b d -> state a b")
+
+
+def _distances(vectors: Float[Tensor, "state sample d"]) -> Float[Tensor, "state sample sample"]:
+    # Differences, not inner products: equal tokens are at distance 0, and ties stay ties.
+    return torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")

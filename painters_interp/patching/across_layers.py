@@ -1,0 +1,176 @@
+"""Across layers: the stream before layer i of one run, put before layer j of another.
+
+Where the target run goes on as before, layer j reads what layer i would have read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import PatchError
+from ..execution import as_plan, head, resume_from, run
+from ..plans import Plan
+from ..progress import Advance, progress
+from ..statistics import of_mean
+from ..strategies import full
+from .metrics import Metric, Standard, check_metric, measured, read_positions, score_of
+from .prompts import Prompt, Text, answer_ids, one, prompts, refuse_masked, state_list
+
+
+@dataclass(frozen=True, eq=False)
+class _Cross:
+    """Two prompts, the places (source, target) that are moved, and where the target is read."""
+
+    source: Prompt
+    target: Prompt
+    places: tuple[tuple[int, int], ...]
+    read: tuple[int, ...]
+    answers: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        return min(position for _, position in self.places)
+
+
+def crossing(
+    model: TransformerBridge,
+    source: Text | Sequence[Text],
+    target: Text | Sequence[Text] | None = None,
+    metric: Metric = "kl",
+    plan: Plan | str | None = None,
+    positions: Sequence[int] | None = None,
+    *,
+    source_positions: Sequence[int] | None = None,
+    answers: Any = None,
+    read: Sequence[int] | None = None,
+    source_states: Sequence[int] | None = None,
+    target_states: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Can layer j read what layer i wrote? State i of one run becomes state j of another.
+
+    `source` gives the streams and `target` (None: the same prompt) takes them, at `positions` of
+    the target (None: all) from `source_positions` of the source (None: the same); negative ones
+    count from the end. State k is the stream before layer k (step k of `plan`), the last one is
+    read out without a layer, as by a logit lens. Every source is computed once, the sources of
+    one target go through the model together, and positions before the first patched one keep
+    their keys and values.
+
+    `metric` is averaged over the positions `read`: "kl" from the unpatched target run and "loss"
+    of the target's next tokens (nats; by default from the first patched position on);
+    "logit_difference", "probability", "logprob" of `answers` and functions from logits
+    (row, vocab) to one number per row (by default at the last token). Prompts, and answers, may
+    be lists, whose results are averaged.
+
+    Returns one row per (source_state, target_state): `value` with a bootstrap interval over
+    prompts `low`, `high` (NaN for one prompt), and `unpatched`, the target run's own metric.
+    Raises PatchError, PlanError, and UnsupportedModelError for masked language models.
+    """
+    refuse_masked(model)
+    name = check_metric(metric)
+    plan = full(len(model.blocks)) if plan is None else as_plan(plan, model)
+    every = range(plan.depth + 1)
+    sources = state_list(source_states, plan.depth, every)
+    targets = state_list(target_states, plan.depth, every)
+    befores = prompts(model, source)
+    afters = befores if target is None else prompts(model, target)
+    if len(befores) != len(afters):
+        raise PatchError(f"{len(befores)} sources and {len(afters)} targets; give one for each")
+    several = [None] * len(befores) if answers is None else [answers] if one(source) else answers
+    if len(several) != len(befores):
+        raise PatchError(f"{len(several)} answers for {len(befores)} prompts; give one for each")
+    crosses = [
+        _cross(model, a, b, metric, positions, source_positions, read, answer)
+        for a, b, answer in zip(befores, afters, several, strict=True)
+    ]
+    calls = sum(len(s.calls) for j in targets for s in plan.steps[j:])
+    total = sum(_tokens(model, plan, c) for c in crosses) * len(sources) * calls
+    with progress("crossing", total) as advance:
+        found = [_matrix(model, c, metric, plan, sources, targets, advance) for c in crosses]
+    return _table(np.stack(found), sources, targets).assign(metric=name, prompts=len(crosses))
+
+
+def _cross(
+    model: TransformerBridge,
+    source: Prompt,
+    target: Prompt,
+    metric: Metric,
+    positions: Sequence[int] | None,
+    source_positions: Sequence[int] | None,
+    read: Sequence[int] | None,
+    answers: Any,
+) -> _Cross:
+    taken = positions if source_positions is None else source_positions
+    a, b = source.places(taken), target.places(positions)
+    if len(a) != len(b):
+        raise PatchError(
+            f"{len(a)} positions of the source {source} for {len(b)} of the target {target}; "
+            "give positions= and source_positions= of equal length"
+        )
+    answer = () if answers is None else answer_ids(model, answers)
+    places = tuple(zip(a, b, strict=True))
+    return _Cross(
+        source, target, places, tuple(read_positions(metric, target, min(b), read)), answer
+    )
+
+
+def _tokens(model: TransformerBridge, plan: Plan, cross: _Cross) -> int:
+    """Tokens that go through every layer after a patch."""
+    return len(cross.target) - resume_from(model, plan, len(cross.target), cross.first)
+
+
+@torch.no_grad()
+def _matrix(
+    model: TransformerBridge,
+    cross: _Cross,
+    metric: Metric,
+    plan: Plan,
+    sources: Sequence[int],
+    targets: Sequence[int],
+    advance: Advance,
+) -> Float[np.ndarray, " value"]:
+    """The metric of the unpatched target run, then of every (source, target)."""
+    target = run(model, cross.target.tokens, plan, cross.first)
+    taken, put = torch.tensor(cross.places, device=target.states.device).T
+    given = run(model, cross.source.tokens, plan).states[sources][:, taken]
+    read = torch.tensor(cross.read, device=put.device)
+    with head(model) as logits_of:
+        own = target.states[-1, read]
+        score = score_of(metric, _standard(logits_of(own), cross))
+        values = [measured(logits_of, own[None], score)]
+        for j in targets:
+            streams = target.states[j, target.start :].repeat(len(sources), 1, 1)
+            streams[:, put - target.start] = given
+            finals = target.resume(j, streams, advance)
+            values.append(measured(logits_of, finals[:, read - target.start], score))
+    return torch.cat(values).double().cpu().numpy()
+
+
+def _standard(logits: Tensor, cross: _Cross) -> Standard:
+    """The unpatched run at the positions read, and the tokens that follow them (0 for none)."""
+    after = torch.nn.functional.pad(cross.target.tokens[0, 1:], (0, 1))
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return Standard(logits.to(dtype), after[list(cross.read)], cross.answers)
+
+
+def _table(
+    found: Float[np.ndarray, "prompt value"], sources: Sequence[int], targets: Sequence[int]
+) -> pd.DataFrame:
+    values = found[:, 1:]
+    low, high = of_mean(values)
+    return pd.DataFrame(
+        {
+            "source_state": np.tile(sources, len(targets)),
+            "target_state": np.repeat(targets, len(sources)),
+            "value": values.mean(axis=0),
+            "low": low,
+            "high": high,
+            "unpatched": found[:, 0].mean(),
+        }
+    )

@@ -1,0 +1,218 @@
+"""How a change at one layer changes what every later layer writes (arXiv 2505.13898)."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import PatchError
+from ..execution import Mixture, Recording, as_plan, members, ready, record, refuse_halves
+from ..plans import Plan
+from ..progress import Advance, progress
+from ..statistics import of_mean
+from ..strategies import drop, full
+from ..streams import in_pieces
+from ..tables import typed
+from ..texts import Batch, in_order
+
+
+@torch.no_grad()
+def effects(
+    model: TransformerBridge,
+    texts: Sequence[str],
+    plans: Sequence[Plan | str] | Mapping[str, Plan | str] | None = None,
+    at: int | None = None,
+    skip_first: bool = True,
+    batch_size: int = 8,
+) -> pd.DataFrame:
+    """Relative change of every layer's update, `||f_l(h') - f_l(h)|| / ||f_l(h)||`, per plan.
+
+    f_l(h) is what layer l adds to the intact model's stream h, f_l(h') what it adds under a plan;
+    by default one plan per dropped layer. The change is averaged over the tokens of a document
+    (without the first one, unless `skip_first=False`) and then over documents. A layer counts
+    where a plan calls it (on average over its calls), from the first changed step on.
+
+    With `at`, the plan holds at that token alone, and the change is measured at later tokens: how
+    much later computation depends on what the layer wrote there. Such plans leave layers out.
+
+    Returns one row per (plan, layer): `label` (the plan's, or its text), `dropped` (the one layer
+    left out, if so), `plan`, `layer`, `value`, a bootstrap interval over documents `low`, `high`
+    (NaN for one), `documents`, `changed_at`. Raises PatchError, PlanError and TextError.
+    """
+    ready(model)
+    rows = _labelled(model, plans, at)
+    n_layers = len(model.blocks)
+    pieces, owners = in_pieces(model, texts)
+    _check_token(model, pieces, rows, at)
+    sums = np.zeros((len(rows), n_layers, len(texts)))
+    counts = np.zeros(len(texts))
+    device = next(model.original_model.parameters()).device
+    calls = n_layers + sum(len(_calls(plan, at)) for plan in rows.values())
+    width = sum(b.tokens.numel() for b in in_order(pieces, batch_size, torch.device("cpu")))
+    with progress("effects", width * calls) as advance:
+        for batch in in_order(pieces, batch_size, device):
+            measured = _measured(batch, skip_first, at)
+            documents = [owners[i] for i in batch.indices]
+            np.add.at(counts, documents, measured.sum(dim=1).cpu().numpy())
+            changes = _changes(model, batch, [*rows.values()], at, advance)
+            for row, layer, change in changes:
+                total = torch.where(measured, change, 0).sum(dim=1)
+                np.add.at(sums[row, layer], documents, total.double().cpu().numpy())
+    return _table(rows, sums / counts, at)
+
+
+def _labelled(model: TransformerBridge, plans: Any, at: int | None) -> dict[str, Plan]:
+    n_layers = len(model.blocks)
+    if plans is None:
+        named: dict[str, Plan | str] = {str(i): drop(n_layers, i) for i in range(n_layers - 1)}
+    else:
+        named = dict(plans) if isinstance(plans, Mapping) else {str(plan): plan for plan in plans}
+    found = {label: as_plan(plan, model) for label, plan in named.items()}
+    for plan in found.values():
+        refuse_halves(model, plan)
+    if not any(_calls(plan, at) for plan in found.values()):
+        raise PatchError(
+            "no plan changes a layer that another one follows; give plans, or None for every "
+            "single layer dropped"
+        )
+    return found
+
+
+def _check_token(
+    model: TransformerBridge, pieces: Sequence[Sequence[int]], rows: Mapping[str, Plan], at: Any
+) -> None:
+    if at is None:
+        return
+    if not ready(model).causal:
+        raise PatchError(
+            f"{model.cfg.model_name} is a masked language model: earlier tokens see later ones, "
+            "so at= does not tell them apart; leave it out"
+        )
+    shortest = min(map(len, pieces))
+    if not 0 <= at < shortest - 1:
+        raise PatchError(
+            f"at={at} leaves no later token: the shortest text has {shortest} tokens, "
+            f"0..{shortest - 2} fits"
+        )
+    for label, plan in rows.items():
+        if not _only_leaves_out(plan):
+            raise PatchError(
+                f"plan {label!r} does more than leave layers out, so it cannot hold at one token "
+                "only; give plans such as '0-4 6-29', or no at="
+            )
+
+
+def _only_leaves_out(plan: Plan) -> bool:
+    rest = iter(full(plan.n_layers).steps)
+    return all(step in rest for step in plan.steps)
+
+
+def _measured(batch: Batch, skip_first: bool, at: int | None) -> Bool[Tensor, "batch pos"]:
+    measured = batch.mask.bool().clone()
+    measured[:, : max(int(skip_first), 0 if at is None else at + 1)] = False
+    return measured
+
+
+def _changes(
+    model: TransformerBridge,
+    batch: Batch,
+    plans: Sequence[Plan],
+    at: int | None,
+    advance: Advance,
+) -> Iterator[tuple[int, int, Float[Tensor, "batch pos"]]]:
+    """(row, layer, relative change of its update at every token), for all plans and layers."""
+    recording = record(model, batch.tokens, batch.mask)
+    blocks, states = list(model.blocks), [recording.stream]
+    for layer, step in enumerate(full(len(blocks)).steps):
+        states += members(step, states[-1], blocks, [recording.calls[layer]])
+        advance(batch.tokens.numel())
+    for row, plan in enumerate(plans):
+        under = _everywhere(plan) if at is None else _at_token(plan, at)
+        for layer, update in under(blocks, recording, states):
+            own = states[layer + 1] - states[layer]
+            yield row, layer, (update - own).norm(dim=-1) / own.norm(dim=-1)
+            advance(batch.tokens.numel())
+
+
+# What layers add under a plan, from the first changed step on: (layer, update), call by call.
+Updates = Callable[[list[nn.Module], Recording, list[Tensor]], Iterator[tuple[int, Tensor]]]
+
+
+def _everywhere(plan: Plan) -> Updates:
+    """The plan holds at every token."""
+    first = _first_change(plan)
+
+    def updates(
+        blocks: list[nn.Module], recording: Recording, states: list[Tensor]
+    ) -> Iterator[tuple[int, Tensor]]:
+        stream = states[first]
+        for step in plan.steps[first:]:
+            mixture, given = Mixture(step), [recording.calls[c.layer] for c in step.calls]
+            outputs = members(step, stream, blocks, given)
+            for call, output in zip(step.calls, outputs, strict=True):
+                mixture.add(stream, output)
+                yield call.layer, output - stream
+            stream = mixture.result(stream)
+
+    return updates
+
+
+def _at_token(plan: Plan, at: int) -> Updates:
+    """One token passes the layers that the plan leaves out; all others are run as ever."""
+    first, kept = _first_change(plan), set(plan.layer_calls)
+
+    def updates(
+        blocks: list[nn.Module], recording: Recording, states: list[Tensor]
+    ) -> Iterator[tuple[int, Tensor]]:
+        stream = states[first]
+        for layer, step in [*enumerate(full(plan.n_layers).steps)][first:]:
+            [output] = members(step, stream, blocks, [recording.calls[layer]])
+            if layer in kept:
+                yield layer, output - stream
+            else:
+                output = output.clone()
+                output[:, at] = stream[:, at]
+            stream = output
+
+    return updates
+
+
+def _first_change(plan: Plan) -> int:
+    """The first step in which `plan` differs from the intact model."""
+    both = zip(plan.steps, full(plan.n_layers).steps, strict=False)
+    return len(list(takewhile(lambda steps: steps[0] == steps[1], both)))
+
+
+def _calls(plan: Plan, at: int | None) -> list[int]:
+    """The layers whose updates are measured, call by call."""
+    first = _first_change(plan)
+    if at is None:
+        return [call.layer for step in plan.steps[first:] for call in step.calls]
+    return [layer for layer in plan.layer_calls if layer >= first]
+
+
+def _table(
+    rows: Mapping[str, Plan], changes: Float[np.ndarray, "row layer document"], at: int | None
+) -> pd.DataFrame:
+    """One row per plan and layer measured; `changes` are summed over a layer's calls."""
+    parts = []
+    for (label, plan), change in zip(rows.items(), changes, strict=True):
+        times = Counter(_calls(plan, at))
+        layers = sorted(times)
+        means = change[layers] / np.array([times[layer] for layer in layers])[:, None]
+        missing = set(range(plan.n_layers)) - set(plan.layer_calls)
+        left_out = missing.pop() if _only_leaves_out(plan) and len(missing) == 1 else None
+        low, high = of_mean(means.T)
+        part = pd.DataFrame({"layer": layers, "value": means.mean(axis=1), "low": low})
+        part = part.assign(high=high, label=label, dropped=left_out, plan=str(plan))
+        parts.append(part)
+    order = ["label", "dropped", "plan", "layer", "value", "low", "high", "documents", "changed_at"]
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return typed(table.assign(documents=changes.shape[2], changed_at=at)[order])

@@ -1,0 +1,169 @@
+"""A plan says which layers run, in which order and grouping: an immutable value with a text form.
+
+Values are brought to normal form when they are made, so two plans over the same number of
+layers are equal exactly when their texts are.
+"""
+
+import math
+import operator
+from dataclasses import dataclass
+
+from ..errors import PlanError
+from .notation import (
+    AT_MOST,
+    MAX_CALLS,
+    SCALES,
+    Half,
+    Read,
+    allowed,
+    chunk_text,
+    chunks,
+    quote,
+    range_text,
+    read,
+    runs,
+)
+from .words import count, in_words, list_in_words
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one layer, counted from 0, or of one half of it; prints as `5` or `5.attn`."""
+
+    layer: int
+    half: Half | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layer", operator.index(self.layer))
+        if self.layer < 0:
+            raise PlanError(f"layer {self.layer} does not exist; layers count from 0")
+        if self.half not in (None, "attn", "mlp"):
+            raise PlanError(f"a layer has no half {self.half!r}; 'attn' and 'mlp' exist")
+
+    def __lt__(self, other: "Call") -> bool:
+        """Whole layers come first, then halves of one kind together, so that `5-9.mlp` prints."""
+        return (self.half or "", self.layer) < (other.half or "", other.layer)
+
+    def __str__(self) -> str:
+        return f"{self.layer}.{self.half}" if self.half else str(self.layer)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Layers that read the same residual stream: h becomes h + scale * sum_i (block_i(h) - h).
+
+    Members are kept sorted, duplicates included. Raises PlanError if there are none, or if
+    the scale is zero or not finite.
+    """
+
+    calls: tuple[Call, ...]
+    scale: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "calls", tuple(sorted(self.calls)))
+        object.__setattr__(self, "scale", float(self.scale))
+        if not self.calls:
+            raise PlanError("a step without layers does nothing; leave it out")
+        if not math.isfinite(self.scale) or self.scale == 0:
+            raise PlanError(f"a step cannot be scaled by {self.scale}; {SCALES}")
+
+    @classmethod
+    def of(cls, *members: int | Call, scale: float | None = None) -> "Step":
+        """`Step.of(5)` is layer 5, `Step.of(9, 10)` averages two layers, `scale=1.0` sums them."""
+        calls = tuple(m if isinstance(m, Call) else Call(m) for m in members)
+        return cls(calls, 1 / max(len(calls), 1) if scale is None else scale)
+
+    @classmethod
+    def read(cls, step: Read) -> "Step":
+        """A step as it was written."""
+        return cls.of(*(Call(*member) for member in step.members), scale=step.scale)
+
+    @property
+    def scale_text(self) -> str:
+        """How the scale is written: nothing for the mean, `@sum` for the sum, else `@` and repr."""
+        if self.scale == 1 / len(self.calls):
+            return ""
+        return "@sum" if self.scale == 1 else f"@{self.scale!r}"
+
+    def __str__(self) -> str:
+        if len(self.calls) == 1:
+            return f"{self.calls[0]}{self.scale_text}"
+        spans = runs([(call.layer, call.half) for call in self.calls])
+        parts = [range_text(self.calls[start], self.calls[stop - 1]) for start, stop in spans]
+        return f"({'|'.join(parts)}){self.scale_text}"
+
+
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """The steps to run, in order, over a model of n_layers; `str` gives the canonical text.
+
+    Raises PlanError if there is no step, if a layer does not exist, or above 100,000 calls.
+    """
+
+    steps: tuple[Step, ...]
+    n_layers: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", tuple(self.steps))
+        object.__setattr__(self, "n_layers", check_n_layers(self.n_layers))
+        if not self.steps:
+            raise PlanError("a plan without steps runs nothing; name at least one layer")
+        if sum(len(step.calls) for step in self.steps) > MAX_CALLS:
+            raise PlanError(f"the plan makes too many layer calls; {AT_MOST}")
+        if (highest := max(self.layer_calls)) >= self.n_layers:
+            raise PlanError(
+                f"plan {quote(str(self))} asks for layer {highest}; {allowed(self.n_layers)}"
+            )
+
+    @classmethod
+    def parse(cls, text: str, n_layers: int) -> "Plan":
+        """Read a plan such as `0-8 (9-20)*3 21-29`. Raises PlanError, which says what would fit."""
+        return cls(tuple(map(Step.read, read(text, check_n_layers(n_layers)))), n_layers)
+
+    @classmethod
+    def of(cls, plan: "Plan | str", n_layers: int) -> "Plan":
+        """`plan` as a value, read if it is a text; PlanError if it is for another number."""
+        if isinstance(plan, str):
+            return cls.parse(plan, n_layers)
+        if plan.n_layers != n_layers:
+            raise PlanError(f"plan {str(plan)!r} is for {plan.n_layers} layers, not {n_layers}")
+        return plan
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Every layer call in order, one per slot."""
+        return tuple(call for step in self.steps for call in step.calls)
+
+    @property
+    def layer_calls(self) -> tuple[int, ...]:
+        """The layer index of every call in order, one per slot."""
+        return tuple(call.layer for call in self.calls)
+
+    @property
+    def depth(self) -> int:
+        """The number of steps; a group counts once."""
+        return len(self.steps)
+
+    def describe(self) -> str:
+        """Say the plan in words, with the number of calls and the layers never called."""
+        phrases = "; then ".join(in_words(*chunk) for chunk in chunks(self.steps))
+        called = set(self.layer_calls)
+        missing = [layer for layer in range(self.n_layers) if layer not in called]
+        return (
+            f"{phrases}: {count(len(self.calls), 'layer call')} in {count(self.depth, 'step')}, "
+            f"{count(self.n_layers, 'layer')}; "
+            + (f"never called: {list_in_words(missing)}" if missing else "every layer called")
+        )
+
+    def __str__(self) -> str:
+        return " ".join(chunk_text(*chunk) for chunk in chunks(self.steps))
+
+    def __repr__(self) -> str:
+        return f"Plan.parse({str(self)!r}, n_layers={self.n_layers})"
+
+
+def check_n_layers(n_layers: int) -> int:
+    """Return n_layers as an int; PlanError unless a plan can call each of them once."""
+    if not 1 <= n_layers <= MAX_CALLS:
+        raise PlanError(f"n_layers={n_layers} is not a number of layers; 1..{MAX_CALLS:,} fits")
+    return operator.index(n_layers)

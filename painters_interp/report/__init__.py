@@ -1,0 +1,9 @@
+"""From a folder of tables to its figures, and to a few sentences about what they show.
+
+Everything here is read back from disk, so a saved run can be redrawn and summed up without a model.
+"""
+
+from .drawing import DRAWINGS as DRAWINGS
+from .drawing import ITEM_TABLE as ITEM_TABLE
+from .drawing import draw as draw
+from .findings import summary as summary

@@ -1,0 +1,144 @@
+"""What a run found, in sentences."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .. import statistics
+from ..figures.style import measure_label, metric_label
+from ..storage import read_table
+from ..tables import (
+    above_chance,
+    is_intact,
+    median_over_tasks,
+    primary,
+    scored,
+    summarise_seeds,
+    to_matrices,
+)
+
+FALSE_DISCOVERIES = 0.05
+
+
+def summary(folder: str | Path) -> list[str]:
+    """What a run in `folder` found, a sentence each; as many as its tables allow."""
+    folder = Path(folder)
+    told = {"similarity": _canvas, "single_layers": _scores(_layers), "variants": _scores(_orders),
+            "decoding": _caches}  # fmt: skip
+    present = [name for name in told if (folder / f"{name}.csv").is_file()]
+    return [sentence for name in present for sentence in told[name](read_table(folder / name))]
+
+
+def _scores(told: Callable[[pd.DataFrame], list[str]]) -> Callable[[pd.DataFrame], list[str]]:
+    """Of scores, what is told of the tasks that tell anything, and which do not."""
+
+    def sentences(table: pd.DataFrame) -> list[str]:
+        clear = above_chance(primary(table))
+        found = told(clear) if len(clear) else []
+        if out := sorted({*table["task"]} - {*clear["task"]}):
+            [name] = table["experiment"].unique()
+            found.append(
+                f"Left out of the {name} scores, as the intact model is not clearly above chance: "
+                f"{', '.join(out)}."
+            )
+        return found
+
+    return sentences
+
+
+def _canvas(table: pd.DataFrame) -> list[str]:
+    means = {}
+    for name, matrix in to_matrices(table).items():
+        last = len(matrix) - 1
+        middle = range(last // 4, last - last // 4 + 1)
+        inner = matrix.to_numpy()[np.ix_(middle, middle)]
+        apart = ~np.eye(len(middle), dtype=bool)
+        ends = matrix.to_numpy()[[0, last]][:, list(middle)]
+        means[name] = (inner[apart].mean(), ends.mean())
+    told = "; ".join(
+        f"{measure_label(name)} {inner:.2f} (first and last state with them {ends:.2f})"
+        for name, (inner, ends) in means.items()
+    )
+    return [f"Shared canvas: states {middle.start}-{middle.stop - 1} with each other: {told}."]
+
+
+def _layers(table: pd.DataFrame) -> list[str]:
+    """Which single layers matter, on the scale where 1 is the intact model and 0 chance."""
+    medians = median_over_tasks(scored(table))
+    told = []
+    for variant, action in (("drop", "dropping layer"), ("swap", "swapping with the next layer")):
+        rows = medians[medians["variant"] == variant].sort_values("score", kind="stable")
+        worst = ", ".join(f"{layer} ({score:.2f})" for layer, score in _pairs(rows.head(3)))
+        told.append(
+            f"Single layers, {action}: worst at {worst}; "
+            f"median over layers {rows['score'].median():.2f} (1 = intact, 0 = chance)."
+        )
+    if "p_adjusted" in table:
+        told += [_real(rows, str(task)) for task, rows in table.groupby("task", sort=False)]
+    return told
+
+
+def _real(table: pd.DataFrame, task: str) -> str:
+    """How many single layers make a difference that is not the luck of these items."""
+    counts = []
+    for variant, noun in (("drop", "drops"), ("swap", "swaps")):
+        p = table.loc[table["variant"] == variant, "p_adjusted"]
+        counts.append(f"{p.lt(FALSE_DISCOVERIES).sum()} of {len(p)} single-layer {noun}")
+    return (
+        f"{task}: {' and '.join(counts)} differ from the intact model on its "
+        f"{table['n'].max()} items, at a false discovery rate of {100 * FALSE_DISCOVERIES:.0f} %."
+    )
+
+
+def _pairs(rows: pd.DataFrame) -> list[tuple[int, float]]:
+    return list(zip(rows["layer"].astype(int), rows["score"], strict=True))
+
+
+def _orders(table: pd.DataFrame) -> list[str]:
+    """How the variants rank at a few and at many changed layers."""
+    lines = summarise_seeds(median_over_tasks(scored(table)))
+    lines = lines[~is_intact(lines) & (lines["affected"] > 1)]
+    sizes = sorted(lines["affected"].unique())
+    told = []
+    for size in sizes[:2]:
+        rows = lines[lines["affected"] == size].sort_values("score", ascending=False)
+        ranked = " > ".join(
+            f"{variant} {score:.2f}"
+            for variant, score in zip(rows["variant"], rows["score"], strict=True)
+        )
+        told.append(f"{size} middle layers changed: {ranked}.")
+    return told
+
+
+def _caches(table: pd.DataFrame) -> list[str]:
+    """Per task and window: what exact decoding leaves, and what the averaged cache changes."""
+    table = table.assign(surprisal=table["nats"] / table["tokens"])
+    told = []
+    for task, rows in table.groupby("task", sort=False):
+        whole = rows[is_intact(rows)]
+        windows = rows[rows["affected"].notna()]
+        for (affected, variant), part in windows.groupby(["affected", "variant"], sort=False):
+            texts = [f"gold text, {_both_caches(part, whole, 'surprisal')} nats a token"]
+            if "value" in rows:
+                texts.append(f"own texts, {_both_caches(part, whole, 'value')} {_metric(rows)}")
+            told.append(f"{task}, {affected} middle layers {variant}: {'; '.join(texts)}.")
+    return told
+
+
+def _metric(table: pd.DataFrame) -> str:
+    [metric] = table["metric"].unique()
+    return metric_label(str(metric))
+
+
+def _both_caches(part: pd.DataFrame, whole: pd.DataFrame, column: str) -> str:
+    """`column` decoded exactly, and what averaging adds on the same items."""
+    wide = part.pivot(index="item", columns="cache", values=column)
+    added = (wide["averaged"] - wide["exact"]).to_numpy(dtype=float)
+    low, high = (float(end) for end in statistics.of_mean(added))
+    intact = whole.loc[whole["cache"] == "exact", column].mean()
+    return (
+        f"{wide['exact'].mean():.2f} (intact {intact:.2f}), with the averaged cache "
+        f"{added.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+    )

@@ -1,0 +1,53 @@
+"""Paired tests of two plans over the units that both were measured on."""
+
+from itertools import product
+
+import numpy as np
+from jaxtyping import Bool, Float, Int8
+from scipy import stats
+
+FLIPS = 9999
+
+
+def mcnemar(first: Bool[np.ndarray, " unit"], second: Bool[np.ndarray, " unit"]) -> float:
+    """Two-sided p of McNemar's exact test that two plans are right equally often.
+
+    Only units on which they disagree count, as tosses of a fair coin; 1 where there are none.
+    """
+    wins, losses = int((first & ~second).sum()), int((~first & second).sum())
+    return float(stats.binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+
+
+def signs(units: int, flips: int = FLIPS, seed: int = 0) -> Int8[np.ndarray, "flip unit"]:
+    """Which units to turn round in a sign-flip test: +1 or -1 each; the first row turns none.
+
+    All 2**units rows where that are no more than 1 + `flips`, and the test exact.
+    """
+    if 2**units <= 1 + flips:
+        return np.array(list(product((1, -1), repeat=units)), dtype=np.int8)
+    draws = np.random.default_rng(seed).choice(np.array([1, -1], dtype=np.int8), (flips, units))
+    return np.concatenate([np.ones((1, units), dtype=np.int8), draws])
+
+
+def flip_p(statistics: Float[np.ndarray, "flip *of"]) -> Float[np.ndarray, "*of"]:
+    """Two-sided p of a sign-flip test: how many rows are as far from 0 as the first, itself too.
+
+    The null hypothesis is that the two plans could be exchanged on every unit; no p is below one
+    over the number of rows. NaN where the first row is.
+    """
+    far = np.abs(statistics)
+    slack = 1e-9 * np.nan_to_num(far[0], posinf=0)  # the same sum in another order is the same
+    return np.where(np.isnan(far[0]), np.nan, (far >= far[0] - slack).mean(axis=0))
+
+
+def adjusted(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """p after Benjamini and Hochberg: below q on a share of false discoveries of at most q.
+
+    Holds for tests that are independent or positively dependent, as those of many plans against
+    one intact model on the same units are. NaN stays NaN and is no test.
+    """
+    known = ~np.isnan(p)
+    out = np.full(p.shape, np.nan)
+    if known.any():
+        out[known] = stats.false_discovery_control(p[known])
+    return out

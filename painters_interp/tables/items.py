@@ -1,0 +1,295 @@
+"""Tables of single items, and the statistics that follow from them.
+
+An item table has one row per (plan, task, metric, item): what lm-eval says of that one document
+under that plan. All plans of a run answer the same items, so they are compared item by item,
+which shows far smaller differences than two standard errors would.
+
+    item              lm-eval's doc_id
+    value             a number whose aggregation over items is the metric
+    reference         what it is read against (right label, number of words), NaN if nothing
+    aggregation       a name in `aggregations.AGGREGATIONS`
+    chance            what guessing reaches on this item, NaN if the metric has no such level
+    higher_is_better  of the metric
+    requests          digest of what was asked: items of two runs are the same only if it is
+
+and model, revision, dtype, plan, task, version, metric, seed as in a result table.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from .. import statistics
+from ..errors import TableError
+from ..statistics.aggregations import AGGREGATIONS, Aggregation
+from . import DIFFERENCE, MEASURED, MODEL, TASK, require, typed
+
+_METRIC = ("aggregation", "higher_is_better")
+RUN = (*MODEL, *TASK, "seed", "requests")
+COLUMNS = (*MODEL, "plan", *TASK, "item", "value", "reference", "chance", *_METRIC, "requests",
+           "seed")  # fmt: skip
+# Few distinct texts, each in very many rows.
+_TEXTS = (*MODEL, "plan", *TASK, "aggregation", "requests")
+_FLIPS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One metric of one task under several plans of one model, on the same items."""
+
+    facts: dict[str, Any]
+    plans: tuple[str, ...]
+    values: Float[np.ndarray, "plan item"]
+    reference: Float[np.ndarray, "plan item"]
+    chance: Float[np.ndarray, " item"]
+
+    @property
+    def n(self) -> int:
+        """Number of items."""
+        return len(self.chance)
+
+    @property
+    def aggregation(self) -> Aggregation:
+        """How values of items become the metric."""
+        return AGGREGATIONS[self.facts["aggregation"]]
+
+    @cached_property
+    def parts(self) -> Float[np.ndarray, "item plan part"]:
+        """Per item, what the metric is a function of means of."""
+        return self.aggregation.parts(self.values, self.reference).transpose(1, 0, 2)
+
+    @cached_property
+    def value(self) -> Float[np.ndarray, " plan"]:
+        """The metric under every plan."""
+        return np.asarray(self.aggregation.of(self.parts.mean(axis=0)))
+
+    def weights(self, seed: int) -> Float[np.ndarray, "resample item"]:
+        """Bootstrap samples of the items: the same for all metrics of a task and all models."""
+        own = crc32(f"{seed} {self.facts['task']}".encode())
+        return statistics.resamplings(self.n, seed=own)
+
+    def resampled(self, seed: int) -> Float[np.ndarray, "resample plan"]:
+        """The metric under every plan on every bootstrap sample, plans staying paired."""
+        means = np.tensordot(self.weights(seed), self.parts, axes=1)
+        return np.asarray(self.aggregation.of(means))
+
+    def stderr(self, resampled: Float[np.ndarray, "resample plan"]) -> Float[np.ndarray, " plan"]:
+        """Standard error: the mean's own, else the spread over bootstrap samples; NaN for n = 1."""
+        if self.n < 2:
+            return np.full(len(self.plans), np.nan)
+        if self.facts["aggregation"] in ("mean", "jackknife"):
+            return np.asarray(self.values.std(axis=1, ddof=1) / np.sqrt(self.n))
+        with np.errstate(invalid="ignore"):  # infinite perplexities
+            return np.asarray(resampled.std(axis=0, ddof=1))
+
+    def p_values(self, first: Sequence[int], second: int, seed: int) -> Float[np.ndarray, " first"]:
+        """Paired p of the plans `first` against the plan `second`.
+
+        McNemar's exact test where every value is 0 or 1, else a sign-flip test of the metric:
+        the two plans' answers change places on random items.
+        """
+        chosen = self.values[[*first, second]]
+        if self.facts["aggregation"] == "mean" and np.isin(chosen, (0, 1)).all():
+            right = chosen == 1
+            return np.array([statistics.mcnemar(one, right[-1]) for one in right[:-1]])
+        return self._flipped(first, second, seed)
+
+    def _flipped(self, first: Sequence[int], second: int, seed: int) -> Float[np.ndarray, " first"]:
+        ours, theirs = self.parts[:, first], self.parts[:, [second]]
+        middle = (ours + theirs).mean(axis=0) / 2
+        apart = (ours - theirs) / (2 * self.n)
+        flips = statistics.signs(self.n, seed=seed)
+        shifted = []
+        for start in range(0, len(flips), _FLIPS_AT_ONCE):
+            some = flips[start : start + _FLIPS_AT_ONCE].astype(float)
+            shift = np.tensordot(some, apart, axes=1)
+            with np.errstate(invalid="ignore"):  # infinite perplexities
+                shifted.append(
+                    self.aggregation.of(middle + shift) - self.aggregation.of(middle - shift)
+                )
+        return statistics.flip_p(np.concatenate(shifted))
+
+
+def item_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` as an item table: its columns in order, texts as categories. Raises TableError."""
+    require(rows, *COLUMNS)
+    kinds = dict.fromkeys(_TEXTS, "category") | {"item": "Int64"}
+    return typed(rows[[*COLUMNS]].reset_index(drop=True)).astype(kinds)
+
+
+def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Several item tables as one; the first to have a run and a plan counts."""
+    plain = [t.astype(dict.fromkeys(t.select_dtypes("category"), object)) for t in tables]
+    whole = pd.concat(plain, ignore_index=True)
+    return item_table(whole.drop_duplicates([*RUN, "plan", "item"]))
+
+
+def runs(items: pd.DataFrame) -> Iterator[Run]:
+    """The runs of an item table, in order of first appearance.
+
+    Raises TableError if two plans of a run were scored on different items.
+    """
+    require(items, *COLUMNS)
+    keys = [*RUN, *_METRIC]
+    for values, rows in items.groupby(keys, sort=False, observed=True, dropna=False):
+        facts: dict[str, Any] = dict(zip(keys, values, strict=True))
+        yield _run({key: None if pd.isna(facts[key]) else facts[key] for key in keys}, rows)
+
+
+def _run(facts: dict[str, Any], rows: pd.DataFrame) -> Run:
+    if facts["aggregation"] not in AGGREGATIONS:
+        raise TableError(
+            f"no aggregation {facts['aggregation']!r}; there are {', '.join(AGGREGATIONS)}"
+        )
+    codes, plans = pd.factorize(rows["plan"].astype(object))
+    rows = rows.iloc[np.lexsort((rows["item"].to_numpy(dtype=int), codes))]
+    counts = np.bincount(codes)
+    items = np.split(rows["item"].to_numpy(dtype=int), np.cumsum(counts)[:-1])
+    for plan, own in zip(plans, items, strict=True):
+        if len(set(own)) < len(own):
+            raise TableError(f"task {facts['task']!r}: plan {plan!r} has an item several times")
+        if not np.array_equal(own, items[0]):
+            raise TableError(
+                f"task {facts['task']!r}: plans {plans[0]!r} and {plan!r} were scored on different "
+                f"items ({len(items[0])} and {len(own)}); score both on the same"
+            )
+    shape = (len(plans), len(items[0]))
+    values, reference = (
+        rows[c].to_numpy(dtype=float).reshape(shape) for c in ("value", "reference")
+    )
+    _warn_of_nan(facts, plans, values)
+    chance = rows["chance"].to_numpy(dtype=float).reshape(shape)[0]
+    return Run(facts, tuple(plans), values, reference, chance)
+
+
+def _warn_of_nan(facts: dict[str, Any], plans: Any, values: Float[np.ndarray, "..."]) -> None:
+    for plan, wrong in zip(plans, np.isnan(values).sum(axis=1), strict=True):
+        if wrong:
+            warnings.warn(
+                f"task {facts['task']!r}, metric {facts['metric']!r}: {wrong} items of plan "
+                f"{plan!r} are not numbers, so neither are its statistics",
+                stacklevel=4,
+            )
+
+
+def summarise(items: pd.DataFrame, intact: str | None = None, seed: int = 0) -> pd.DataFrame:
+    """From an item table to a result table: one row per plan, task and metric (`MEASURED`).
+
+    `stderr` is lm-eval's closed form for means, else the spread over bootstrap samples. Against
+    the plan `intact`, where it is in the same run: `delta`, the value's difference, with
+    the 95 % paired percentile bootstrap interval `delta_low`, `delta_high`; `p` of McNemar's exact
+    test for metrics that are 0 or 1 per item and of a sign-flip test for others; and `p_adjusted`
+    after Benjamini and Hochberg over the plans of the same task and metric. NaN without `intact`,
+    for a single item, and for the p of the intact model itself.
+    """
+    found = [_summary(run, intact, seed) for run in runs(items)]
+    table = pd.concat(found, ignore_index=True)
+    order = {plan: place for place, plan in enumerate(items["plan"].unique())}
+    ordered = table.sort_values("plan", key=lambda plans: plans.map(order), kind="stable")
+    return typed(ordered[[*MEASURED]].reset_index(drop=True))
+
+
+def _summary(run: Run, intact: str | None, seed: int) -> pd.DataFrame:
+    resampled = run.resampled(seed)
+    table = pd.DataFrame({"plan": run.plans, "value": run.value, "stderr": run.stderr(resampled)})
+    table = table.assign(n=run.n, chance=run.chance.mean(), **dict.fromkeys(DIFFERENCE, np.nan))
+    if intact in run.plans:
+        table = table.assign(**_differences(run, run.plans.index(intact), resampled, seed))
+    return table.assign(**{c: run.facts[c] for c in (*MODEL, *TASK, "higher_is_better", "seed")})
+
+
+def _differences(
+    run: Run, base: int, resampled: Float[np.ndarray, "resample plan"], seed: int
+) -> dict[str, Any]:
+    others = [place for place in range(len(run.plans)) if place != base]
+    p = np.full(len(run.plans), np.nan)
+    if others:
+        p[others] = run.p_values(others, base, seed)
+    low, high = _interval(run, resampled, resampled[:, [base]])
+    with np.errstate(invalid="ignore"):  # infinite perplexities
+        delta = run.value - run.value[base]
+    return {
+        "delta": delta,
+        "delta_low": low,
+        "delta_high": high,
+        "p": p,
+        "p_adjusted": statistics.adjusted(p),
+    }
+
+
+def _interval(
+    run: Run, ours: Float[np.ndarray, "resample plan"], theirs: Float[np.ndarray, "resample 1"]
+) -> statistics.Interval:
+    if run.n < 2:
+        nothing = np.full(ours.shape[1], np.nan)
+        return statistics.Interval(nothing, nothing)
+    with np.errstate(invalid="ignore"):
+        return statistics.percentiles(ours - theirs)
+
+
+def compare(items: pd.DataFrame, first: str, second: str, seed: int = 0) -> pd.DataFrame:
+    """Two plans on the same items: one row per run, that is per task and metric.
+
+    `delta` is the value of `first` less that of `second`, with its 95 % paired bootstrap interval,
+    and `p` as in `summarise`. Raises TableError if a plan is not in the table, or if one of them
+    was measured in a run (model, dtype, task version, items, ...) where the other was not.
+    """
+    both = items[items["plan"].isin([first, second])]
+    for plan in (first, second):
+        if not both["plan"].eq(plan).any():
+            known = ", ".join(map(repr, items["plan"].unique()[:5]))
+            raise TableError(f"no items of plan {plan!r}; the table has {known}")
+    found = [*runs(both)]
+    _refuse_unpaired(found, first, second)
+    rows = [_comparison(run, run.plans.index(first), run.plans.index(second), seed)
+            for run in found]  # fmt: skip
+    return typed(pd.DataFrame(rows))
+
+
+def _refuse_unpaired(found: Sequence[Run], first: str, second: str) -> None:
+    for run in found:
+        if first == second or len(run.plans) == 2:
+            continue
+        [plan] = run.plans
+        other, mine = (second if plan == first else first), run.facts
+        there = [
+            r.facts for r in found if other in r.plans and _question(r.facts) == _question(mine)
+        ]
+        if not there:
+            where = f"task {mine['task']!r}, metric {mine['metric']!r}"
+            raise TableError(f"plan {other!r} was not measured on {where}, where {plan!r} was")
+        # The nearest miss says best what is wrong.
+        nearest = min(there, key=lambda facts: sum(facts[c] != mine[c] for c in RUN))
+        named = "; ".join(f"{c} {mine[c]} and {nearest[c]}" for c in RUN if nearest[c] != mine[c])
+        raise TableError(
+            f"plans {plan!r} and {other!r} are not paired ({named}); score both in one run"
+        )
+
+
+def _question(facts: dict[str, Any]) -> tuple[str, str]:
+    return facts["task"], facts["metric"]
+
+
+def _comparison(run: Run, first: int, second: int, seed: int) -> dict[str, Any]:
+    resampled = run.resampled(seed)
+    low, high = _interval(run, resampled[:, [first]], resampled[:, [second]])
+    return {
+        **{c: run.facts[c] for c in (*MODEL, *TASK)},
+        "plan": run.plans[first],
+        "against": run.plans[second],
+        "value": run.value[first],
+        "against_value": run.value[second],
+        "delta": run.value[first] - run.value[second],
+        "delta_low": low[0],
+        "delta_high": high[0],
+        "p": run.p_values([first], second, seed)[0],
+        "n": run.n,
+        "seed": run.facts["seed"],
+    }

@@ -1,0 +1,51 @@
+"""The forms in which plans are given, as one table of labelled plans, and results joined to it."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from ..errors import PlanError, TableError
+from ..plans import Plan
+from .columns import MEASURED, SCORE, require, typed
+
+
+def labels_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The labelled plans of a table, each once, without what was measured of them."""
+    require(table, "plan")
+    measured = [c for c in table if c in (*MEASURED, *SCORE, "cache") and c != "plan"]
+    return table.drop(columns=measured).drop_duplicates() if measured else table
+
+
+def labelled(labels: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Every row of `labels`, which has a `plan`, once for each of its plan's results.
+
+    Raises TableError if a plan has no result.
+    """
+    require(labels, "plan")
+    require(results, "plan")
+    if missing := sorted({*labels["plan"]} - {*results["plan"]}):
+        raise TableError(f"no results of plan {missing[0]!r}; evaluate it too")
+    own = [str(c) for c in labels if c not in results]
+    joined = labels[[*own, "plan"]].merge(results, on="plan", how="left")
+    return typed(joined[[*own, *results.columns]])
+
+
+Plans = Sequence[Plan | str] | Mapping[str, Plan | str] | pd.DataFrame
+
+
+def labels_for(plans: Plans, n_layers: int) -> pd.DataFrame:
+    """A table with a canonical plan per row, and whatever labels came with it.
+
+    `plans` is a list, a dict from label to plan, or a table with a column `plan`. What an earlier
+    evaluation measured is no label, so its table can be evaluated again. Raises PlanError for no
+    plans or one that `n_layers` layers cannot run.
+    """
+    if isinstance(plans, pd.DataFrame):
+        table = labels_of(plans)
+    elif isinstance(plans, Mapping):
+        table = pd.DataFrame({"label": list(plans), "plan": list(plans.values())})
+    else:
+        table = pd.DataFrame({"plan": list(plans)}, dtype=object)
+    if table.empty:
+        raise PlanError("no plans; give at least one, such as the intact model's")
+    return table.assign(plan=[str(Plan.of(plan, n_layers)) for plan in table["plan"]])

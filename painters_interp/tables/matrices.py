@@ -1,0 +1,33 @@
+"""Labelled matrices as one tidy table, and back."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from ..errors import TableError
+from .columns import require
+
+
+def from_matrices(matrices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Labelled square matrices as one tidy table: measure, row, column, value."""
+    parts = [
+        matrix.rename_axis(index="row", columns="column")
+        .melt(ignore_index=False, value_name="value")
+        .reset_index()
+        .assign(measure=name)[["measure", "row", "column", "value"]]
+        for name, matrix in matrices.items()
+    ]
+    if not parts:
+        raise TableError("no matrices; needed: at least one, by name")
+    return pd.concat(parts, ignore_index=True)
+
+
+def to_matrices(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The inverse of `from_matrices`: name to matrix, rows and columns in the stored order."""
+    require(table, "measure", "row", "column", "value")
+    return {
+        str(name): part.pivot(index="row", columns="column", values="value").reindex(
+            index=part["row"].unique(), columns=part["column"].unique()
+        )
+        for name, part in table.groupby("measure", sort=False)
+    }

@@ -1,0 +1,178 @@
+"""The paper's scale with intervals, and choices that are not judged by the items they were made on.
+
+From a result table and the items that it rests on; no model is needed.
+"""
+
+from collections.abc import Iterator, Sequence
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from .. import statistics
+from ..errors import TableError
+from . import (
+    MODEL,
+    TASK,
+    is_intact,
+    labelled,
+    labels_of,
+    median_over_tasks,
+    require,
+    scored,
+    typed,
+)
+from .items import Run, joined, runs, summarise
+
+_MEASURE = (*MODEL, *TASK, "seed")
+# Of one model, over all tasks.
+_WITHIN = (*MODEL, "seed")
+Resampled = Float[np.ndarray, "resample"]
+
+
+def score_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """The primary metrics of `table`, normalised, with `score_low` and `score_high`.
+
+    95 % bootstrap intervals: items are drawn anew for the plan, the intact model and chance
+    together. NaN for a single item, and where the intact model is not above chance in 97.5 % of
+    the samples, for then there is no scale. Raises TableError as `tables.normalise` does, and where
+    `items` lacks a row of the table.
+    """
+    rows = scored(table)
+    found = _resampled(rows, items, seed)
+    samples = [found[key] for key in _keys(rows, _MEASURE)]
+    return _with_intervals(rows, samples)
+
+
+def median_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """`tables.median_over_tasks` of the scores, with `score_low` and `score_high`.
+
+    95 % bootstrap intervals of the median: the items of all tasks are drawn anew at once, each
+    task's on their own, for all plans together. NaN where one of its scores has none. The tasks
+    are taken as given; how another choice of tasks would have come out is not in it.
+    """
+    rows = scored(table)
+    found = _resampled(rows, items, seed)
+    of_plan: dict[tuple[object, ...], list[Resampled]] = {}
+    for key in dict.fromkeys(_keys(rows, _MEASURE)):
+        *measure, plan = key
+        named = dict(zip(_MEASURE, measure, strict=True))
+        of_plan.setdefault((*(named[c] for c in _WITHIN), plan), []).append(found[key])
+    medians = median_over_tasks(rows)
+    samples = [np.median(of_plan[key], axis=0) for key in _keys(medians, _WITHIN)]
+    return _with_intervals(medians, samples)
+
+
+def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[object, ...]]:
+    require(table, "plan", *columns)
+    chosen = table[[*columns, "plan"]].astype(object)
+    return list(chosen.where(chosen.notna(), None).itertuples(index=False, name=None))
+
+
+def _with_intervals(table: pd.DataFrame, samples: Sequence[Resampled]) -> pd.DataFrame:
+    low, high = statistics.percentiles(np.stack(samples, axis=1))
+    return table.assign(score_low=low, score_high=high)
+
+
+def _resampled(
+    table: pd.DataFrame, items: pd.DataFrame, seed: int
+) -> dict[tuple[object, ...], Resampled]:
+    """Bootstrap samples of the score for every (measure, plan) of the table."""
+    keys = _keys(table, _MEASURE)
+    measures, intact = {key[:-1] for key in keys}, _intact(table)
+    found: dict[tuple[object, ...], Resampled] = {}
+    for run in runs(items[items["task"].isin(table["task"].unique())]):
+        measure = tuple(run.facts[c] for c in _MEASURE)
+        if measure not in measures:
+            continue
+        scores = _scale(run, intact[measure], seed)
+        for place, plan in enumerate(run.plans):
+            if (key := (*measure, plan)) in found:
+                raise TableError(
+                    f"task {run.facts['task']!r}: plan {plan!r} was scored on two sets of items; "
+                    "keep those that the table is of"
+                )
+            found[key] = scores[:, place]
+    for key in keys:
+        if key not in found:
+            named = dict(zip((*_MEASURE, "plan"), key, strict=True))
+            raise TableError(
+                f"no items of plan {named['plan']!r}, task {named['task']!r}, metric "
+                f"{named['metric']!r}; give the items that the table is of"
+            )
+    return found
+
+
+def _intact(table: pd.DataFrame) -> dict[tuple[object, ...], str]:
+    """The plan of the intact model for every measure."""
+    return {key[:-1]: str(key[-1]) for key in _keys(table[is_intact(table)], _MEASURE)}
+
+
+def _scale(run: Run, intact: str, seed: int) -> Float[np.ndarray, "resample plan"]:
+    if intact not in run.plans:
+        raise TableError(f"task {run.facts['task']!r}: no items of the intact model, {intact!r}")
+    values, chance = run.resampled(seed), (run.weights(seed) @ run.chance)[:, None]
+    unit = values[:, [run.plans.index(intact)]] - chance
+    unscaled = unit <= 0
+    if run.n < 2 or unscaled.mean() > (1 - statistics.LEVEL) / 2:
+        return np.full_like(values, np.nan)
+    # Samples without a scale could be anything: half of them at each end.
+    ends = np.where(np.arange(len(unit)) % 2, np.inf, -np.inf)[:, None]
+    scores = (values - chance) / np.where(unscaled, 1.0, unit)
+    return np.where(unscaled, ends, scores)
+
+
+def halves(items: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two tables with a random half of every task's items each, the same for all plans.
+
+    Drawn with `seed` and the task's name, from the set of items alone. Raises TableError for a
+    task of a single item.
+    """
+    first = pd.Series(False, index=items.index)
+    for task, rows in items.groupby("task", observed=True)["item"]:
+        known = np.unique(rows.to_numpy(dtype=int))
+        if len(known) < 2:
+            raise TableError(f"task {task!r} has one item, which cannot be halved")
+        order = np.random.default_rng(crc32(f"{seed} {task}".encode())).permutation(known)
+        first.loc[rows.index[rows.isin(order[: len(order) // 2])]] = True
+    return items[first], items[~first]
+
+
+def select_and_report(
+    table: pd.DataFrame, items: pd.DataFrame, by: str | Sequence[str], seed: int = 0
+) -> pd.DataFrame:
+    """The best plan of each group `by`, chosen on half of the items and judged on the others.
+
+    For example the number of loops k for every number M of affected layers (Fig. 10):
+    `select_and_report(table, items, by="affected")`. The best of many plans is partly the
+    luckiest; on items that did not choose it, luck does not repeat.
+
+    Takes the tasks of `table`, and its labels. Returns one row per labelled plan: the labels,
+    `selection_score` (median over tasks on the half that chooses), `selected`, and on the other
+    half `score`, `score_low`, `score_high`. The intact model has no part in the choice; of equal
+    plans the first listed is chosen.
+    """
+    groups = [by] if isinstance(by, str) else [*by]
+    require(table, *groups)
+    choosing, judging = halves(items, seed)
+    selection = median_over_tasks(scored(_again(table, choosing)))
+    result = median_intervals(_again(table, judging), judging, seed)
+    result = result.assign(selection_score=selection["score"].to_numpy(), selected=False)
+    candidates = result[~is_intact(result) & result[groups].notna().all(axis=1)]
+    within = [*groups, *(c for c in (*_WITHIN, "experiment") if c in result)]
+    best = candidates.groupby(within, dropna=False, sort=False)["selection_score"].idxmax()
+    result.loc[best, "selected"] = True
+    return typed(result)
+
+
+def _again(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """The table as if only these items had been scored: its labels, tasks and metrics."""
+    kept = joined([*_matching(scored(table), items)])
+    return labelled(labels_of(table), summarise(kept))
+
+
+def _matching(table: pd.DataFrame, items: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    for _, row in table[[*TASK]].drop_duplicates().iterrows():
+        same = pd.concat([items[c].astype(object).eq(row[c]) for c in TASK], axis=1).all(axis=1)
+        yield items[same]

@@ -1,0 +1,330 @@
+"""Every command end to end, on a tiny checkpoint; and what bad input looks like."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+
+from painters_interp import cli, report, storage
+from painters_interp.cli.running import DEFAULT
+from painters_interp.tables import labelled, labels_of
+from painters_interp.tables.items import item_table, summarise
+
+N = tiny.N_LAYERS
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny.save("llama", tmp_path_factory.mktemp("checkpoints") / "tiny-llama"))
+
+
+@pytest.fixture
+def painters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run a command line in this process; gives (exit code, stdout, stderr)."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["painters", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+class TestRun:
+    """On the default model: a random one is at chance, so its scores have no scale."""
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("runs") / "out"
+        sys.argv = ["painters", "run", "--out", str(folder), "--device", "cpu"]
+        sys.argv += ["--limit", "6", "--tasks", "probe_facts"]
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code
+        return folder
+
+    def test_writes_each_figure_with_its_table_and_provenance(self, folder: Path) -> None:
+        expected = {f"{name}.{kind}" for name in DEFAULT for kind in ("pdf", "png", "csv", "json")}
+        expected |= {"items.parquet", "items.json"}
+        assert {path.name for path in folder.iterdir()} == expected
+        facts = json.loads((folder / "variants.json").read_text())
+        assert facts["model"] == "smollm2-135m"
+        assert facts["items"] == 6
+        assert facts["tasks"] == {"probe_facts": "1.0"}
+
+    def test_the_tables_hold_every_labelled_plan(self, folder: Path) -> None:
+        single = storage.read_table(folder / "single_layers")
+        assert set(single["variant"]) == {"intact", "drop", "swap"}
+        assert single["plan"].nunique() == 1 + 30 + 29
+        variants = storage.read_table(folder / "variants")
+        assert set(variants["first"].dropna()) == set(range(0, 15, 2))
+        assert set(variants.loc[variants["variant"] == "random", "shuffle_seed"]) == {0, 1, 2}
+        assert variants["value"].notna().all()
+
+    def test_the_items_give_the_tables_back(self, folder: Path) -> None:
+        items, single = (storage.read_table(folder / n) for n in ("items.parquet", "single_layers"))
+        again = labelled(labels_of(single), summarise(items, intact="0-29"))
+        pd.testing.assert_frame_equal(again[[*single]], single, check_dtype=False)
+
+    def test_the_summary_says_which_differences_are_real(self, folder: Path) -> None:
+        told = " ".join(report.summary(folder))
+        single = storage.read_table(folder / "single_layers").query("metric == 'acc'")
+        drops = single.loc[single["variant"] == "drop", "p_adjusted"].lt(0.05).sum()
+        assert f"probe_facts: {drops} of 30 single-layer drops and" in told
+        assert "at a false discovery rate of 5 %." in told
+
+    def test_figures_are_redrawn_byte_for_byte(self, folder: Path, painters) -> None:
+        before = {p: p.read_bytes() for p in folder.iterdir() if p.suffix in (".pdf", ".png")}
+        code, out, _ = painters("figures", folder)
+        assert code == 0
+        assert all(str(path) in out for path in before)
+        assert {p: p.read_bytes() for p in before} == before
+
+
+def test_run_prints_its_cost_first_and_its_findings_last(painters, checkpoint, tmp_path) -> None:
+    code, out, err = painters(
+        "run",
+        "--model",
+        checkpoint,
+        "--out",
+        tmp_path,
+        "--limit",
+        1,
+        "--tasks",
+        "probe_grammar",
+        "--experiments",
+        "variants,loops",
+        "--every-window",
+    )
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert "shared layer calls" in lines[0]
+    assert lines[1].startswith("Estimate: about ")
+    assert f"{tmp_path}/variants.csv" in out
+    assert storage.read_table(tmp_path / "loops")["times"].max() == 28
+    assert "not clearly above chance: probe_grammar" in lines[-1]
+
+
+def test_run_decodes_texts_with_both_caches(painters, tmp_path) -> None:
+    model = tiny.save("llama", tmp_path / "long-llama", max_position_embeddings=1024)
+    words = ("run", "--model", model, "--out", tmp_path, "--limit", 2)
+    code, out, err = painters(*words, "--experiments", "decoding")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0] == "3 plans, both caches, 2 texts to decode"
+    assert lines[1].startswith("Estimate: about ")
+    for part, variant in zip(lines[-2:], ("parallel", "looped"), strict=True):
+        assert part.startswith(f"probe_word_problems, 3 middle layers {variant}: gold text, ")
+        assert "; own texts, 0.00 (intact 0.00), with the averaged cache +0.00 [" in part
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"decoding"}
+    table = storage.read_table(tmp_path / "decoding")
+    assert len(table) == 3 * 2 * 2
+    code, _, err = painters(*words, "--experiments", "decoding", "--tasks", "probe_facts")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "'probe_facts' is of type multiple_choice, and decodes nothing; give one that" in err
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.txt"
+    path.write_text("the first document\n\nand the second one\n")
+    return path
+
+
+def test_similarity(painters, checkpoint, tmp_path, texts) -> None:
+    code, out, _ = painters(
+        "similarity", "--model", checkpoint, "--texts", texts, "--out", tmp_path, "--plan", "0-2"
+    )
+    assert code == 0
+    drawn = [f"{name}.{kind}" for name in ("similarity", "depth") for kind in ("pdf", "png")]
+    assert out.split() == [str(tmp_path / name) for name in drawn]
+    table = storage.read_table(tmp_path / "similarity")
+    assert set(table["measure"]) == {"cosine", "cosine_centered", "cosine_flat", "cka"}
+    assert table["row"].max() == 3  # states of a plan of three steps
+    assert (table["low"] <= table["high"] + 1e-12).all()
+    depth = storage.read_table(tmp_path / "depth")
+    assert set(depth["measure"]) == {"block_influence", "update_ratio"}
+
+
+def test_similarity_with_nulls_and_another_model(painters, checkpoint, tmp_path, texts) -> None:
+    words = ["similarity", "--model", checkpoint, "--texts", texts, "--measures", "cosine,cka"]
+    code, _, _ = painters(*words, "--out", tmp_path / "nulls", "--nulls", "--massive", "both")
+    assert code == 0
+    for name in ("similarity", "similarity_shuffled", "similarity_random"):
+        table = storage.read_table(tmp_path / "nulls" / name)
+        assert set(table["measure"]) >= {"cosine", "cka", "cosine_without_massive"}
+    code, _, _ = painters(*words, "--out", tmp_path / "other", "--other", checkpoint)
+    assert code == 0
+    assert storage.read_provenance(tmp_path / "other" / "similarity")["other"] == str(checkpoint)
+
+
+def test_evaluate(painters, checkpoint, tmp_path) -> None:
+    code, out, _ = painters(
+        "evaluate",
+        "0-2 4-5",
+        "5-0",
+        "--model",
+        checkpoint,
+        "--tasks",
+        "probe_facts",
+        "--limit",
+        3,
+        "--out",
+        tmp_path / "scores",
+    )
+    assert code == 0
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert list(table["label"].unique()) == ["intact", "0-2 4-5", "5-0"]
+    header, *rows, _ = out.splitlines()
+    assert header.split() == ["plan", "task", "metric", "value", "stderr", "chance", "delta",
+                              "95", "%", "interval", "p_adj", "n"]  # fmt: skip
+    assert len(rows) == len(table)
+    assert "0-2 4 5" in out
+    assert all("[" in row for row in rows)
+
+
+def test_evaluate_keeps_its_results_and_adds_metrics(painters, checkpoint, tmp_path) -> None:
+    words = ("evaluate", "5-0", "--model", checkpoint, "--tasks", "probe_facts", "--limit", 3,
+             "--store", tmp_path / "store", "--metrics", "kl")  # fmt: skip
+    code, first, _ = painters(*words)
+    assert code == 0
+    assert " kl " in first
+    assert len([*(tmp_path / "store").rglob("*.parquet")]) == 2  # the task's metrics, and kl
+    assert painters(*words)[1] == first
+
+
+@pytest.mark.parametrize("out", ["tiny-1.7b", "tiny-1.7b.csv"])
+def test_evaluate_writes_the_items_that_the_scores_rest_on(
+    painters, checkpoint, tmp_path, out
+) -> None:
+    words = ("evaluate", "5-0", "--model", checkpoint, "--tasks", "probe_facts", "--limit", 3)
+    code, _, _ = painters(*words, "--out", tmp_path / out, "--items")
+    assert code == 0
+    table = storage.read_table(tmp_path / "tiny-1.7b.csv")
+    rows = storage.read_table(tmp_path / "tiny-1.7b.items.parquet")
+    found = summarise(item_table(rows), intact="0-5").set_index(["plan", "metric"])["value"]
+    written = table.set_index(["plan", "metric"])["value"]
+    assert len(written) == len(found)
+    assert found[written.index].tolist() == pytest.approx(written.tolist(), rel=1e-12)
+    beside = storage.read_provenance(tmp_path / "tiny-1.7b.items.parquet")
+    assert beside == storage.read_provenance(tmp_path / "tiny-1.7b.csv")
+
+
+def test_items_need_a_place(painters, checkpoint) -> None:
+    code, _, err = painters("evaluate", "5-0", "--model", checkpoint, "--items")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "add --out" in err
+
+
+def test_check(painters, checkpoint) -> None:
+    code, out, _ = painters("check", "--model", checkpoint, "--plan", "0-2 4-5")
+    assert code == 0
+    header, row, verdict = out.splitlines()
+    assert header.split() == [
+        "cached",
+        "gap",
+        "runner",
+        "gap",
+        "padding",
+        "gap",
+        "own",
+        "gap",
+        "plan",
+    ]
+    assert row.startswith("ok")
+    assert row.endswith("-  0-2 4 5")
+    assert verdict.startswith("1 of 1 ok")
+    assert "tolerance 0.001 nats" in verdict
+
+
+def test_check_covers_every_kind_of_step_and_shows_the_models_own_dtype(
+    painters, checkpoint
+) -> None:
+    code, out, _ = painters("check", "--model", checkpoint, "--dtype", "bfloat16")
+    rows = out.splitlines()[1:-1]
+    assert code == 0
+    assert len(rows) == 12
+    assert all(row.startswith("ok") for row in rows)
+    assert any("*3" in row for row in rows)
+    assert any("@sum" in row for row in rows)
+    assert any(".attn" in row for row in rows)
+    own = [float(row.split()[4]) for row in rows]
+    assert max(own) > 1e-2  # bfloat16 differs from itself, which is no error
+
+
+def test_plan_models_and_fetch(painters, checkpoint) -> None:
+    assert painters("plan", "0-8 (9-20)*3 21-29")[1].splitlines()[0] == "0-8 (9-20)*3 21-29"
+    assert "54 layer calls" in painters("plan", "0-8 (9-20)*3 21-29")[1]
+    assert "smollm2-135m" in painters("models")[1]
+    assert painters("fetch", checkpoint)[1].strip() == checkpoint
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["plan", "0-8 (9-20"], "plan '0-8 (9-20'"),
+        (["plan", ""], "plan ''"),
+        (["plan", "0-30"], "n_layers=30 allows 0..29"),
+        (["plan"], "Missing argument"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["run", "--model", "no-such-model-anywhere"], "no-such-model-anywhere"),
+        (["run", "--experiments", "nonsense"], "no experiment 'nonsense'; there are similarity"),
+        (["figures", "."], "no tables to draw"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    painters, tmp_path, monkeypatch, words, message
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = painters(*words)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "--tasks", "probe_fact"], "no task 'probe_fact'; did you mean probe_facts"),
+        (["evaluate", "0-9"], "n_layers=6 allows 0..5"),
+        (
+            ["evaluate", "0-5", "--tasks", "probe_facts", "--limit", "1", "--cache", "averaged"],
+            "cache='averaged' changes how texts are written, and none of these tasks writes any",
+        ),
+        (["check", "--plan", "9"], "n_layers=6 allows 0..5"),
+        (["similarity", "--texts", "missing.txt"], "cannot read texts from missing.txt"),
+        (["similarity", "--measures", "nonsense"], "no measure 'nonsense'; there are cosine"),
+        (["run", "--dtype", "int4"], "dtype 'int4' is not one of float32"),
+    ],
+)
+def test_bad_input_with_a_model(
+    painters, checkpoint, tmp_path, monkeypatch, words, message
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = painters(*words, "--model", checkpoint)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_an_unwritable_folder_is_found_before_anything_runs(painters, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    code, out, err = painters("run", "--out", tmp_path / "file" / "out")
+    assert (code, out) == (2, "")
+    assert "cannot write in" in err
+    assert err.count("\n") == 1
+
+
+def test_a_truncated_gguf_is_named(painters, tmp_path) -> None:
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
+    code, _, err = painters("run", "--model", tmp_path / "cut.gguf", "--out", tmp_path / "out")
+    assert code == 2
+    announced, failed = err.splitlines()
+    assert announced.startswith("converting")
+    assert "cut.gguf" in failed

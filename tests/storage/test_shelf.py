@@ -1,0 +1,243 @@
+"""Results on disk: the right ones are found again, a broken file is named, a cut run goes on."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from transformer_lens.model_bridge import TransformerBridge
+
+from painters_interp import Plan, evaluate, experiments, storage
+from painters_interp.errors import TableError, TaskError
+from painters_interp.evaluation import jobs, prepare, score_items
+from painters_interp.models import weights_digest
+from painters_interp.plans import shared_calls
+from painters_interp.storage import Shelf
+
+N = tiny.N_LAYERS
+TASKS = ["probe_facts", "probe_order"]
+PLANS = {"intact": "0-5", "back": "5-0", "short": "0-3"}
+
+
+@pytest.fixture
+def llama(tiny_folder: Path) -> TransformerBridge:
+    return tiny.build("llama", torch.float32, tiny_folder)
+
+
+@pytest.fixture
+def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The plans that were really run, in order."""
+    from painters_interp.evaluation import measurements
+
+    ran: list[str] = []
+    score = measurements.score
+
+    def watched(model, plans, *more):
+        ran.extend(map(str, plans))
+        return score(model, plans, *more)
+
+    monkeypatch.setattr(measurements, "score", watched)
+    return ran
+
+
+def asked(model: TransformerBridge, folder: Path, **changes: object) -> pd.DataFrame:
+    given = {"plans": PLANS, "tasks": TASKS, "limit": 4, "store": folder}
+    return evaluate(model, **(given | changes))
+
+
+def test_a_store_changes_no_result(llama, tmp_path):
+    plain = asked(llama, tmp_path, store=None)
+    first, again = asked(llama, tmp_path), asked(llama, tmp_path)
+    pd.testing.assert_frame_equal(first, again)
+    order = ["label", "task", "metric"]
+    pd.testing.assert_frame_equal(
+        *(t.sort_values(order, ignore_index=True) for t in (plain, first)), rtol=1e-4
+    )
+
+
+def test_only_what_is_missing_is_run(llama, tmp_path, walked):
+    asked(llama, tmp_path)
+    assert sorted(walked) == sorted([*PLANS.values()] * 2)  # once for every task
+    walked.clear()
+    asked(llama, tmp_path)
+    assert walked == []
+    asked(llama, tmp_path, plans=[*PLANS.values(), "0-4"])
+    assert walked == ["0-4"] * 2
+    walked.clear()
+    asked(llama, tmp_path, tasks=[*TASKS, "probe_cloze"])
+    assert sorted(walked) == sorted(PLANS.values())
+
+
+def test_prepared_questions_share_the_store(llama, tmp_path, walked):
+    asked(llama, tmp_path)
+    walked.clear()
+    evaluate(llama, PLANS, prepare(llama, TASKS, limit=4), store=tmp_path)
+    assert walked == []
+
+
+@pytest.mark.parametrize("change", [{"limit": 5}, {"seed": 1}, {"tasks": ["probe_grammar"]}])
+def test_another_question_is_another_result(llama, tmp_path, walked, change):
+    asked(llama, tmp_path)
+    walked.clear()
+    asked(llama, tmp_path, **change)
+    assert set(walked) == {*PLANS.values()}
+
+
+def test_other_data_of_the_same_task_are_another_question(llama, tmp_path, walked):
+    for text in ("the cat sat on the mat", "the dog sat on the mat"):
+        folder = tmp_path / "data" / "lambada_openai"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "test.jsonl").write_text(f'{{"text": "{text}"}}\n' * 2)
+        asked(llama, tmp_path, tasks=["lambada_openai"], data=tmp_path / "data", limit=None)
+    assert len(walked) == 2 * len(PLANS)
+
+
+def test_an_edited_model_is_another_model(llama, tmp_path, walked):
+    asked(llama, tmp_path)
+    walked.clear()
+    before = weights_digest(llama)
+    weight = llama.original_model.model.layers[2].mlp.up_proj.weight
+    with torch.no_grad():
+        weight[3, 4] += 0.5
+    assert weights_digest(llama) != before
+    changed = asked(llama, tmp_path)
+    assert set(walked) == {*PLANS.values()}
+    with torch.no_grad():
+        weight[3, 4] -= 0.5
+    assert tuple(changed) == tuple(asked(llama, tmp_path))
+
+
+def test_a_run_that_was_cut_off_goes_on(llama, tmp_path, walked, monkeypatch):
+    monkeypatch.setattr(jobs, "_SECONDS", 0.0)  # a group for every plan
+    suite = experiments.single_layers(N)
+    write, written = storage.write_table, []
+
+    def interrupted(*given):
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(write(*given))
+        return written[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("painters_interp.storage.shelf.write_table", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            asked(llama, tmp_path, plans=suite, tasks=TASKS[:1])
+    done = walked[:3]
+    walked.clear()
+    asked(llama, tmp_path, plans=suite, tasks=TASKS[:1])
+    assert not {*walked} & {*done}
+    assert {*walked} | {*done} == {*suite["plan"]}
+
+
+def test_groups_hold_every_plan_once_and_keep_beginnings_together():
+    suite = experiments.plans(experiments.suite(N, seeds=2))
+    groups = [*jobs.in_groups(suite, 200.0)]
+    assert sorted(map(str, (plan for group in groups for plan in group))) == sorted(map(str, suite))
+    assert len(groups) == 2
+    assert all(shared_calls(group) <= 200 for group in groups)
+    longest = max(len(plan.calls) for plan in suite)
+    assert sum(map(shared_calls, groups)) <= shared_calls(suite) + longest * len(groups)
+    assert [*jobs.in_groups(suite[:3], 0.0)] == [[plan] for plan in sorted(
+        suite[:3], key=jobs._order)]  # fmt: skip
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from painters_interp.tables.items import item_table
+from painters_interp.storage import Shelf
+from painters_interp.storage import read_table
+items = item_table(read_table(sys.argv[1]))
+shelf = Shelf(Path(sys.argv[2]), "task", {"seed": 0})
+plans = [*items["plan"].unique()]
+print("ready", flush=True)
+sys.stdin.readline()
+for turn in range(40):
+    chosen = plans[turn % 2 : turn % 2 + 2]  # groups that overlap, as of two different sweeps
+    shelf.write(items[items["plan"].isin(chosen)])
+"""
+
+
+def test_two_processes_may_write_the_same_while_a_third_reads(llama, tmp_path):
+    items = score_items(llama, PLANS, TASKS[:1], limit=4)
+    source = storage.write_table(items, tmp_path / "items.parquet", {})
+    words = [sys.executable, "-c", WRITER, str(source), str(tmp_path / "store")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen(words, **pipes) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    shelf = Shelf(tmp_path / "store", "task", {"seed": 0})
+    while any(writer.poll() is None for writer in writers):
+        shelf.read()  # raises if it ever sees a part of a file
+    assert [writer.wait() for writer in writers] == [0, 0]
+    order = ["plan", "metric", "item"]
+    found, given = (t.sort_values(order, ignore_index=True) for t in (shelf.read(), items))
+    pd.testing.assert_frame_equal(found.astype(object), given.astype(object))
+    assert not [*shelf.place.glob(".*")]
+
+
+def test_a_file_that_is_cut_short_is_named(llama, tmp_path):
+    asked(llama, tmp_path)
+    [path, *_] = sorted(tmp_path.rglob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(TableError, match=rf"{path} is not a table.*delete {path.name}"):
+        asked(llama, tmp_path)
+
+
+def test_a_file_of_something_else_is_named(llama, tmp_path):
+    asked(llama, tmp_path)
+    [path, *_] = sorted(tmp_path.rglob("*.parquet"))
+    storage.write_table(experiments.loops(4), path, {})
+    with pytest.raises(TableError, match=rf"lacks the columns .*{path.name}"):
+        asked(llama, tmp_path)
+
+
+def test_what_lies_there_says_what_it_is(llama, tmp_path):
+    asked(llama, tmp_path)
+    [path, *_] = sorted(tmp_path.rglob("probe_order-*/*.parquet"))
+    facts = storage.read_provenance(path)
+    assert facts["model"] == "tiny-llama"
+    assert facts["task"] == "probe_order"
+    assert sorted(facts["plans"]) == sorted(PLANS.values())
+
+
+# KL as one more metric
+
+
+def test_kl_is_a_metric_on_request(llama, tmp_path, walked):
+    table = asked(llama, tmp_path, metrics=["kl"])
+    kl = table[table["metric"] == "kl"].set_index(["label", "task"])
+    assert kl["value"].drop("intact", level="label").gt(1e-3).all()
+    assert kl.loc["intact", "value"].abs().lt(1e-6).all()
+    assert kl["stderr"].notna().all()
+    assert kl["higher_is_better"].eq(False).all()
+    back = kl.loc["back"]
+    assert back["delta"].tolist() == pytest.approx(back["value"].tolist(), abs=1e-6)
+    walked.clear()
+    pd.testing.assert_frame_equal(asked(llama, tmp_path, metrics=["kl"]), table)
+    assert walked == []
+
+
+def test_an_unknown_metric_is_refused(llama, tmp_path):
+    with pytest.raises(TaskError, match=r"no metric 'loss' can be added .*; there is kl"):
+        asked(llama, tmp_path, metrics=["loss"])
+    with pytest.raises(TaskError, match="metrics must be a list of names out of kl"):
+        asked(llama, tmp_path, metrics="kl")
+
+
+def test_items_of_two_dtypes_do_not_meet(llama, tiny_folder):
+    from painters_interp.tables.items import compare, joined
+
+    other = tiny.build("llama", torch.float64, tiny_folder)
+    both = joined([
+        score_items(model, [Plan.parse(plan, N)], TASKS[:1], limit=4)
+        for model, plan in ((llama, "0-5"), (other, "5-0"))
+    ])  # fmt: skip
+    with pytest.raises(TableError, match=r"not paired \(dtype float32 and float64\)"):
+        compare(both, "0-5", "5-0")
