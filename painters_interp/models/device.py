@@ -1,17 +1,14 @@
-"""Where a model computes, and in which number format."""
+"""Where a model computes, in which number format, and how numbers come home from there."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ..errors import ModelError
 from .quiet import first_line
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
-else:  # importing it takes seconds, and only loading a model is worth them
-    TransformerBridge = Any
-
 
 _DTYPES = ("float32", "float64", "bfloat16", "float16")
 
@@ -38,3 +35,27 @@ def dtype_of(dtype: str | torch.dtype | None) -> torch.dtype:
         raise ModelError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
     kind: torch.dtype = getattr(torch, name)
     return kind
+
+
+def device_of(model: Any) -> torch.device:
+    """The device on which a bridge takes its tokens.
+
+    That of its first weight, unless accelerate keeps the weights elsewhere until they are needed:
+    then the one that accelerate computes that module on.
+    """
+    for module in model.original_model.modules():
+        place = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+        if place is not None:
+            return torch.device(place)
+        if (weight := next(module.parameters(recurse=False), None)) is not None:
+            return weight.device
+    raise ModelError(f"{model.cfg.model_name} has no weights, so it computes nowhere")
+
+
+def numbers(tensor: Tensor) -> Float[np.ndarray, "..."]:
+    """`tensor` in float64 on the processor: moved first, then widened.
+
+    Apple's GPUs have no float64, so the order matters.
+    """
+    home: np.ndarray = tensor.detach().cpu().double().numpy()
+    return home
