@@ -48,7 +48,8 @@ def device_of(model: Any) -> torch.device:
         if place is not None:
             return torch.device(place)
         if (weight := next(module.parameters(recurse=False), None)) is not None:
-            return weight.device
+            device: torch.device = weight.device
+            return device
     raise ModelError(f"{model.cfg.model_name} has no weights, so it computes nowhere")
 
 

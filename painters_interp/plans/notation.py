@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from ..errors import PlanError
 
@@ -25,6 +25,7 @@ SCALES = "a scale is 'sum' or a finite number other than 0"
 AT_MOST = f"a plan makes at most {MAX_CALLS:,}"
 
 
+@runtime_checkable
 class PrintableCall(Protocol):
     """What printing needs of a call."""
 
@@ -34,6 +35,7 @@ class PrintableCall(Protocol):
     def half(self) -> Half | None: ...
 
 
+@runtime_checkable
 class PrintableStep(Protocol):
     """What printing needs of a step."""
 
