@@ -12,18 +12,18 @@ from .sources import fetch as fetch
 if TYPE_CHECKING:
     from .device import device_of as device_of
     from .device import numbers as numbers
-    from .identity import identity as identity
-    from .identity import weights_digest as weights_digest
+    from .fingerprint import identity as identity
+    from .fingerprint import weights_digest as weights_digest
     from .loading import load_model as load_model
     from .nulls import random_weights as random_weights
 
 _LAZY = {
     "device_of": "device",
-    "identity": "identity",
+    "identity": "fingerprint",
     "load_model": "loading",
     "numbers": "device",
     "random_weights": "nulls",
-    "weights_digest": "identity",
+    "weights_digest": "fingerprint",
 }
 
 __all__ = ["catalog", "fetch", *_LAZY]

@@ -28,7 +28,7 @@ PROBES = ("probe_cloze", "probe_facts", "probe_arithmetic", "probe_grammar", "pr
 # To be written token by token, which takes far longer: on request.
 WRITTEN_PROBES = ("probe_word_problems",)
 _BUILT_IN = (*PROBES, *WRITTEN_PROBES)
-_PROBE_FOLDER = Path(__file__).parent / "probes"
+_PROBE_FOLDER = Path(__file__).parent.parent / "probes"
 _TYPES = ("loglikelihood", "multiple_choice", "loglikelihood_rolling", "generate_until")
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 _ANSWER_WITHIN = 5.0  # seconds
