@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Tiny models gain nothing from more threads, and lose much where test workers share the cores.
 torch.set_num_threads(1)

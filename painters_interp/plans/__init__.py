@@ -2,6 +2,9 @@
 
 from .notation import MAX_CALLS as MAX_CALLS
 from .notation import Half as Half
+from .schedules import Entry as Entry
+from .schedules import Schedule as Schedule
+from .schedules import schedule as schedule
 from .sharing import shared_calls as shared_calls
 from .value import Call as Call
 from .value import Plan as Plan
