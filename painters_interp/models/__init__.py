@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .device import device_of as device_of
     from .device import numbers as numbers
     from .fingerprint import identity as identity
+    from .fingerprint import tokenizer_digest as tokenizer_digest
     from .fingerprint import weights_digest as weights_digest
     from .loading import load_model as load_model
     from .nulls import random_weights as random_weights
@@ -23,6 +24,7 @@ _LAZY = {
     "load_model": "loading",
     "numbers": "device",
     "random_weights": "nulls",
+    "tokenizer_digest": "fingerprint",
     "weights_digest": "fingerprint",
 }
 

@@ -1,13 +1,23 @@
 """Which model a bridge holds: its name, revision and dtype, and a digest of its weights."""
 
 import hashlib
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..errors import ModelError
 from .conversion import content_hash
+from .settings import settings
+
+# What a tokenizer holds beside its rules.
+_TOKENIZER = (
+    *("special_tokens_map", "chat_template", "_add_bos_token", "_add_eos_token"),
+    *("split_special_tokens", "clean_up_tokenization_spaces", "add_prefix_space"),
+)
 
 
 def identity(model: TransformerBridge) -> dict[str, Any]:
@@ -42,13 +52,64 @@ def _fingerprint(folder: str) -> str | None:
 
 @torch.no_grad()
 def weights_digest(model: TransformerBridge) -> str:
-    """A digest of every parameter as it is in memory now: another one after any edit.
+    """A digest of the model as it is in memory now: another one after any edit of what it computes.
 
+    Of every parameter and buffer, the config, and what modules hold besides (see `settings`).
     Takes about a second per GB, for which the weights of a model on a GPU come to the processor
-    one by one.
+    one by one. Raises ModelError for weights that are on no device and cannot be fetched.
     """
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.original_model.named_parameters()):
-        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    digest = hashlib.sha256(json.dumps(settings(model), sort_keys=True).encode())
+    original = model.original_model
+    for tensors in (original.named_parameters(), original.named_buffers()):
+        for name, tensor in sorted(tensors):
+            if tensor.is_meta:
+                tensor = _fetched(original, name)
+            _update(digest, name, tensor)
     return digest.hexdigest()[:16]
+
+
+def _fetched(model: Any, name: str) -> torch.Tensor:
+    """A tensor that accelerate keeps elsewhere until it is needed."""
+    place, _, own = name.rpartition(".")
+    weights = getattr(getattr(model.get_submodule(place), "_hf_hook", None), "weights_map", None)
+    if weights is None:
+        raise ModelError(f"{name} has no values (it is on the meta device); load the weights first")
+    tensor: torch.Tensor = weights[own]
+    return tensor
+
+
+def _update(digest: Any, name: str, tensor: torch.Tensor) -> None:
+    digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+    if hasattr(tensor, "__tensor_flatten__"):  # quantised: several tensors behind one
+        for part in tensor.__tensor_flatten__()[0]:
+            _update(digest, f"{name}.{part}", getattr(tensor, part))
+        return
+    digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """A digest of a tokenizer as it is in memory: its vocabulary, every rule, the chat template.
+
+    How it pads and cuts is not in it, for that changes with every use.
+    """
+    facts = {name: repr(getattr(tokenizer, name, None)) for name in _TOKENIZER}
+    facts["class"] = type(tokenizer).__qualname__
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        rules = json.loads(backend.to_str())
+        facts["rules"] = {k: v for k, v in rules.items() if k not in ("padding", "truncation")}
+    elif tokenizer is not None:
+        facts["files"] = _saved(tokenizer)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _saved(tokenizer: Any) -> dict[str, str]:
+    """The vocabulary of a tokenizer written in Python, as digests of the files it would save."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_vocabulary(folder)
+        files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    added = json.dumps(sorted(tokenizer.get_added_vocab().items())).encode()
+    return {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in (files | {"added": added}).items()
+    }

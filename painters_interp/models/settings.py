@@ -1,0 +1,97 @@
+"""What decides a model's answers besides its tensors: config, and what its modules hold."""
+
+from collections.abc import Mapping
+from functools import partial
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from transformer_lens.hook_points import HookPoint
+from transformers import GenerationConfig, PreTrainedConfig
+
+# Names of the model and of its files, and what changes while a model only works.
+_IDLE = {
+    *("_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "architectures"),
+    *("id2label", "label2id", "return_dict", "output_hidden_states", "output_attentions"),
+    *("_output_attentions", "use_cache", "training", "max_seq_len_cached", "tokenizer_class"),
+    *("model_name", "revision", "device", "tokenizer_name", "original_architecture", "dtype"),
+    "_original_object_hash",
+}  # fmt: skip
+_PLAIN = (bool, int, float, complex, str, type(None))
+_SETTINGS = (PreTrainedConfig, GenerationConfig)
+_NOTHING = object()
+
+
+def settings(model: Any) -> dict[str, Any]:
+    """The config, how texts are written, and every module's class, numbers and functions.
+
+    A norm's epsilon, an attention's scale and a forward that somebody exchanged are in no tensor
+    and often in no config. Hooks are not looked at, nor whether the model trains.
+    """
+    original = model.original_model
+    return {
+        "config": _attributes(original.config, private=True),
+        "writing": _plain(getattr(original, "generation_config", None)),
+        "bridge": [_attributes(model.cfg), getattr(model, "compatibility_mode", False)],
+        "modules": {
+            name: [type(module).__qualname__, _attributes(module)]
+            for name, module in original.named_modules()
+            if not isinstance(module, HookPoint)
+        },
+    }
+
+
+def _attributes(holder: Any, private: bool = False) -> dict[str, Any]:
+    found = {
+        name: _plain(value)
+        for name, value in vars(holder).items()
+        if name not in _IDLE and (private or not name.startswith("_"))
+    }
+    return {name: value for name, value in found.items() if value is not _NOTHING}
+
+
+def _plain(value: Any) -> Any:
+    """`value` in terms that JSON knows; `_NOTHING` for what is no setting."""
+    match value:
+        case _ if isinstance(value, _PLAIN):
+            return repr(value)
+        case _ if isinstance(value, _SETTINGS):
+            return _attributes(value, private=True)
+        case torch.Tensor() | nn.Module():  # hashed with the tensors, or walked on its own
+            return _NOTHING
+        case torch.dtype() | torch.Size() | range() | slice():
+            return repr(value)
+        case Mapping():
+            pairs = ((repr(key), _plain(item)) for key, item in value.items())
+            return sorted([key, item] for key, item in pairs if item is not _NOTHING)
+        case list() | tuple():
+            return [item for item in map(_plain, value) if item is not _NOTHING]
+        case set() | frozenset():
+            return sorted(map(repr, value))
+        case partial():
+            return [_plain(value.func), _plain(value.args), _plain(value.keywords)]
+        case MethodType() | FunctionType():
+            return _function(value)
+        case type():
+            return value.__qualname__
+    return getattr(value, "__qualname__", None) or type(value).__qualname__
+
+
+def _function(value: Any) -> list[Any]:
+    code = value.__code__
+    held = [_plain(cell.cell_contents) for cell in value.__closure__ or () if _filled(cell)]
+    constants = [repr(item) for item in code.co_consts if isinstance(item, _PLAIN)]
+    return [
+        *(value.__qualname__, code.co_code.hex(), list(code.co_names), constants),
+        _plain(value.__defaults__),
+        [item for item in held if isinstance(item, str)],
+    ]
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
