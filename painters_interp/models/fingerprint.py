@@ -92,7 +92,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
     How it pads and cuts is not in it, for that changes with every use.
     """
-    facts = {name: repr(getattr(tokenizer, name, None)) for name in _TOKENIZER}
+    facts: dict[str, Any] = {name: repr(getattr(tokenizer, name, None)) for name in _TOKENIZER}
     facts["class"] = type(tokenizer).__qualname__
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
