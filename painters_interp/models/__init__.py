@@ -12,6 +12,8 @@ from .sources import fetch as fetch
 if TYPE_CHECKING:
     from .device import device_of as device_of
     from .device import numbers as numbers
+    from .door import Model as Model
+    from .door import as_model as as_model
     from .fingerprint import identity as identity
     from .fingerprint import tokenizer_digest as tokenizer_digest
     from .fingerprint import weights_digest as weights_digest
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from .nulls import random_weights as random_weights
 
 _LAZY = {
+    "Model": "door",
+    "as_model": "door",
     "device_of": "device",
     "identity": "fingerprint",
     "load_model": "loading",

@@ -7,8 +7,10 @@ import torch
 
 from ..errors import ModelError
 from .device import dtype_of, place_of
+from .door import Model, as_model
 from .quiet import first_line, without_bars
 from .sources import Checkpoint, locate
+from .wrapping import wrapped
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -17,24 +19,63 @@ else:  # importing it takes seconds, and only loading a model is worth them
 
 
 def load_model(
-    name_or_path: str | Path,
+    model: Model,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    *,
+    tokenizer: Any = None,
 ) -> TransformerBridge:
-    """Load a model with hooks: `smollm2-135m`, a hub id, a checkpoint directory or a `.gguf`.
+    """Load a model with hooks, or give hooks to one in memory.
 
-    `dtype` is float32 unless given; `device` is the first GPU where there is one. Masked
-    language models such as BERT are recognised by their config. Code that comes with a
-    model runs only with `trust_remote_code=True`. Raises ModelError.
+    Args:
+        model: `smollm2-135m`, a hub id, a checkpoint directory or a `.gguf` file; or a Hugging
+            Face model in memory, which `as_model` says more about. Masked language models such
+            as BERT are recognised by their config.
+        device: The first GPU where there is one, unless given.
+        dtype: float32 unless given.
+        revision: Of a hub id: a commit, tag or branch.
+        trust_remote_code: Whether code that comes with a model may run.
+        tokenizer: One to be used in place of the checkpoint's own; for a model in memory, that
+            of the folder or hub id it came from is found without it.
+
+    Returns:
+        The bridge, in evaluation mode; a model in memory stays in the mode it is in.
+
+    Raises:
+        ModelError: where the model or its tokenizer cannot be found, fetched or read.
     """
+    if not isinstance(model, str | Path):
+        _refuse_options(device=device, dtype=dtype, revision=revision)
+        return as_model(model, tokenizer)
     place, kind = place_of(device), dtype_of(dtype)
-    source = locate(name_or_path, revision, trust_remote_code)
+    source = locate(model, revision, trust_remote_code)
+    return load_checkpoint(source, place, kind, trust_remote_code, tokenizer)
+
+
+def _refuse_options(**options: Any) -> None:
+    """What says how to load has no say over what is in memory."""
+    for name, value in options.items():
+        if value is not None:
+            raise ModelError(
+                f"{name}={str(value)!r} applies to models that are loaded; "
+                "change one in memory before it is handed over"
+            )
+
+
+def load_checkpoint(
+    source: Checkpoint,
+    place: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    trust_remote_code: bool = False,
+    tokenizer: Any = None,
+) -> TransformerBridge:
+    """The hooked model of a folder, called by the name that the user knows."""
+    tokenizer = _tokenizer(source, trust_remote_code) if tokenizer is None else tokenizer
     with without_bars():
-        model = _read(source, kind, trust_remote_code).to(place).eval()
-        bridge = _bridge(source, model, trust_remote_code)
-    bridge.cfg.model_name = source.name
+        model = _read(source, dtype, trust_remote_code).to(place or place_of(None)).eval()
+    bridge = wrapped(model, tokenizer, source.name, trust_remote_code)
     bridge.cfg.revision = source.revision
     return bridge
 
@@ -59,8 +100,6 @@ def _read(source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool) -> An
             f"{source.name} lacks {len(missing)} weights of {type(model).__name__}, such as "
             f"{missing[0]}, which would be random; use a checkpoint with its language-model head"
         )
-    # A checkpoint may name its bare encoder here; the bridge looks its adapter up by this.
-    model.config.architectures = [type(model).__name__]
     return model
 
 
@@ -80,43 +119,8 @@ def _auto_class(config: Any) -> Any:
     return AutoModelForMaskedLM if masked else AutoModelForCausalLM
 
 
-def _bridge(source: Checkpoint, model: Any, trust_remote_code: bool) -> TransformerBridge:
-    from transformer_lens.model_bridge import TransformerBridge
-
-    tokenizer = _tokenizer(source, trust_remote_code)
-    try:
-        bridge = TransformerBridge.boot_transformers(
-            str(source.folder),
-            hf_model=model,
-            tokenizer=tokenizer,
-            dtype=model.dtype,
-            device=model.device,
-            trust_remote_code=trust_remote_code,
-        )
-    except Exception as error:  # an architecture that TransformerLens does not know
-        raise _load_error(source, error) from error
-    keep_own_tokenizer(bridge, tokenizer)
-    return bridge
-
-
-def keep_own_tokenizer(bridge: TransformerBridge, tokenizer: Any) -> None:
-    """Put the checkpoint's tokenizer in place of the bridge's, which always prepends a BOS token.
-
-    Benchmarks and captures read text as the model's makers do; `bridge.to_tokens` and
-    `bridge("text")` still prepend BOS unless told otherwise, as everywhere in TransformerLens.
-    """
-    from transformer_lens.model_bridge.sources._bridge_builder import detect_tokenizer_bos_eos
-
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    # Not through the property: its setter would make the tokenizer prepend BOS again.
-    bridge._tokenizer = tokenizer
-    found = detect_tokenizer_bos_eos(tokenizer)
-    bridge.cfg.tokenizer_prepends_bos, bridge.cfg.tokenizer_appends_eos = found
-
-
 def _tokenizer(source: Checkpoint, trust_remote_code: bool) -> Any:
-    """The checkpoint's own tokenizer, read from disk because the bridge reads it there again."""
+    """The checkpoint's own tokenizer."""
     from transformers import AutoTokenizer
 
     cause, reason = None, "no tokenizer files"
@@ -133,7 +137,7 @@ def _tokenizer(source: Checkpoint, trust_remote_code: bool) -> Any:
         cause, reason = error, first_line(error)
     raise ModelError(
         f"{source.name} has no tokenizer that can be read from {source.folder} ({reason}); "
-        "save it there with tokenizer.save_pretrained"
+        "save it there with tokenizer.save_pretrained, or give tokenizer=..."
     ) from cause
 
 

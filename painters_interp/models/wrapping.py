@@ -1,0 +1,139 @@
+"""From a plain Hugging Face model and its tokenizer to a hooked one, changing what is needed."""
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError, UnsupportedModelError
+from .quiet import first_line, without_bars
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+else:  # importing it takes seconds, and only loading a model is worth them
+    TransformerBridge = Any
+
+# Under this name the bridge around a model is kept on the model itself.
+_KEPT = "_painters_bridge"
+_SPECIAL = ("pad_token", "bos_token", "eos_token")
+
+
+class _Kept:
+    """Holds the bridge of a model, so that both go together; neither copied nor saved with it."""
+
+    def __init__(self, bridge: Any = None) -> None:
+        self.bridge = bridge
+
+    def __deepcopy__(self, memo: Any) -> "_Kept":
+        return _Kept()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Kept, ()
+
+
+def bridge_of(model: Any) -> Any:
+    """The bridge that was made around a plain model before, or None."""
+    kept = getattr(vars(model).get(_KEPT), "bridge", None)
+    return kept if kept is not None and kept.original_model is model else None
+
+
+def remember(bridge: TransformerBridge) -> None:
+    """Let the model inside a bridge know its bridge."""
+    if bridge_of(bridge.original_model) is not bridge:
+        # Not by attribute: a module would register the bridge as a part of itself.
+        vars(bridge.original_model)[_KEPT] = _Kept(bridge)
+
+
+def wrapped(
+    model: Any, tokenizer: Any, name: str, trust_remote_code: bool = False
+) -> TransformerBridge:
+    """A bridge around a plain model, in the mode it is in, with the tokenizer as it is.
+
+    The bridge puts its components into the model itself, and switches it to eager attention,
+    which alone shows its pattern to hooks. Raises UnsupportedModelError for an architecture that
+    TransformerLens does not know.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    # A config may name another class or none; the bridge looks its adapter up by this.
+    model.config.architectures = [type(model).__name__]
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with without_bars():
+            bridge = TransformerBridge.boot_transformers(
+                name,
+                hf_model=model,
+                # A copy, which the bridge may edit; without a BOS token it is not read from disk.
+                tokenizer=_plain_copy(tokenizer),
+                dtype=model.dtype,
+                device=model.device,
+                trust_remote_code=trust_remote_code,
+            )
+    except Exception as error:  # an architecture that TransformerLens does not know
+        raise UnsupportedModelError(f"{name} cannot be given hooks: {first_line(error)}") from error
+    bridge.train(model.training)
+    for module, training in modes:
+        module.training = training
+    _keep_own_tokenizer(bridge, within(tokenizer, model))
+    bridge.cfg.model_name = name
+    remember(bridge)
+    return bridge
+
+
+def _plain_copy(tokenizer: Any) -> Any:
+    """A tokenizer without special tokens of its own for the bridge to edit, and to throw away."""
+    copy = deepcopy(tokenizer)
+    copy.bos_token = None
+    return copy
+
+
+def within(tokenizer: Any, model: Any) -> Any:
+    """The tokenizer itself where its special tokens fit the model's vocabulary, else a copy.
+
+    In the copy a special token beyond the vocabulary is none, and a pad token that is missing is
+    the end of text, where there is one, as TransformerLens has it.
+    """
+    size = model.get_input_embeddings().num_embeddings
+    ids = {name: getattr(tokenizer, f"{name}_id", None) for name in _SPECIAL}
+    beyond = [name for name, number in ids.items() if number is not None and number >= size]
+    fitting = [n for n in ("pad_token", "eos_token", "bos_token") if ids[n] is not None]
+    pads = [getattr(tokenizer, name) for name in fitting if name not in beyond]
+    lacks_pad = bool(pads) and (ids["pad_token"] is None or "pad_token" in beyond)
+    if not (beyond or lacks_pad):
+        return tokenizer
+    own = deepcopy(tokenizer)
+    for name in beyond:
+        setattr(own, name, None)
+    if lacks_pad:
+        own.pad_token = pads[0]
+    return own
+
+
+def _keep_own_tokenizer(bridge: TransformerBridge, tokenizer: Any) -> None:
+    """Put the model's own tokenizer in place of the bridge's, which always prepends a BOS token.
+
+    Benchmarks and captures read text as the model's makers do; `bridge.to_tokens` and
+    `bridge("text")` still prepend BOS unless told otherwise, as everywhere in TransformerLens.
+    """
+    from transformer_lens.model_bridge.sources._bridge_builder import detect_tokenizer_bos_eos
+
+    # Not through the property: its setter would make the tokenizer prepend BOS again.
+    bridge._tokenizer = tokenizer
+    ends = detect_tokenizer_bos_eos(tokenizer)
+    bridge.cfg.tokenizer_prepends_bos, bridge.cfg.tokenizer_appends_eos = ends
+
+
+def refuse_unusable(model: Any, name: str) -> None:
+    """Raise ModelError for a plain model that no bridge can be put around, with the reason."""
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ModelError(f"{name} is an encoder-decoder, whose two stacks no single plan describes")
+    if model.get_output_embeddings() is None:
+        raise ModelError(
+            f"{name} is a {type(model).__name__}, which has no language-model head; load it with "
+            "AutoModelForCausalLM (encoders: AutoModelForMaskedLM)"
+        )
+    placed = getattr(model, "hf_device_map", None)
+    if placed is None and any(weight.is_meta for weight in model.parameters()):
+        raise ModelError(f"{name} has weights on the meta device, which hold no numbers; load them")
+    if any(hasattr(module, "original_component") for module in model.modules()):
+        raise ModelError(
+            f"{name} has been given hooks before; pass the TransformerBridge around it"
+        )
