@@ -11,6 +11,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from .execution import applied, as_plan, ready
+from .models import Model, as_model
 from .plans import Plan
 from .texts import Batch, in_order, tokenize
 
@@ -30,7 +31,7 @@ class Streams:
 
 
 def capture(
-    model: TransformerBridge,
+    model: Model,
     texts: Sequence[str],
     plan: Plan | str | None = None,
     batch_size: int = 8,
@@ -43,6 +44,7 @@ def capture(
 
     Raises TextError for no texts or a text of fewer than two tokens.
     """
+    model = as_model(model)
     ready(model)
     value = None if plan is None else as_plan(plan, model)
     pieces, owners = in_pieces(model, texts)

@@ -1,11 +1,13 @@
 """`similarity`: the question, its options, and what they may be."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..errors import MeasureError
+from ..errors import MeasureError, ModelError
 from ..measures import BETWEEN_STATES, MEASURES
+from ..models import Model, as_model
 from ..plans import Plan
 from .passes import SHUFFLED, VIEWS, Source, Survey
 from .results import Similarity
@@ -14,11 +16,11 @@ _CENTERS = ("texts", "document")
 
 
 def similarity(
-    model: TransformerBridge,
+    model: Model,
     texts: Sequence[str],
     measures: Sequence[str] = ("cosine", "cosine_flat"),
     plan: Plan | str | None = None,
-    other: TransformerBridge | str | None = None,
+    other: Model | None = None,
     skip_first: bool = True,
     center: str = "texts",
     massive: str = "keep",
@@ -56,6 +58,7 @@ def similarity(
     Raises MeasureError for a measure or option that does not exist and for a stream that is not
     finite (naming state and text), TextError for texts that cannot be read.
     """
+    model = as_model(model)
     names = _known(measures)
     for option, value, known in (("center", center, _CENTERS), ("massive", massive, [*VIEWS])):
         if value not in known:
@@ -63,13 +66,11 @@ def similarity(
     if tokens_per_document < 1:
         raise MeasureError(f"tokens_per_document={tokens_per_document}; give 1 or more")
     sources = [Source(model, texts, plan, batch_size)]
-    if isinstance(other, TransformerBridge):
-        sources.append(Source(other, texts, None, batch_size))
-    elif other not in (None, SHUFFLED):
-        raise MeasureError(f"other={other!r} is neither a model nor {SHUFFLED!r}")
+    if other is not None and not _is_null(other):
+        sources.append(Source(_other(other), texts, None, batch_size))
     survey = Survey(
         tuple(sources),
-        shuffled=other == SHUFFLED,
+        shuffled=_is_null(other),
         skip_first=skip_first,
         views=VIEWS[massive],
         centred=center == "texts" and "cosine_centered" in names,
@@ -85,13 +86,29 @@ def similarity(
 
 
 def calls_needed(
-    model: TransformerBridge,
+    model: Model,
     texts: Sequence[str],
     plan: Plan | str | None = None,
     batch_size: int = 8,
 ) -> int:
     """Token-layer calls of one pass of `similarity` over `texts`, padding included."""
+    model = as_model(model)
     return Source(model, texts, plan, batch_size).calls
+
+
+def _is_null(other: Any) -> bool:
+    return isinstance(other, str) and other == SHUFFLED
+
+
+def _other(other: Model) -> TransformerBridge:
+    try:
+        return as_model(other)
+    except ModelError as error:
+        if not isinstance(other, str):
+            raise
+        raise MeasureError(
+            f"other={other!r} is neither {SHUFFLED!r} nor a model ({error})"
+        ) from error
 
 
 def _known(measures: Sequence[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
 from ..execution import as_plan, divergences, ready, record
-from ..models import identity
+from ..models import Model, as_model, identity
 from ..plans import Plan, shared_calls
 from ..progress import progress
 from ..streams import in_pieces
@@ -26,9 +26,7 @@ _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 4096}
 _OWN = ("kl", "kl_stderr", "kl_low", "kl_high", "n_documents", "n_tokens")
 
 
-def kl_to_intact(
-    model: TransformerBridge, plans: Plans, texts: Sequence[str], seed: int = 0
-) -> pd.DataFrame:
+def kl_to_intact(model: Model, plans: Plans, texts: Sequence[str], seed: int = 0) -> pd.DataFrame:
     """KL(intact || plan) between next-token distributions, in nats per token.
 
     `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
@@ -39,6 +37,7 @@ def kl_to_intact(
 
     Raises PlanError for no plans or one of another depth, TextError for texts that cannot be read.
     """
+    model = as_model(model)
     labels = labels_for(plans, len(model.blocks))
     labels = labels.drop(columns=[c for c in labels if c in _OWN]).drop_duplicates()
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
@@ -66,12 +65,13 @@ def kl_to_intact(
 
 
 def document_divergences(
-    model: TransformerBridge, plans: Sequence[Plan], texts: Sequence[str]
+    model: Model, plans: Sequence[Plan], texts: Sequence[str]
 ) -> tuple[Float[np.ndarray, "document plan"], Float[np.ndarray, " document"]]:
     """Per document and plan the sum of KL(intact || plan) over tokens, and the number of tokens.
 
     A text longer than the context is read in pieces. All plans share one walk per batch.
     """
+    model = as_model(model)
     ready(model)
     batches, owners = _batches(model, texts)
     sums, tokens = np.zeros((len(texts), len(plans))), np.zeros(len(texts))
@@ -87,8 +87,9 @@ def document_divergences(
     return sums, tokens
 
 
-def calls_needed(model: TransformerBridge, plans: Sequence[Plan], texts: Sequence[str]) -> int:
+def calls_needed(model: Model, plans: Sequence[Plan], texts: Sequence[str]) -> int:
     """Token-layer calls of `document_divergences`, padding included."""
+    model = as_model(model)
     batches, _ = _batches(model, texts)
     return sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
 

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from scipy.stats import rankdata
-from transformer_lens.model_bridge import TransformerBridge
 
 from ..comparison import similarity
 from ..errors import TableError
 from ..experiments import damages
 from ..experiments import plans as plans_of
 from ..measures import Curve, Matrix, Result
+from ..models import Model, as_model
 from ..statistics import LEVEL, RESAMPLES, percentiles, resamplings
 from ..tables import require
 from .divergence import document_divergences
@@ -40,7 +40,7 @@ class Prediction(NamedTuple):
 
 
 def predict_damage(
-    model: TransformerBridge,
+    model: Model,
     texts: Sequence[str],
     measures: Sequence[str] = MEASURES,
     experiment: pd.DataFrame | None = None,
@@ -55,6 +55,7 @@ def predict_damage(
     resampled together, so an interval says how much rho depends on the documents. The row
     "depth" is the distance of the altered layers from the middle: a measure should beat it.
     """
+    model = as_model(model)
     table = damages(len(model.blocks)) if experiment is None else experiment
     require(table, "variant", "plan", "n_layers", "layer", "other")
     table = table[table["layer"].notna()].reset_index(drop=True)

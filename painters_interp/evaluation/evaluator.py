@@ -1,13 +1,15 @@
 """`evaluate`: plans and tasks in, one tidy table out; `score_items`: the items it rests on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..arguments import several
 from ..errors import TaskError
 from ..execution import as_plan
+from ..models import Model, as_model
 from ..progress import progress
 from ..strategies import full
 from ..tables import labelled
@@ -19,16 +21,16 @@ from .questions import Questions, prepare
 
 
 def evaluate(
-    model: TransformerBridge,
+    model: Model,
     plans: Plans,
-    tasks: Sequence[str] | Questions,
+    tasks: str | Sequence[str] | Questions,
     data: str | Path | None = None,
     limit: int | float | None = None,
     num_fewshot: int | None = None,
     seed: int = 0,
     cache: str = "exact",
     store: str | Path | None = None,
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
 ) -> pd.DataFrame:
     """Score plans on lm-eval tasks, all plans on the same items in one shared pass.
 
@@ -51,6 +53,7 @@ def evaluate(
     `items.summarise`); and seed. Raises PlanError, TaskError, UnsupportedModelError, and
     TableError for a file of the store that cannot be read.
     """
+    model = as_model(model)
     labels = labels_for(plans, len(model.blocks))
     parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
     return _results(
@@ -59,35 +62,37 @@ def evaluate(
 
 
 def score_items(
-    model: TransformerBridge,
+    model: Model,
     plans: Plans,
-    tasks: Sequence[str] | Questions,
+    tasks: str | Sequence[str] | Questions,
     data: str | Path | None = None,
     limit: int | float | None = None,
     num_fewshot: int | None = None,
     seed: int = 0,
     cache: str = "exact",
     store: str | Path | None = None,
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
 ) -> pd.DataFrame:
     """What `evaluate` rests on: an item table (see `items`), a row per plan, task, metric, item.
 
     Takes what `evaluate` takes; each distinct plan is scored once, and labels are left out
     (`tables.labelled` puts them back).
     """
+    model = as_model(model)
     labels = labels_for(plans, len(model.blocks))
     parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
     return _items(model, labels, parts, cache, store, metrics)
 
 
 def results(
-    model: TransformerBridge,
+    model: Model,
     plans: Plans,
     questions: Questions,
     items: pd.DataFrame,
     cache: str = "exact",
 ) -> pd.DataFrame:
     """What `evaluate` returns, from what `score_items` returned for the same arguments."""
+    model = as_model(model)
     return _results(model, labels_for(plans, len(model.blocks)), [questions], items, cache)
 
 
@@ -105,7 +110,7 @@ def _results(
 
 def _questions(
     model: TransformerBridge,
-    tasks: Sequence[str] | Questions,
+    tasks: str | Sequence[str] | Questions,
     data: str | Path | None,
     limit: int | float | None,
     num_fewshot: int | None,
@@ -115,7 +120,8 @@ def _questions(
     """The tasks, all together or one by one: then one that is kept is not run for another."""
     if isinstance(tasks, Questions):
         return [tasks]
-    groups = [[name] for name in tasks] if one_by_one and not isinstance(tasks, str) else [tasks]
+    names = several(tasks, str, Mapping, Path)
+    groups = [[name] for name in names] if one_by_one else [names]
     return [prepare(model, group, data, limit, num_fewshot, seed) for group in groups]
 
 
@@ -125,7 +131,7 @@ def _items(
     parts: Sequence[Questions],
     cache: str,
     store: str | Path | None,
-    metrics: Sequence[str],
+    metrics: str | Sequence[str],
 ) -> pd.DataFrame:
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     measured = _measured(metrics)
@@ -151,17 +157,16 @@ def _refuse_idle_cache(parts: Sequence[Questions], cache: str) -> None:
         )
 
 
-def _measured(metrics: Sequence[str]) -> list[str]:
+def _measured(metrics: str | Sequence[str]) -> list[str]:
     further = [name for name in MEASUREMENTS if name != TASK_METRICS]
-    if isinstance(metrics, str):
-        raise TaskError(f"metrics must be a list of names out of {', '.join(further)}")
-    for name in metrics:
+    names = several(metrics)
+    for name in names:
         if name not in further:
             raise TaskError(
                 f"no metric {name!r} can be added to those of the tasks; there is "
                 f"{', '.join(further)}"
             )
-    return [TASK_METRICS, *dict.fromkeys(metrics)]
+    return [TASK_METRICS, *dict.fromkeys(names)]
 
 
 def _done(model: TransformerBridge, jobs: Sequence[Job]) -> list[pd.DataFrame]:

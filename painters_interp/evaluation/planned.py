@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from transformer_lens.model_bridge import TransformerBridge
-
 from ..errors import TaskError
 from ..execution import applied, as_plan
-from ..models import identity
+from ..models import Model, as_model, identity
 from ..plans import Plan
 from .harness import HFLM, CacheHook, Instance
 from .harness.tasks import quiet_lm_eval
@@ -26,11 +24,12 @@ class PlannedLM(HFLM):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: TransformerBridge,
+        model: Model,
         plan: Plan | str,
         cache: str = "exact",
         **options: Any,
     ) -> None:
+        model = as_model(model)
         self.bridge, self.plan, self.decoding = model, as_plan(plan, model), cache
         with self._planned():  # refuses now what could not be applied later
             pass

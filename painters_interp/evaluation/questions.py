@@ -1,14 +1,14 @@
 """From lm-eval's requests to the tokens of one model."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transformer_lens.model_bridge import TransformerBridge
-
+from ..arguments import several
 from ..errors import TaskError, UnsupportedModelError
 from ..execution import ROWS, Layout, family_of, laid_out
+from ..models import Model, as_model
 from ..plans import Plan, shared_calls
 from .harness import Instance, Task
 from .harness.requests import documents
@@ -82,8 +82,8 @@ class Questions:
 
 
 def prepare(
-    model: TransformerBridge,
-    tasks: Sequence[str],
+    model: Model,
+    tasks: str | Sequence[str],
     data: str | Path | None = None,
     limit: int | float | None = None,
     num_fewshot: int | None = None,
@@ -94,12 +94,13 @@ def prepare(
     Inputs that several requests share (choices of one token after the same context) are kept
     once. Raises TaskError, and UnsupportedModelError for masked language models.
     """
+    model = as_model(model)
     if not family_of(model).causal:
         raise UnsupportedModelError(
             f"{model.cfg.model_name} is a masked language model; lm-eval's tasks need next-token "
             "probabilities"
         )
-    loaded = load_tasks(tasks, data, limit, num_fewshot, seed)
+    loaded = load_tasks(several(tasks, str, Mapping, Path), data, limit, num_fewshot, seed)
     tokenizer, device = tokenizer_of(model), next(model.original_model.parameters()).device.type
     pairs, writing, readings = _read(tokenizer, loaded)
     room = tokenizer.max_length

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..execution import Recording, score_targets, walk
+from ..models import Model, as_model
 from ..plans import Plan
 from ..strategies import full
 from .harness.tasks import quiet_lm_eval
@@ -64,7 +65,7 @@ def _time_per_call_of_writing(model: TransformerBridge, asked: Prompts) -> float
 
 
 def score(
-    model: TransformerBridge,
+    model: Model,
     plans: Sequence[Plan],
     questions: Questions,
     advance: Callable[[int], object] = lambda calls: None,
@@ -75,6 +76,7 @@ def score(
     Log-likelihoods are computed in one pass, plans sharing their beginnings; texts are written
     plan by plan, decoding with the cache that `applied` calls `cache`.
     """
+    model = as_model(model)
     texts = generate(model, plans, questions.prompts, cache, advance)
     shape = (len(plans), len(questions.requests))
     loglikelihood, greedy = np.empty(shape), np.empty(shape, dtype=bool)

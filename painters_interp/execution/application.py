@@ -9,6 +9,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PlanError, TextError, UnsupportedModelError
+from ..models import Model, as_model
 from ..plans import Plan
 from .anatomy import Family, family_of
 from .slots import CACHES, StepPoints, plan_slots
@@ -16,9 +17,7 @@ from .sublayers import refuse_halves
 
 
 @contextmanager
-def applied(
-    model: TransformerBridge, plan: Plan | str, cache: str = "exact"
-) -> Iterator[TransformerBridge]:
+def applied(model: Model, plan: Plan | str, cache: str = "exact") -> Iterator[TransformerBridge]:
     """Run `plan` in everything that is done with `model` inside the `with` block.
 
     Forward passes, cached decoding, `original_model.generate`, `bridge.generate` (give it an
@@ -32,6 +31,7 @@ def applied(
     Raises PlanError for a plan of another depth or a second plan inside the first, and
     UnsupportedModelError for a model whose layers cannot be exchanged exactly.
     """
+    model = as_model(model)
     if cache not in CACHES:
         raise PlanError(f"cache={cache!r} is not one of {', '.join(CACHES)}")
     plan = as_plan(plan, model)

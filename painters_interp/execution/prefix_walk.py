@@ -16,7 +16,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..arguments import several
 from ..errors import TextError, UnsupportedModelError
+from ..models import Model, as_model
 from ..plans import Plan, Step
 from .anatomy import Arguments, Family
 from .application import as_plan, ready
@@ -253,8 +255,8 @@ def score_targets(
 
 
 def token_logprobs(
-    model: TransformerBridge,
-    plans: Sequence[Plan | str],
+    model: Model,
+    plans: Plan | str | Sequence[Plan | str],
     tokens: Int[Tensor, "batch pos"],
     attention_mask: Int[Tensor, "batch pos"] | None = None,
 ) -> Float[Tensor, "plan batch pos-1"]:
@@ -267,6 +269,7 @@ def token_logprobs(
     Raises UnsupportedModelError for masked language models, which have no next token, and
     TextError for tokens that are not a batch of sequences of two tokens or more.
     """
+    model = as_model(model)
     if not ready(model).causal:
         raise UnsupportedModelError(
             f"{model.cfg.model_name} is a masked language model: it has no next-token "
@@ -275,7 +278,7 @@ def token_logprobs(
     if tokens.ndim != 2 or tokens.shape[1] < 2:
         raise TextError(f"tokens have shape {tuple(tokens.shape)}; (batch, pos >= 2) is needed")
     real = torch.ones_like(tokens) if attention_mask is None else attention_mask
-    checked = [as_plan(plan, model) for plan in plans]
+    checked = [as_plan(plan, model) for plan in several(plans, str, Plan)]
     # The row that predicts token t+1 is the last real token at or before t.
     positions = torch.arange(tokens.shape[1], device=tokens.device)
     previous = torch.where(real.bool(), positions, -1).cummax(dim=1).values[:, :-1]

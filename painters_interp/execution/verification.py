@@ -8,6 +8,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import strategies as s
+from ..models import Model, as_model
 from ..plans import Plan
 from .application import applied, as_plan, in_float32, ready
 from .prefix_walk import head, record, walk
@@ -44,12 +45,13 @@ class CheckReport:
 
 
 @torch.no_grad()
-def check(model: TransformerBridge, plan: Plan | str) -> CheckReport:
+def check(model: Model, plan: Plan | str) -> CheckReport:
     """Compare `plan` on `model` with itself, computed in three different ways.
 
     Runs on two seeded random sequences, in float32 whatever the model's dtype (bfloat16 alone
     differs by more than any error this looks for); weights are put back bit for bit.
     """
+    model = as_model(model)
     plan = as_plan(plan, model)
     causal = ready(model).causal
     long, short = _sequences(model)

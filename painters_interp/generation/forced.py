@@ -13,11 +13,12 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..errors import TextError
 from ..execution import applied
+from ..models import Model, as_model
 from ..plans import Plan
 
 
 def forced_logprobs(
-    model: TransformerBridge,
+    model: Model,
     plan: Plan | str,
     prompts: Sequence[Sequence[int]],
     continuations: Sequence[Sequence[int]],
@@ -31,6 +32,7 @@ def forced_logprobs(
     one pass over prompt and continuation. Raises TextError for an empty prompt or continuation
     and for what exceeds the context, and what `applied` raises.
     """
+    model = as_model(model)
     for prompt, continuation in zip(prompts, continuations, strict=True):
         if not prompt or not continuation:
             raise TextError("a prompt or continuation has no tokens; each needs at least one")

@@ -16,6 +16,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
 from ..execution import as_plan, head, resume_from, run
+from ..models import Model, as_model
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..statistics import of_mean
@@ -40,7 +41,7 @@ class _Cross:
 
 
 def crossing(
-    model: TransformerBridge,
+    model: Model,
     source: Text | Sequence[Text],
     target: Text | Sequence[Text] | None = None,
     metric: Metric = "kl",
@@ -72,6 +73,7 @@ def crossing(
     prompts `low`, `high` (NaN for one prompt), and `unpatched`, the target run's own metric.
     Raises PatchError, PlanError, and UnsupportedModelError for masked language models.
     """
+    model = as_model(model)
     refuse_masked(model)
     name = check_metric(metric)
     plan = full(len(model.blocks)) if plan is None else as_plan(plan, model)

@@ -12,8 +12,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..arguments import several
 from ..errors import PatchError
 from ..execution import Mixture, Recording, as_plan, members, ready, record, refuse_halves
+from ..models import Model, as_model
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..statistics import of_mean
@@ -25,9 +27,9 @@ from ..texts import Batch, in_order
 
 @torch.no_grad()
 def effects(
-    model: TransformerBridge,
+    model: Model,
     texts: Sequence[str],
-    plans: Sequence[Plan | str] | Mapping[str, Plan | str] | None = None,
+    plans: Plan | str | Sequence[Plan | str] | Mapping[str, Plan | str] | None = None,
     at: int | None = None,
     skip_first: bool = True,
     batch_size: int = 8,
@@ -46,6 +48,7 @@ def effects(
     left out, if so), `plan`, `layer`, `value`, a bootstrap interval over documents `low`, `high`
     (NaN for one), `documents`, `changed_at`. Raises PatchError, PlanError and TextError.
     """
+    model = as_model(model)
     ready(model)
     rows = _labelled(model, plans, at)
     n_layers = len(model.blocks)
@@ -73,7 +76,11 @@ def _labelled(model: TransformerBridge, plans: Any, at: int | None) -> dict[str,
     if plans is None:
         named: dict[str, Plan | str] = {str(i): drop(n_layers, i) for i in range(n_layers - 1)}
     else:
-        named = dict(plans) if isinstance(plans, Mapping) else {str(plan): plan for plan in plans}
+        named = (
+            dict(plans)
+            if isinstance(plans, Mapping)
+            else {str(plan): plan for plan in several(plans, str, Plan)}
+        )
     found = {label: as_plan(plan, model) for label, plan in named.items()}
     for plan in found.values():
         refuse_halves(model, plan)

@@ -9,6 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
 from ..execution import as_plan, head, run
+from ..models import Model, as_model
 from ..plans import Plan
 from ..strategies import full
 from .prompts import Answer, Prompt, Text, answer_ids, prompt, refuse_masked, state_list
@@ -16,7 +17,7 @@ from .prompts import Answer, Prompt, Text, answer_ids, prompt, refuse_masked, st
 
 @torch.no_grad()
 def readout(
-    model: TransformerBridge,
+    model: Model,
     text: Text,
     plan: Plan | str | None = None,
     positions: Sequence[int] = (-1,),
@@ -32,6 +33,7 @@ def readout(
     `rank` (0 is the likeliest of the vocabulary) and `logprob` (nats). Raises PatchError,
     PlanError, and UnsupportedModelError for masked language models.
     """
+    model = as_model(model)
     refuse_masked(model)
     plan = full(len(model.blocks)) if plan is None else as_plan(plan, model)
     chosen = state_list(states, plan.depth, range(plan.depth + 1))

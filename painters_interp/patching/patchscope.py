@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from ..execution import run
+from ..models import Model, as_model
 from .prompts import Text, prompt, refuse_masked, state_list
 
 
 @torch.no_grad()
 def patchscope(
-    model: TransformerBridge,
+    model: Model,
     source_prompt: Text,
     source_position: int,
     source_state: int,
@@ -31,6 +31,7 @@ def patchscope(
     stream before layer k; n_layers is the one after the last. Greedy decoding; returns the new
     text only. Raises PatchError, and UnsupportedModelError for masked language models.
     """
+    model = as_model(model)
     refuse_masked(model)
     source, target = prompt(model, source_prompt), prompt(model, target_prompt)
     taken, put = source.at(source_position), target.at(target_position)

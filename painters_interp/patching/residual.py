@@ -14,6 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
 from ..execution import as_plan, head, resume_from, run
+from ..models import Model, as_model
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..statistics import of_mean, percentiles, resamplings
@@ -45,7 +46,7 @@ class _PromptPair:
 
 
 def patch_residual(
-    model: TransformerBridge,
+    model: Model,
     clean: Text | Sequence[Text],
     corrupted: Text | Sequence[Text],
     metric: Metric = "logit_difference",
@@ -71,6 +72,7 @@ def patch_residual(
     own metric as `corrupted` and `clean`. Intervals are NaN for one pair. Raises PatchError,
     PlanError, and UnsupportedModelError for masked language models.
     """
+    model = as_model(model)
     refuse_masked(model)
     name = check_metric(metric)
     if name == "loss":

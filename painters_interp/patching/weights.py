@@ -14,6 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PlanError, UnsupportedModelError
 from ..execution import family_of
+from ..models import Model, as_model
 
 PARTS = ("layer", "attn", "mlp")
 # Numbers of each layer compared at a time, so that large models need no second copy of themselves.
@@ -22,7 +23,7 @@ _CHUNK = 1 << 20
 
 @contextmanager
 def weights_swapped(
-    model: TransformerBridge, i: int, j: int, part: str = "layer"
+    model: Model, i: int, j: int, part: str = "layer"
 ) -> Iterator[TransformerBridge]:
     """Exchange the parameters and buffers of layers i and j for the length of a `with` block.
 
@@ -33,6 +34,7 @@ def weights_swapped(
     Raises PlanError for a layer that does not exist, and UnsupportedModelError if the two differ
     in shapes or kind, or have no such part.
     """
+    model = as_model(model)
     a, b = _alike(model, (i, j), part)
     with _replaced({id(t): (t, other.data) for t, other in _both_ways(a, b)}):
         yield model
@@ -40,13 +42,14 @@ def weights_swapped(
 
 @contextmanager
 def weights_averaged(
-    model: TransformerBridge, layers: Sequence[int], part: str = "layer"
+    model: Model, layers: Sequence[int], part: str = "layer"
 ) -> Iterator[TransformerBridge]:
     """Give each of `layers` the mean of their parameters for the length of a `with` block.
 
     The mean is taken in float64. Buffers are averaged only where they differ. Parts, restoration
     and errors are those of `weights_swapped`.
     """
+    model = as_model(model)
     found = _alike(model, layers, part)
     means: dict[int, tuple[Tensor, Tensor]] = {}
     for name, first in found[0].items():
@@ -64,9 +67,7 @@ def weights_averaged(
         yield model
 
 
-def weight_similarity(
-    model: TransformerBridge, part: str = "layer", combine: str = "mean"
-) -> pd.DataFrame:
+def weight_similarity(model: Model, part: str = "layer", combine: str = "mean") -> pd.DataFrame:
     """Cosine of the flattened parameters of every two layers, a layer x layer DataFrame.
 
     "mean" averages the cosines of the kinds of parameters (query weights, ...), so that each kind
@@ -74,6 +75,7 @@ def weight_similarity(
     weights of norms are nearly parallel in every model and lift the mean of whole layers; "attn"
     and "mlp" have few or none. Raises UnsupportedModelError for layers that cannot be compared.
     """
+    model = as_model(model)
     if combine not in ("mean", "joint"):
         raise PlanError(f"combine={combine!r} is not a way to combine parameters; use mean, joint")
     grams = list(_grams(model, part).values())
@@ -82,8 +84,9 @@ def weight_similarity(
     return _labelled(torch.stack([_cosine(gram) for gram in grams]).mean(0))
 
 
-def weight_similarities(model: TransformerBridge, part: str = "layer") -> dict[str, pd.DataFrame]:
+def weight_similarities(model: Model, part: str = "layer") -> dict[str, pd.DataFrame]:
     """`weight_similarity` of each kind of parameter by its name, such as `mlp.up_proj.weight`."""
+    model = as_model(model)
     return {name: _labelled(_cosine(gram)) for name, gram in _grams(model, part).items()}
 
 

@@ -20,7 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from .. import statistics
 from ..errors import PlanError, UnsupportedModelError
 from ..execution import Head, head, ready, record
-from ..models import identity
+from ..models import Model, as_model, identity
 from ..progress import progress
 from ..tables import typed
 from .maps import METHODS, Moments, Stitch, fit_weight, random_weight, refuse_few
@@ -36,8 +36,8 @@ _STATES = ("source_state", "target_state")
 
 
 def stitch(
-    source: TransformerBridge,
-    target: TransformerBridge,
+    source: Model,
+    target: Model,
     texts: Sequence[str],
     states: Iterable[tuple[int, int]] | None = None,
     method: str = "ridge",
@@ -64,6 +64,7 @@ def stitch(
     Raises PlanError for states, methods or baselines that do not exist, TextError for texts that
     the tokenizers split differently or that are too few, UnsupportedModelError for a masked target.
     """
+    source, target = as_model(source), as_model(target)
     pair = ModelPair(source, target, shared_tokens(source, target, texts), batch_size)
     chosen = _checked(pair, states, method, baselines)
     train, test = split(len(texts), test_share, seed)
@@ -83,8 +84,8 @@ def stitch(
 
 
 def fit_stitch(
-    source: TransformerBridge,
-    target: TransformerBridge,
+    source: Model,
+    target: Model,
     texts: Sequence[str],
     source_state: int,
     target_state: int,
@@ -93,6 +94,7 @@ def fit_stitch(
     batch_size: int = 8,
 ) -> Stitch:
     """One map, fitted on all of `texts`; arguments and errors are those of `stitch`."""
+    source, target = as_model(source), as_model(target)
     pair = ModelPair(source, target, shared_tokens(source, target, texts), batch_size)
     [(i, j)] = _checked(pair, [(source_state, target_state)], method, ())
     return _fitted(pair, list(range(len(texts))), i, [j], method, ridge)[0][0].stitch
@@ -100,13 +102,14 @@ def fit_stitch(
 
 @torch.no_grad()
 def stitched_logits(
-    source: TransformerBridge,
-    target: TransformerBridge,
+    source: Model,
+    target: Model,
     stitch: Stitch,
     tokens: Int[Tensor, "batch pos"],
     attention_mask: Int[Tensor, "batch pos"] | None = None,
 ) -> Float[Tensor, "batch pos vocab"]:
     """Logits of the target running on the source's mapped stream."""
+    source, target = as_model(source), as_model(target)
     mask = torch.ones_like(tokens) if attention_mask is None else attention_mask
     before, after = (record(m, *on_device_of(m, tokens, mask)) for m in (source, target))
     stream = through(source, before, before.stream, 0, stitch.source_state)

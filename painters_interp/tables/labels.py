@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from ..arguments import several
 from ..errors import PlanError, TableError
 from ..plans import Plan
 from .columns import MEASURED, SCORE, require, typed
@@ -30,22 +31,22 @@ def labelled(labels: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     return typed(joined[[*own, *results.columns]])
 
 
-Plans = Sequence[Plan | str] | Mapping[str, Plan | str] | pd.DataFrame
+Plans = Plan | str | Sequence[Plan | str] | Mapping[str, Plan | str] | pd.DataFrame
 
 
 def labels_for(plans: Plans, n_layers: int) -> pd.DataFrame:
     """A table with a canonical plan per row, and whatever labels came with it.
 
-    `plans` is a list, a dict from label to plan, or a table with a column `plan`. What an earlier
-    evaluation measured is no label, so its table can be evaluated again. Raises PlanError for no
-    plans or one that `n_layers` layers cannot run.
+    `plans` is one plan, a list, a dict from label to plan, or a table with a column `plan`. What
+    an earlier evaluation measured is no label, so its table can be evaluated again. Raises
+    PlanError for no plans or one that `n_layers` layers cannot run.
     """
     if isinstance(plans, pd.DataFrame):
         table = labels_of(plans)
     elif isinstance(plans, Mapping):
         table = pd.DataFrame({"label": list(plans), "plan": list(plans.values())})
     else:
-        table = pd.DataFrame({"plan": list(plans)}, dtype=object)
+        table = pd.DataFrame({"plan": several(plans, str, Plan)}, dtype=object)
     if table.empty:
         raise PlanError("no plans; give at least one, such as the intact model's")
     return table.assign(plan=[str(Plan.of(plan, n_layers)) for plan in table["plan"]])

@@ -234,7 +234,9 @@ class TestTwoModels:
             similarity(llama, TEXTS, ["block_influence"], other=other_tokenizer)
 
     def test_other_is_a_model_or_a_null(self, llama):
-        with pytest.raises(MeasureError, match="other='gpt2' is neither a model nor"):
+        with pytest.raises(
+            MeasureError, match="other='gpt2' is neither 'shuffled tokens' nor a model"
+        ):
             similarity(llama, TEXTS, other="gpt2")
 
     @pytest.fixture
