@@ -5,6 +5,7 @@ from .anatomy import family_of as family_of
 from .application import applied as applied
 from .application import as_plan as as_plan
 from .application import ready as ready
+from .kl import Predicted as Predicted
 from .kl import divergences as divergences
 from .packing import ROWS as ROWS
 from .packing import Layout as Layout
@@ -16,7 +17,6 @@ from .prefix_walk import Head as Head
 from .prefix_walk import Recording as Recording
 from .prefix_walk import Scores as Scores
 from .prefix_walk import head as head
-from .prefix_walk import members as members
 from .prefix_walk import read_out as read_out
 from .prefix_walk import record as record
 from .prefix_walk import residuals_alive as residuals_alive
@@ -26,7 +26,7 @@ from .prefix_walk import walk as walk
 from .prompt_run import PromptRun as PromptRun
 from .prompt_run import resume_from as resume_from
 from .prompt_run import run as run
-from .slots import Mixture as Mixture
+from .stepping import after_step as after_step
 from .sublayers import refuse_halves as refuse_halves
 from .verification import CheckReport as CheckReport
 from .verification import check as check

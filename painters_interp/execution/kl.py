@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -36,12 +36,33 @@ def divergences(
     return found.squeeze(-1)
 
 
-class _Predicted(NamedTuple):
-    """What the intact model predicts at some rows; `excluded` only if it excludes any token."""
+class Predicted(NamedTuple):
+    """What a model predicts at some rows: in nats, and as probabilities."""
 
     logprobs: Float[Tensor, "row vocab"]
     probabilities: Float[Tensor, "row vocab"]
-    excluded: Bool[Tensor, "row vocab"] | None
+
+    @classmethod
+    def by(cls, logits: Float[Tensor, "row vocab"]) -> "Predicted":
+        """The predictions that `logits` stand for."""
+        logprobs = logits.log_softmax(-1)
+        return cls(logprobs, logprobs.exp())
+
+    def at(self, rows: Int[Tensor, " row"]) -> "Predicted":
+        """The predictions at some of the rows."""
+        return Predicted(self.logprobs[rows], self.probabilities[rows])
+
+    def divergence(self, logits: Float[Tensor, "*plan row vocab"]) -> Float[Tensor, "*plan row"]:
+        """KL(these || those of `logits`) in nats, row by row.
+
+        Infinite where `logits` exclude (-inf) what is likely here; NaN where anything is NaN.
+        """
+        apart = logits.log_softmax(-1)
+        torch.sub(self.logprobs, apart, out=apart)
+        # What is excluded here adds nothing, whatever the others make of it; NaN is not excluded.
+        apart.masked_fill_(self.probabilities == 0, 0)
+        # A sum of products in pairs: a matrix product would add up with a thousand times the error.
+        return apart.mul_(self.probabilities).sum(-1)
 
 
 class _Against:
@@ -52,22 +73,12 @@ class _Against:
 
     def __init__(self, intact: Float[Tensor, "row d_model"], logits_of: Head) -> None:
         self._intact, self._logits_of = intact, logits_of
-        self._held: tuple[slice, _Predicted] | None = None
+        self._held: tuple[slice, Predicted] | None = None
 
     def __call__(
         self, logits: Float[Tensor, "plan row vocab"], span: slice
     ) -> Float[Tensor, "plan row 1"]:
         if self._held is None or self._held[0] != span:
-            self._held = span, self._predicted(span, logits.dtype)
-        intact = self._held[1]
-        apart = logits.log_softmax(-1)
-        torch.sub(intact.logprobs, apart, out=apart)
-        if intact.excluded is not None:  # they add nothing, whatever the plan makes of them
-            apart.masked_fill_(intact.excluded, 0)
-        # A sum of products in pairs: a matrix product would add up with a thousand times the error.
-        return apart.mul_(intact.probabilities).sum(-1, keepdim=True)
-
-    def _predicted(self, span: slice, dtype: torch.dtype) -> _Predicted:
-        logprobs = self._logits_of(self._intact[span]).to(dtype).log_softmax(-1)
-        excluded = logprobs.isneginf()
-        return _Predicted(logprobs, logprobs.exp(), excluded if excluded.any() else None)
+            expected = self._logits_of(self._intact[span]).to(logits.dtype)
+            self._held = span, Predicted.by(expected)
+        return self._held[1].divergence(logits).unsqueeze(-1)

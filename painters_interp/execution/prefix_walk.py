@@ -8,7 +8,6 @@ have given them. The result equals `applied`, which the tests hold to.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import count
 from math import ceil
 
 import torch
@@ -22,8 +21,9 @@ from ..models import Model, as_model
 from ..plans import Plan, Step
 from .anatomy import Arguments, Family
 from .application import as_plan, ready
-from .slots import InjectorSlot, Mixture, Recorded, RecorderSlot, stream_of
-from .sublayers import only, refuse_halves
+from .slots import InjectorSlot, Recorded, RecorderSlot
+from .stepping import after_step
+from .sublayers import refuse_halves
 
 Advance = Callable[[int], object]
 Head = Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row vocab"]]
@@ -87,17 +87,6 @@ def head(model: TransformerBridge) -> Iterator[Head]:
         yield logits
 
 
-def members(
-    step: Step, stream: Tensor, blocks: Sequence[nn.Module], given: Sequence[Arguments]
-) -> Iterator[Tensor]:
-    """What each member of `step` makes of `stream`, called directly with its arguments."""
-    for call, arguments in zip(step.calls, given, strict=True):
-        block = blocks[call.layer]
-        with only(block, call.half):
-            output = block(stream, *arguments.args, **arguments.kwargs)
-        yield stream_of(output)
-
-
 @dataclass(eq=False)
 class _Node:
     """A distinct beginning: the plans that end here, and the steps that go on."""
@@ -122,14 +111,14 @@ def residuals_alive(plans: Sequence[Plan]) -> int:
     One for each fork on the way to the current step, and the one that the step makes; 31 for the
     paper's suite of 626 plans on 30 layers.
     """
-    most = 0
-    waiting: list[tuple[_Node, int]] = [(_prefix_tree(plans), 0)]
-    for stream in count(1):
-        if not waiting:
-            break
-        most = max(most, len({parent for _, parent in waiting}) + 1)
-        node, _ = waiting.pop()
-        waiting += [(child, stream) for child in reversed(node.children.values())]
+    most, alive = 0, 1  # a stream is alive as long as a child of its node waits
+    waiting: list[tuple[_Node, bool]] = [(_prefix_tree(plans), True)]
+    while waiting:
+        most = max(most, alive + 1)
+        node, last = waiting.pop()
+        children = [*node.children.values()]
+        alive += bool(children) - last
+        waiting += [(child, child is children[-1]) for child in reversed(children)]
     return most
 
 
@@ -149,14 +138,6 @@ def walk(
     blocks = list(model.blocks)
     tokens = recording.stream.shape[0] * recording.stream.shape[1]
 
-    def after(step: Step, stream: Tensor) -> Tensor:
-        mixture = Mixture(step)
-        given = [recording.calls[call.layer] for call in step.calls]
-        for output in members(step, stream, blocks, given):
-            mixture.add(stream, output)
-        advance(len(step.calls) * tokens)
-        return mixture.result(stream)
-
     # A stack, not recursion: plans may be thousands of steps deep. The stream of a node is
     # computed when the node is taken off, so siblings waiting on the stack cost only a reference.
     waiting: list[tuple[_Node, Step | None, Tensor]] = [
@@ -165,7 +146,9 @@ def walk(
     while waiting:
         node, step, stream = waiting.pop()
         if step is not None:
-            stream = after(step, stream)
+            given = [recording.calls[call.layer] for call in step.calls]
+            stream = after_step(step, stream, blocks, given)
+            advance(len(step.calls) * tokens)
         if node.ends:
             yield node.ends, stream
         waiting += [(child, s, stream) for s, child in reversed(node.children.items())]

@@ -20,8 +20,9 @@ from ..plans import Plan
 from ..strategies import full
 from .anatomy import Arguments
 from .application import applied, as_plan, in_float32, ready
-from .prefix_walk import Advance, head, members
-from .slots import Mixture, Recorded, RecorderSlot, SlotCache
+from .prefix_walk import Advance, head
+from .slots import Recorded, RecorderSlot, SlotCache
+from .stepping import after_step
 from .sublayers import refuse_halves
 
 _TOLERANCE = 1e-3
@@ -68,10 +69,7 @@ class PromptRun:
         for s in self.plan.steps[step:]:
             slots = range(slot, slot := slot + len(s.calls))
             given = [_seeing(calls[k], past, k) for k in slots]
-            mixture = Mixture(s)
-            for output in members(s, streams, blocks, given):
-                mixture.add(streams, output)
-            streams = mixture.result(streams)
+            streams = after_step(s, streams, blocks, given)
             advance(len(s.calls) * streams.shape[0] * streams.shape[1])
         return streams
 
@@ -153,10 +151,8 @@ def _states(
     stream, calls = _recorded(model, plan, tokens, None)
     states, blocks, slot = [stream], list(model.blocks), 0
     for step in plan.steps:
-        mixture, given = Mixture(step), calls[slot : slot + len(step.calls)]
-        for output in members(step, states[-1], blocks, given):
-            mixture.add(states[-1], output)
-        states.append(mixture.result(states[-1]))
+        given = calls[slot : slot + len(step.calls)]
+        states.append(after_step(step, states[-1], blocks, given))
         slot += len(step.calls)
     return torch.cat(states)
 

@@ -1,7 +1,8 @@
 """How a change at one layer changes what every later layer writes (arXiv 2505.13898)."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -14,9 +15,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import several
 from ..errors import PatchError
-from ..execution import Mixture, Recording, as_plan, members, ready, record, refuse_halves
-from ..models import Model, as_model
-from ..plans import Plan
+from ..execution import Recording, after_step, as_plan, ready, record, refuse_halves
+from ..models import Model, as_model, numbers
+from ..plans import Call, Plan
 from ..progress import Advance, progress
 from ..statistics import of_mean
 from ..strategies import drop, full
@@ -64,11 +65,21 @@ def effects(
             measured = _measured(batch, skip_first, at)
             documents = [owners[i] for i in batch.indices]
             np.add.at(counts, documents, measured.sum(dim=1).cpu().numpy())
-            changes = _changes(model, batch, [*rows.values()], at, advance)
-            for row, layer, change in changes:
-                total = torch.where(measured, change, 0).sum(dim=1)
-                np.add.at(sums[row, layer], documents, total.double().cpu().numpy())
+            count = partial(_count, sums, documents, measured)
+            _changes(model, batch, [*rows.values()], at, advance, count)
     return _table(rows, sums / counts, at)
+
+
+def _count(
+    sums: Float[np.ndarray, "row layer document"],
+    documents: Sequence[int],
+    measured: Bool[Tensor, "batch pos"],
+    row: int,
+    layer: int,
+    change: Float[Tensor, "batch pos"],
+) -> None:
+    total = torch.where(measured, change, 0).sum(dim=1)
+    np.add.at(sums[row, layer], documents, numbers(total))
 
 
 def _labelled(model: TransformerBridge, plans: Any, at: int | None) -> dict[str, Plan]:
@@ -133,23 +144,29 @@ def _changes(
     plans: Sequence[Plan],
     at: int | None,
     advance: Advance,
-) -> Iterator[tuple[int, int, Float[Tensor, "batch pos"]]]:
-    """(row, layer, relative change of its update at every token), for all plans and layers."""
+    tell: Callable[[int, int, Float[Tensor, "batch pos"]], None],
+) -> None:
+    """Tell (row, layer, relative change of its update at every token), for all plans and layers."""
     recording = record(model, batch.tokens, batch.mask)
     blocks, states = list(model.blocks), [recording.stream]
     for layer, step in enumerate(full(len(blocks)).steps):
-        states += members(step, states[-1], blocks, [recording.calls[layer]])
+        states.append(after_step(step, states[-1], blocks, [recording.calls[layer]]))
         advance(batch.tokens.numel())
     for row, plan in enumerate(plans):
-        under = _everywhere(plan) if at is None else _at_token(plan, at)
-        for layer, update in under(blocks, recording, states):
+
+        def compare(layer: int, update: Tensor, row: int = row) -> None:
             own = states[layer + 1] - states[layer]
-            yield row, layer, (update - own).norm(dim=-1) / own.norm(dim=-1)
+            tell(row, layer, (update - own).norm(dim=-1) / own.norm(dim=-1))
             advance(batch.tokens.numel())
 
+        under = _everywhere(plan) if at is None else _at_token(plan, at)
+        under(blocks, recording, states, compare)
 
-# What layers add under a plan, from the first changed step on: (layer, update), call by call.
-Updates = Callable[[list[nn.Module], Recording, list[Tensor]], Iterator[tuple[int, Tensor]]]
+
+# Tells what layers add under a plan, from the first changed step on: (layer, update), call by call.
+Updates = Callable[
+    [list[nn.Module], Recording, list[Tensor], Callable[[int, Tensor], None]], None
+]
 
 
 def _everywhere(plan: Plan) -> Updates:
@@ -157,16 +174,19 @@ def _everywhere(plan: Plan) -> Updates:
     first = _first_change(plan)
 
     def updates(
-        blocks: list[nn.Module], recording: Recording, states: list[Tensor]
-    ) -> Iterator[tuple[int, Tensor]]:
+        blocks: list[nn.Module],
+        recording: Recording,
+        states: list[Tensor],
+        tell: Callable[[int, Tensor], None],
+    ) -> None:
         stream = states[first]
         for step in plan.steps[first:]:
-            mixture, given = Mixture(step), [recording.calls[c.layer] for c in step.calls]
-            outputs = members(step, stream, blocks, given)
-            for call, output in zip(step.calls, outputs, strict=True):
-                mixture.add(stream, output)
-                yield call.layer, output - stream
-            stream = mixture.result(stream)
+            given = [recording.calls[call.layer] for call in step.calls]
+
+            def see(call: Call, output: Tensor, stream: Tensor = stream) -> None:
+                tell(call.layer, output - stream)
+
+            stream = after_step(step, stream, blocks, given, see)
 
     return updates
 
@@ -176,13 +196,16 @@ def _at_token(plan: Plan, at: int) -> Updates:
     first, kept = _first_change(plan), set(plan.layer_calls)
 
     def updates(
-        blocks: list[nn.Module], recording: Recording, states: list[Tensor]
-    ) -> Iterator[tuple[int, Tensor]]:
+        blocks: list[nn.Module],
+        recording: Recording,
+        states: list[Tensor],
+        tell: Callable[[int, Tensor], None],
+    ) -> None:
         stream = states[first]
         for layer, step in [*enumerate(full(plan.n_layers).steps)][first:]:
-            [output] = members(step, stream, blocks, [recording.calls[layer]])
+            output = after_step(step, stream, blocks, [recording.calls[layer]])
             if layer in kept:
-                yield layer, output - stream
+                tell(layer, output - stream)
             else:
                 output = output.clone()
                 output[:, at] = stream[:, at]

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import PatchError
+from ..execution import Predicted
 from .prompts import Prompt
 
 Metric = str | Callable[[Tensor], Tensor]
@@ -47,13 +48,8 @@ def _probability(standard: Standard) -> Score:
 
 def _kl(standard: Standard) -> Score:
     """KL(standard || patched)."""
-    expected = standard.logits.log_softmax(-1)
-    weights = expected.exp()
-
-    def score(logits: Tensor, at: Tensor) -> Tensor:
-        return (weights[at] * (expected[at] - logits.log_softmax(-1))).sum(-1)
-
-    return score
+    expected = Predicted.by(standard.logits)
+    return lambda logits, at: expected.at(at).divergence(logits)
 
 
 def _loss(standard: Standard) -> Score:

@@ -158,7 +158,12 @@ class _Reader:
         self.check_parentheses()
         for word in _WORD.findall(self.text):
             self.word = word
-            yield from self.step()
+            # A layer by itself is what most of a long plan consists of.
+            if word.isdecimal() and word.isascii() and _whole(word) < self.n_layers:
+                self.count(1)
+                yield Read(((_whole(word), None),), None)
+            else:
+                yield from self.step()
 
     def check_parentheses(self) -> None:
         unmatched = re.sub(r"\([^()]*\)", lambda group: "." * len(group[0]), self.text)
@@ -186,13 +191,16 @@ class _Reader:
         count = sum(len(layers) for layers, _ in spans)
         if times > 1 and count > 1 and not grouped:
             raise self.error(self.both_readings(spans[0][0], times))
-        self.calls += count * times
-        if self.calls > MAX_CALLS:
-            raise self.error(f"brings too many layer calls; {AT_MOST}")
+        self.count(count * times)
         members = [(layer, half) for layers, half in spans for layer in layers]
         if grouped:
             return [Read(tuple(members), scale)] * times
         return [Read((member,), scale) for member in members] * times
+
+    def count(self, calls: int) -> None:
+        self.calls += calls
+        if self.calls > MAX_CALLS:
+            raise self.error(f"brings too many layer calls; {AT_MOST}")
 
     def span(self, part: str) -> tuple[range, Half | None]:
         """The layers of `5`, `5-9` or `9-5`, and the half; a range is not yet expanded."""

@@ -7,6 +7,7 @@ layers are equal exactly when their texts are.
 import math
 import operator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import PlanError
 from .notation import (
@@ -74,6 +75,7 @@ class Step:
         return cls(calls, 1 / max(len(calls), 1) if scale is None else scale)
 
     @classmethod
+    @lru_cache(maxsize=4096)  # many plans are made of few steps
     def read(cls, step: Read) -> "Step":
         """A step as it was written."""
         return cls.of(*(Call(*member) for member in step.members), scale=step.scale)
