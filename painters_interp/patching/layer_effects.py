@@ -146,7 +146,7 @@ def _changes(
     advance: Advance,
     tell: Callable[[int, int, Float[Tensor, "batch pos"]], None],
 ) -> None:
-    """Tell (row, layer, relative change of its update at every token), for all plans and layers."""
+    """Tell (row, layer, relative change of its update at every token) of all plans and layers."""
     recording = record(model, batch.tokens, batch.mask)
     blocks, states = list(model.blocks), [recording.stream]
     for layer, step in enumerate(full(len(blocks)).steps):
@@ -164,9 +164,7 @@ def _changes(
 
 
 # Tells what layers add under a plan, from the first changed step on: (layer, update), call by call.
-Updates = Callable[
-    [list[nn.Module], Recording, list[Tensor], Callable[[int, Tensor], None]], None
-]
+Updates = Callable[[list[nn.Module], Recording, list[Tensor], Callable[[int, Tensor], None]], None]
 
 
 def _everywhere(plan: Plan) -> Updates:

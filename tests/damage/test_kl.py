@@ -15,7 +15,7 @@ from painters_interp import Plan, applied, experiments
 from painters_interp import strategies as s
 from painters_interp.damage import document_divergences, kl_to_intact
 from painters_interp.errors import PlanError, TextError
-from painters_interp.execution import divergences, record
+from painters_interp.execution import divergences, prefix_walk, record
 
 N = tiny.N_LAYERS
 TEXTS = ("0-5", "0-2 4 5", "0 2 1 3-5", "0 (1-4)*2 5", "5-0", "0-2 (3|4)@sum 5@0.5*2", "0-2 4 5")
@@ -78,8 +78,8 @@ def test_how_rows_and_plans_are_grouped_changes_nothing(
     tokens = tiny.tokens(2, 9)
     rows = every_row(torch.ones_like(tokens))
     wanted = divergences(model, suite, record(model, tokens), rows)
-    monkeypatch.setattr(runner, "_LOGITS_AT_ONCE", rows_at_once * model.cfg.d_vocab)
-    monkeypatch.setattr(runner, "_PLANS_AT_ONCE", plans_at_once)
+    monkeypatch.setattr(prefix_walk, "_LOGITS_AT_ONCE", rows_at_once * model.cfg.d_vocab)
+    monkeypatch.setattr(prefix_walk, "_PLANS_AT_ONCE", plans_at_once)
     found = divergences(model, suite, record(model, tokens), rows)
     torch.testing.assert_close(found, wanted, atol=1e-12, rtol=0)
 
@@ -115,7 +115,7 @@ def test_the_intact_models_predictions_are_made_once_for_many_plans(
     recording, rows = record(model, tiny.tokens(1, 30)), torch.tensor([[0, t] for t in range(30)])
     suite = experiments.plans(experiments.single_layers(N))
     batches: list[int] = []
-    monkeypatch.setattr(runner, "_LOGITS_AT_ONCE", 128 * model.cfg.d_vocab)
+    monkeypatch.setattr(prefix_walk, "_LOGITS_AT_ONCE", 128 * model.cfg.d_vocab)
     handle = model.original_model.lm_head.register_forward_hook(
         lambda module, given, logits: batches.append(logits.shape[0])
     )
