@@ -26,7 +26,7 @@ _MEDIAN = style.Look("black", "", "-", "median")
 _SCORE = "score (0 chance, 1 intact)"
 
 
-@style.publication()
+@style.drawing
 def single_layer_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     """Fig. 2: one panel per task, its metric against the layer dropped or swapped.
 
@@ -70,7 +70,7 @@ def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
     _tidy(ax)
 
 
-@style.publication()
+@style.drawing
 def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     """Figs. 11 and 17: a line per variant, the median score over tasks against M.
 
@@ -92,7 +92,7 @@ def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     return style.finished(figure)
 
 
-@style.publication()
+@style.drawing
 def task_curves(
     table: pd.DataFrame,
     variant: str,
@@ -130,7 +130,7 @@ def task_curves(
     return style.finished(figure)
 
 
-@style.publication()
+@style.drawing
 def size_curves(table: pd.DataFrame, variant: str = "skip", title: str | None = None) -> Figure:
     """Fig. 12: a line per model, the median score against the share of layers altered."""
     require(table, "model", "n_layers")

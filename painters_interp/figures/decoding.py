@@ -18,7 +18,7 @@ _KEYS = ["variant", "cache", "affected"]
 _AVERAGED: style.Dashes = (0, (3, 1.5))
 
 
-@style.publication()
+@style.drawing
 def decoding_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     """What the averaged cache costs, against M: in gold texts, and in texts of the model's own.
 

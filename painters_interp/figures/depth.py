@@ -16,7 +16,7 @@ from .curves import legend_below
 _PANEL = 46.0  # mm
 
 
-@style.publication()
+@style.drawing
 def depth_curves(
     table: pd.DataFrame, label: str | None = None, columns: int = 3, title: str | None = None
 ) -> Figure:
@@ -66,7 +66,7 @@ def _line(ax: Axes, line: pd.DataFrame, look: style.Look) -> None:
         ax.fill_between(place, line["low"], line["high"], color=look.colour, alpha=0.22, lw=0)
 
 
-@style.publication()
+@style.drawing
 def damage_scatter(
     points: pd.DataFrame, correlations: pd.DataFrame, columns: int = 3, title: str | None = None
 ) -> Figure:

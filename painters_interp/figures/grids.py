@@ -34,7 +34,7 @@ _SQUARE = ("swap", "replace", "move")  # with the intact model where i = j
 _LABELS = {"kl": "KL(intact || plan), nats per token"}
 
 
-@style.publication()
+@style.drawing
 def grid_heatmap(
     table: pd.DataFrame,
     value: str = "kl",

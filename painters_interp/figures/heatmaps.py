@@ -40,7 +40,7 @@ def similarity_heatmap(
     )
 
 
-@style.publication()
+@style.drawing
 def similarity_panel(
     matrices: Mapping[str, pd.DataFrame],
     label: str = "cosine similarity",
@@ -72,7 +72,7 @@ def similarity_panel(
     return style.finished(figure)
 
 
-@style.publication()
+@style.drawing
 def loop_heatmap(
     table: pd.DataFrame, title: str | None = None, limits: Limits | None = None
 ) -> Figure:

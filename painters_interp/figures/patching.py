@@ -20,7 +20,7 @@ _LESS_IS_CLOSER = ("kl", "loss")
 _LABEL = 3.0  # mm a rotated token label needs
 
 
-@style.publication()
+@style.drawing
 def patching_heatmap(
     table: pd.DataFrame,
     title: str | None = None,
@@ -52,7 +52,7 @@ def patching_heatmap(
     return style.finished(figure)
 
 
-@style.publication()
+@style.drawing
 def crossing_heatmap(
     table: pd.DataFrame, title: str | None = None, limits: Limits | None = None
 ) -> Figure:
@@ -75,7 +75,7 @@ def crossing_heatmap(
     return style.finished(figure)
 
 
-@style.publication()
+@style.drawing
 def effects_heatmap(
     table: pd.DataFrame, title: str | None = None, limits: Limits | None = None
 ) -> Figure:

@@ -23,7 +23,7 @@ _RISE = "rise in loss, nats per token"
 _COLUMNS = ("source_state", "target_state", "map", "increase")
 
 
-@style.publication()
+@style.drawing
 def stitching_heatmap(table: pd.DataFrame, kind: str = "ridge", title: str | None = None) -> Figure:
     """Rise in the target's loss for every pair of states under one map of `patching.stitch`.
 
@@ -44,7 +44,7 @@ def stitching_heatmap(table: pd.DataFrame, kind: str = "ridge", title: str | Non
     return style.finished(figure)
 
 
-@style.publication()
+@style.drawing
 def stitching_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     """Rise in the target's loss against the target's state, a line per map.
 

@@ -1,19 +1,24 @@
 """How a figure looks: sizes in mm, 7-8 pt type, and one look per variant in all figures."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from itertools import cycle
-from typing import Any
+from typing import Any, ParamSpec
 
 import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from ..tables import typed
+
+P = ParamSpec("P")
 SINGLE = 89.0  # mm, one column of a journal page
 DOUBLE = 183.0  # mm, the page's full width
 INK = "0.15"
@@ -183,6 +188,24 @@ def publication() -> Iterator[None]:
     """
     with matplotlib.style.context([_SETTINGS], after_reset=True):
         yield
+
+
+def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Decorates a function that draws: in this package's style, from tables that may have been
+    through programs that know no counts.
+    """
+
+    @wraps(draw)
+    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+        given = {name: _typed(option) for name, option in options.items()}
+        with publication():
+            return draw(*map(_typed, args), **given)  # type: ignore[arg-type]
+
+    return drawn
+
+
+def _typed(value: object) -> object:
+    return typed(value) if isinstance(value, pd.DataFrame) else value
 
 
 def canvas(

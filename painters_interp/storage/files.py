@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and places tried before there is anything to write."""
 
-import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from ..errors import OutputError
 
@@ -16,29 +17,68 @@ def writable_folder(path: str | Path) -> Path:
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Permission bits do not settle it: read-only mounts and full disks show only on writing.
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"0")
-    except OSError as error:
+        _try(folder)
+    except (OSError, ValueError) as error:
         raise _unwritable(folder, error) from error
     return folder
 
 
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file so that nobody ever sees a part of it; OutputError if it cannot be written."""
-    half = path.with_name(f".{path.name}.{os.getpid()}.part")
+def writable_file(path: str | Path) -> Path:
+    """`path`, if a file could be written there now; OutputError, with the reason, if not.
+
+    Makes and leaves nothing, not even the folders that are missing on the way.
+    """
+    path = Path(path)
+    if path.name in ("", ".."):
+        raise OutputError(f"{str(path)!r} names no file; give the name of one")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_bytes(content)
-        half.replace(path)
-    except OSError as error:
+        with suppress(FileNotFoundError):
+            path.stat()  # raises where no file of this name could be
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; give the name of a file")
+        folder = path.parent
+        while not folder.exists():
+            folder = folder.parent
+        _try(folder)
+    except (OSError, ValueError) as error:
         raise _unwritable(path.parent, error) from error
-    finally:
-        with suppress(OSError):
-            half.unlink()
     return path
 
 
-def _unwritable(folder: Path, error: OSError) -> OutputError:
-    reason = error.strerror or error
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write a file so that nobody ever sees a part of it; OutputError if it cannot be written."""
+    write_together({path: content})
+    return path
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write several files of one folder: all of them, or none where one does not fit on the disk.
+
+    They appear one right after the other, each whole. Raises OutputError.
+    """
+    # Named after nobody: several threads, processes and machines may be writing the same files.
+    halves = {path: path.with_name(f".{uuid4().hex}.part") for path in contents}
+    folder = next(iter(contents)).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, half in halves.items():
+            half.write_bytes(contents[path])
+        for path, half in halves.items():
+            half.replace(path)
+    except (OSError, ValueError) as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        for half in halves.values():
+            with suppress(OSError, ValueError):
+                half.unlink()
+
+
+def _try(folder: Path) -> None:
+    # Permission bits do not settle it: read-only mounts and full disks show only on writing.
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b"0")
+
+
+def _unwritable(folder: Path, error: OSError | ValueError) -> OutputError:
+    reason = getattr(error, "strerror", None) or error
     return OutputError(f"cannot write in {folder}: {reason}; give a folder that you may write in")

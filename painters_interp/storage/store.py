@@ -1,89 +1,192 @@
 """Tables on disk: rows as CSV or Parquet beside a JSON of what produced them.
 
 Files appear whole or not at all, and the same table gives the same bytes. Tables of results are
-CSV, which every program reads; tables of items, a hundred times longer, are Parquet.
+CSV, which every program reads; tables of items, a hundred times longer, are Parquet. The JSON also
+holds a digest of the rows, so that a file that was cut short or changed is found when it is read,
+and the types of a CSV, so that a label "01" stays one.
 """
 
-import json
+import hashlib
+import time
+import warnings
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pyarrow import ArrowException
 
-from ..errors import TableError
-from ..tables import BOOLEAN, INTEGER, TEXT, typed
-from .files import write_whole
+from ..errors import OutputError, TableError
+from .encoding import decoded, encoded, facts_as_json, facts_from_json
+from .files import writable_file, write_together
 
 FORMATS = (".csv", ".parquet")
+# The entry of the JSON that is about the file; the others say what produced it.
+_TABLE = "table"
+# Others may be writing the same table: how often a writer tries to leave rows and JSON of its own,
+# and how long, in seconds, both must have been as they are before a reader calls them wrong.
+_TURNS = 200
+_PATIENCE, _PAUSE = 0.1, 0.005
 
 
 def write_table(table: pd.DataFrame, path: str | Path, provenance: Mapping[str, Any]) -> Path:
-    """Write a table and, beside it, a `.json` (see `tables.provenance`); return the table's path.
+    """Write a table and, beside it, a `.json` (see `provenance`); return the table's path.
 
     Parquet where `path` ends in `.parquet`, else CSV (the ending may be left out: dots in a name,
-    such as `smollm2-1.7b`, stay). Numbers and types read back exactly; the row index is not
-    written. Raises OutputError if the folder cannot be written.
+    such as `smollm2-1.7b`, stay). Values and types read back exactly; the row index is not
+    written. A table of this package is written over, whoever wrote it; other files never are.
+    Raises OutputError, and TableError for a table that would not come back.
     """
-    path = _named(Path(path))
-    facts = json.dumps(provenance, indent=2, sort_keys=True, default=str, ensure_ascii=False)
-    # The rows last: whoever finds a table finds what produced it, too.
-    write_whole(path.with_suffix(".json"), f"{facts}\n".encode())
-    return write_whole(path, _parquet(table) if path.suffix == ".parquet" else _csv(table))
+    path = writable(path)
+    content, types = encoded(table, path.suffix)
+    about = {"sha256": digest_of(content), "rows": len(table), "types": types}
+    if _TABLE in provenance and not _is_about(provenance[_TABLE]):
+        raise TableError(f"{_TABLE!r} is what the JSON calls the file; give that fact another name")
+    facts = facts_as_json({**provenance, _TABLE: about})
+    for _ in range(_TURNS):
+        write_together({_beside(path): facts, path: content})
+        if _settled(path):
+            return path
+    raise OutputError(f"others keep writing {path}; give every writer a file of its own")
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def writable(path: str | Path) -> Path:
+    """Where `write_table` would write: `path` with its ending, if it could be written now.
+
+    Meant for the start of a long run; makes and leaves nothing. Raises OutputError: for a folder
+    that cannot be written, a folder of that name, and files there that are not of this package.
+    """
+    path = _named(path)
+    beside = _beside(path)
+    for file in (writable_file(path), writable_file(beside)):
+        if file.exists() and not _is_ours(beside):
+            raise OutputError(
+                f"{file} exists and is no table of this package; give another name, or move it away"
+            )
+    for suffix in FORMATS:
+        other = path.with_suffix(suffix)
+        if suffix != path.suffix and beside.exists() and other.exists():
+            raise OutputError(f"{beside} belongs to {other}; give another name")
+    return path
+
+
+def read_table(path: str | Path, verify: bool = True) -> pd.DataFrame:
     """Read a table that `write_table` wrote, with the same types, given what that was given.
 
-    Raises TableError, naming the file, if it is missing or cut short.
+    Raises TableError, naming the file, if it is missing, or if it is not what was written: cut
+    short, changed, or damaged. `verify=False` reads it as it is. A table without its JSON is read
+    with a warning, and its types are guessed.
     """
-    path = _named(Path(path))
+    path = _named(path)
+    content, facts = _pair(path, verify)
+    about = facts.get(_TABLE) if facts is not None else None
+    if about is None and verify:
+        warnings.warn(
+            f"{path} is read unchecked: no {_beside(path).name} with a digest lies beside it",
+            stacklevel=2,
+        )
+    if about is not None and verify and about.get("sha256") != digest_of(content):
+        raise TableError(
+            f"{path} was changed or cut short after it was written: it is not what "
+            f"{_beside(path).name} beside it has the digest of; write it again, or pass "
+            "verify=False to read it as it is"
+        )
     try:
-        return _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    except FileNotFoundError:
-        raise TableError(f"no table at {path}; give the file that was written") from None
-    except (pd.errors.EmptyDataError, ValueError, ArrowException) as error:
+        return decoded(content, path.suffix, None if about is None else about.get("types"))
+    except Exception as error:  # a damaged Parquet file has as many as it has bytes
         raise TableError(f"{path} is not a table of this package: {error}") from error
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """What produced the table at `path`."""
-    beside = _named(Path(path)).with_suffix(".json")
+    """What produced the table at `path`. Raises TableError."""
+    beside = _beside(_named(path))
+    facts = _facts(beside)
+    if facts is None:
+        raise TableError(f"no provenance at {beside}; write_table puts it beside a table")
+    return _without_table(facts)
+
+
+def digest_of(content: bytes) -> str:
+    """The SHA-256 of some bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _pair(path: Path, verify: bool) -> tuple[bytes, dict[str, Any] | None]:
+    """A table's rows and its JSON: of one writer, unless nobody is writing and they are not."""
+    still = 0.0
+    pair = _content(path), _facts(_beside(path), strict=verify)
+    while verify and not _agree(*pair) and still < _PATIENCE:
+        time.sleep(_PAUSE)
+        before, pair = pair, (_content(path), _facts(_beside(path)))
+        still = still + _PAUSE if pair == before else 0.0
+    return pair
+
+
+def _settled(path: Path) -> bool:
+    """Whether the rows on disk are those that the JSON on disk is about."""
     try:
-        facts = json.loads(beside.read_text(encoding="utf-8"))
+        return _agree(_content(path), _facts(_beside(path)))
+    except TableError:  # gone again, or written over with something else
+        return True
+
+
+def _agree(content: bytes, facts: dict[str, Any] | None) -> bool:
+    about = (facts or {}).get(_TABLE)
+    return about is None or about.get("sha256") == digest_of(content)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except FileNotFoundError:
-        raise TableError(f"no provenance at {beside}; write_table puts it beside a table") from None
-    return dict(facts)
+        raise TableError(f"no table at {path}; give the file that was written") from None
+    except (OSError, ValueError) as error:
+        raise TableError(f"{path} cannot be read: {error}") from error
 
 
-def _named(path: Path) -> Path:
-    return path if path.suffix in FORMATS else path.with_name(f"{path.name}.csv")
+def _facts(beside: Path, strict: bool = True) -> dict[str, Any] | None:
+    try:
+        facts = facts_from_json(beside.read_bytes())
+        if not isinstance(facts.get(_TABLE, {}), dict):
+            raise ValueError(f"its entry {_TABLE!r} is of something else")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        if not strict:
+            return None
+        raise TableError(
+            f"{beside} is not what was written beside a table ({error}); write the table again, "
+            "or read it with verify=False"
+        ) from error
+    return facts
 
 
-def _csv(table: pd.DataFrame) -> bytes:
-    return typed(table).to_csv(index=False, lineterminator="\n").encode()
-
-
-def _parquet(table: pd.DataFrame) -> bytes:
-    buffer = BytesIO()
-    typed(table).to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    text = dict.fromkeys(TEXT, "str")  # a revision 12345e6 and a plan 0 are no numbers
-    counts = dict.fromkeys(INTEGER, "Int64") | dict.fromkeys(BOOLEAN, "boolean")
-    return pd.read_csv(
-        path,
-        dtype={**text, **counts},
-        float_precision="round_trip",
-        keep_default_na=False,
-        na_values=[""],
+def _is_ours(beside: Path) -> bool:
+    """Whether a JSON was written by `write_table`, now or before there were digests."""
+    try:
+        facts = _facts(beside) or {}
+    except TableError:
+        return False
+    packages = facts.get("packages")
+    return _is_about(facts.get(_TABLE)) or (
+        isinstance(packages, dict) and "painters_interp" in packages
     )
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    # From memory: a file that another process replaces meanwhile is read as it was.
-    return pd.read_parquet(BytesIO(path.read_bytes()))
+def _is_about(entry: Any) -> bool:
+    """Whether this is an entry that `write_table` made, as it is where a JSON was read whole."""
+    return isinstance(entry, dict) and "sha256" in entry
+
+
+def _without_table(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: fact for name, fact in facts.items() if name != _TABLE}
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _named(path: str | Path) -> Path:
+    path = Path(path)
+    if path.name in ("", ".."):
+        raise OutputError(f"{str(path)!r} names no table; give the name of a file")
+    return path if path.suffix in FORMATS else path.with_name(f"{path.name}.csv")

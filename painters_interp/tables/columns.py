@@ -1,6 +1,9 @@
 """The columns of a result table: which there are, of what type, and what is missing."""
 
+from typing import Any
+
 import pandas as pd
+from pandas.api.types import is_float_dtype, is_string_dtype
 
 from ..errors import TableError
 
@@ -36,6 +39,11 @@ INTEGER = (
 BOOLEAN = ("higher_is_better", "selected")
 
 
+# What was measured, and never a label.
+NUMBERS = ("value", "stderr", "chance", *DIFFERENCE, "score", "score_stderr", "score_low",
+           "score_high")  # fmt: skip
+
+
 SCORE = ("score", "score_stderr", "score_low", "score_high")
 
 
@@ -49,6 +57,35 @@ def require(table: pd.DataFrame, *columns: str) -> None:
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with columns of counts and truths that may be missing: no 3 becomes a 3.0."""
+    """The table with columns of counts and truths that may be missing: no 3 becomes a 3.0.
+
+    Whatever program it went through. A column of counts or truths that holds something else is a
+    label of the user's own, and stays as it is. Raises TableError for a number that is none.
+    """
     kinds = dict.fromkeys(INTEGER, "Int64") | dict.fromkeys(BOOLEAN, "boolean")
-    return table.astype({column: kind for column, kind in kinds.items() if column in table})
+    kinds |= dict.fromkeys(NUMBERS, "float64")
+    found = {name: _as(table[name], kind) for name, kind in kinds.items() if name in table}
+    return table.assign(**{name: column for name, column in found.items() if column is not None})
+
+
+def _as(column: "pd.Series[Any]", kind: str) -> "pd.Series[Any] | None":
+    """The column as `kind`; None where it is that already, or where its values are others."""
+    if str(column.dtype) == kind:
+        return None
+    if kind == "float64":
+        return None if is_float_dtype(column.dtype) else _numbers(column)
+    if kind == "Int64" and is_string_dtype(column.dtype) and column.notna().any():
+        return None
+    try:
+        return column.astype(kind)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError):
+        return None
+
+
+def _numbers(column: "pd.Series[Any]") -> "pd.Series[float]":
+    numbers = pd.to_numeric(column.astype(object), errors="coerce").astype(float)
+    if (wrong := column.notna() & numbers.isna()).any():
+        value = column[wrong].iloc[0]
+        if value == value and str(value).lower() not in ("nan", ""):
+            raise TableError(f"column {column.name!r} holds numbers; {value!r} is none")
+    return numbers
