@@ -22,7 +22,7 @@ from transformers.cache_utils import Cache, DynamicCache, LinearAttentionLayer
 from painters_interp import Plan, applied, load_model
 from painters_interp import strategies as s
 from painters_interp.errors import ModelError, UnsupportedModelError
-from painters_interp.execution import family_of, head, packable, record, walk
+from painters_interp.execution import anatomy, family_of, head, packable, record, walk
 from painters_interp.execution.slots import StepPoints, plan_slots
 
 N = zoo.N_LAYERS
@@ -187,7 +187,7 @@ def test_a_setting_that_stays_behind_is_noticed(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Gemma 3 if its `layer_types` were overlooked: layers would get each other's rotations."""
-    monkeypatch.setattr(families, "_per_layer_fields", lambda *args: ())
+    monkeypatch.setattr(anatomy, "_per_layer_fields", lambda *args: ())
     model = build("Gemma 3", torch.float32, tiny_folder)
     with pytest.raises(UnsupportedModelError, match="layer 5 is called with other arguments"):
         family_of(model)

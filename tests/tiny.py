@@ -92,6 +92,8 @@ _ARCHITECTURES = {
     "bert": "BertForMaskedLM",
 }
 
+_BUILT: dict[tuple[str, torch.dtype], TransformerBridge] = {}
+
 FAMILIES = tuple(_CONFIGS)
 DECODERS = tuple(family for family in FAMILIES if family != "bert")
 
@@ -145,6 +147,14 @@ def build(family: str, dtype: torch.dtype, folder: Path, **changes: Any) -> Tran
         dtype=dtype,
         device="cpu",
     )
+
+
+def shared(family: str, dtype: torch.dtype, folder: Path) -> TransformerBridge:
+    """`build`, made once in a process: for tests that leave the model as they found it."""
+    key = (family, dtype)
+    if key not in _BUILT:
+        _BUILT[key] = build(family, dtype, folder)
+    return _BUILT[key]
 
 
 def save(family: str, folder: Path, **changes: Any) -> Path:
