@@ -5,6 +5,10 @@ from .anatomy import family_of as family_of
 from .application import applied as applied
 from .application import as_plan as as_plan
 from .application import ready as ready
+from .guards import Verdicts as Verdicts
+from .guards import measuring as measuring
+from .guards import undisturbed as undisturbed
+from .guards import user_hooks as user_hooks
 from .kl import Predicted as Predicted
 from .kl import divergences as divergences
 from .packing import ROWS as ROWS

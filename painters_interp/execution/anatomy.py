@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,8 @@ from transformers import PreTrainedConfig, cache_utils
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from ..errors import UnsupportedModelError
+from ..models import device_of
+from .guards import Verdicts
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +116,7 @@ class Family:
                 setattr(config, name, value)
 
 
-_families: WeakKeyDictionary[TransformerBridge, Family] = WeakKeyDictionary()
+_families: Verdicts[Family] = Verdicts()
 
 
 def family_of(model: TransformerBridge) -> Family:
@@ -125,9 +126,7 @@ def family_of(model: TransformerBridge) -> Family:
     exchanged without a wrong result: no single layer list, layers that share state, per-layer
     settings that cannot follow the plan, or layers called with arguments of their own.
     """
-    if model not in _families:
-        _families[model] = _examine(model)
-    return _families[model]
+    return _families.of(model, lambda: _examine(model))
 
 
 def _examine(model: TransformerBridge) -> Family:
@@ -226,7 +225,6 @@ class _Probe:
     caches: list[Cache]
 
 
-@torch.no_grad()
 def _intact_pass(model: TransformerBridge) -> _Probe:
     """One padded pass of the intact model, watched.
 
@@ -254,11 +252,16 @@ def _intact_pass(model: TransformerBridge) -> _Probe:
     return probe
 
 
+# Tokens of a probe: enough for padding on the left and a past.
+_LENGTH = 6
+
+
 def _padded_pass(model: TransformerBridge, **kwargs: bool) -> None:
-    device = next(model.original_model.parameters()).device
-    tokens = torch.arange(1, 13, device=device).reshape(2, 6) % model.cfg.d_vocab
+    length = min(_LENGTH, int(model.cfg.n_ctx))
+    tokens = torch.arange(1, 2 * length + 1, device=device_of(model)) % int(model.cfg.d_vocab)
+    tokens = tokens.reshape(2, length)
     mask = torch.ones_like(tokens)
-    mask[0, :2] = 0
+    mask[0, : length // 3] = 0
     if model.original_model.can_generate():
         kwargs["use_cache"] = True
     model(tokens, attention_mask=mask, **kwargs)
@@ -312,7 +315,6 @@ class _StandIn(nn.Module):
         return self._family.output(hidden_states)
 
 
-@torch.no_grad()
 def _refuse_fixed_places(model: TransformerBridge, family: Family, calls: list[Arguments]) -> None:
     """Call the layers in reverse order: each must get the arguments it gets in its own place."""
     name = model.cfg.model_name

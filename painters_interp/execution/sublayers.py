@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import UnsupportedModelError
+from ..models import device_of
 from ..plans import Half, Plan
+from .guards import Verdicts
 
 _OTHER: dict[Half, str] = {"attn": "mlp", "mlp": "attn"}
-_additive: WeakKeyDictionary[TransformerBridge, bool] = WeakKeyDictionary()
+_additive: Verdicts[bool] = Verdicts()
 
 
 @contextmanager
@@ -45,9 +46,7 @@ def splittable(model: TransformerBridge) -> bool:
     They can where a layer only adds its two halves to the stream: with both silenced, what goes in
     must come out. That holds for pre-norm decoders, and not for post-norm models such as BERT.
     """
-    if model not in _additive:
-        _additive[model] = _halves_are_all(model)
-    return _additive[model]
+    return _additive.of(model, lambda: _halves_are_all(model))
 
 
 def refuse_halves(model: TransformerBridge, plan: Plan) -> None:
@@ -60,19 +59,18 @@ def refuse_halves(model: TransformerBridge, plan: Plan) -> None:
         )
 
 
-@torch.no_grad()
 def _halves_are_all(model: TransformerBridge) -> bool:
     blocks = list(model.blocks)
     if not all({"attn", "mlp"} <= set(block.submodules) for block in blocks):
         return False
     ends: list[Tensor] = []
     points = ("blocks.0.hook_resid_pre", f"blocks.{len(blocks) - 1}.hook_resid_post")
-    device = next(model.original_model.parameters()).device
     with ExitStack() as stack:
         for block in blocks:
             for half in _OTHER:
                 stack.enter_context(only(block, half))
         hooks = [(point, lambda stream, hook: ends.append(stream)) for point in points]
         stack.enter_context(model.hooks(fwd_hooks=hooks))
-        model(torch.arange(1, 7, device=device)[None] % model.cfg.d_vocab)
+        tokens = torch.arange(1, min(7, int(model.cfg.n_ctx) + 1), device=device_of(model))
+        model(tokens[None] % model.cfg.d_vocab)
     return bool(torch.equal(*ends))

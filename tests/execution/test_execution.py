@@ -281,12 +281,12 @@ class TestRefusals:
 
     def test_layers_called_with_arguments_of_their_own(self, tiny_folder: Path) -> None:
         model = tiny.build("llama", torch.float32, tiny_folder)
-        block = model.blocks[3]
-        block.register_forward_pre_hook(
-            lambda module, args, kwargs: (args, kwargs | {"mine": torch.ones(1)}),
-            with_kwargs=True,
-            prepend=True,
-        )
+
+        def own(module, args, kwargs):
+            return args, kwargs | {"mine": torch.ones(1)}
+
+        own.__module__ = "transformers.models.own"  # as an architecture would have it
+        model.blocks[3].register_forward_pre_hook(own, with_kwargs=True, prepend=True)
         with pytest.raises(UnsupportedModelError, match=r"layers 0 and 3 .* different arguments"):
             family_of(model)
 
