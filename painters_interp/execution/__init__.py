@@ -32,6 +32,7 @@ from .prompt_run import resume_from as resume_from
 from .prompt_run import run as run
 from .stepping import after_step as after_step
 from .sublayers import refuse_halves as refuse_halves
+from .sublayers import refuse_recomputation as refuse_recomputation
 from .verification import CheckReport as CheckReport
 from .verification import check as check
 from .verification import specimens as specimens

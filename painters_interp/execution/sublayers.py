@@ -27,11 +27,26 @@ def only(block: nn.Module, half: Half | None) -> Iterator[None]:
     if half is None:
         yield
         return
+    refuse_recomputation(block, f"{half} alone")
     handle = getattr(block, _OTHER[half]).register_forward_hook(_zero)
     try:
         yield
     finally:
         handle.remove()
+
+
+def refuse_recomputation(module: nn.Module, what: str) -> None:
+    """Raise UnsupportedModelError where gradient checkpointing would run `module` again later.
+
+    By then the context that alters it is left, and gradients would be those of the whole module.
+    """
+    if torch.is_grad_enabled() and any(
+        m.training and getattr(m, "gradient_checkpointing", False) is True for m in module.modules()
+    ):
+        raise UnsupportedModelError(
+            f"gradient checkpointing computes a layer again during backward(), when {what} is over;"
+            " call gradient_checkpointing_disable() first"
+        )
 
 
 def _zero(module: nn.Module, args: Any, output: Any) -> Any:

@@ -5,7 +5,7 @@ A plan moves calls of whole layers; here the tensors move, also those of one par
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, count
 
 import pandas as pd
 import torch
@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PlanError, UnsupportedModelError
-from ..execution import family_of
+from ..execution import family_of, refuse_recomputation
 from ..models import Model, as_model
 
 PARTS = ("layer", "attn", "mlp")
 # Numbers of each layer compared at a time, so that large models need no second copy of themselves.
 _CHUNK = 1 << 20
+# Versions that autograd finds on tensors which hold other data: no two contexts share one, and none
+# is reached by counting changes in place.
+_marks = count(1 << 20, 1 << 10)
 
 
 @contextmanager
@@ -29,14 +32,16 @@ def weights_swapped(
 
     `part` is "layer", or "attn" or "mlp": the tensors inside that module. The norms before them
     belong to the layer and stay. Swapping whole layers is the plan that swaps their calls. The
-    very same tensors come back on exit, also after an exception.
+    very same tensors come back on exit, also after an exception. Call `backward()` inside the
+    block: after it, autograd refuses, because the weights are others.
 
     Raises PlanError for a layer that does not exist, and UnsupportedModelError if the two differ
-    in shapes or kind, or have no such part.
+    in shapes or kind, or have no such part, for weights that are offloaded, and while gradient
+    checkpointing trains.
     """
     model = as_model(model)
     a, b = _alike(model, (i, j), part)
-    with _replaced({id(t): (t, other.data) for t, other in _both_ways(a, b)}):
+    with _replaced(model, {id(t): (t, other.data) for t, other in _both_ways(a, b)}):
         yield model
 
 
@@ -63,7 +68,7 @@ def weights_averaged(
             )
         mean = torch.stack([t.double() for t in tensors]).mean(0).to(first.dtype)
         means |= {id(t): (t, mean) for t in tensors}
-    with _replaced(means):
+    with _replaced(model, means):
         yield model
 
 
@@ -91,16 +96,31 @@ def weight_similarities(model: Model, part: str = "layer") -> dict[str, pd.DataF
 
 
 @contextmanager
-def _replaced(data: dict[int, tuple[Tensor, Tensor]]) -> Iterator[None]:
-    """Let tensors hold other data for a while; a tensor's key is its id, so that it counts once."""
+def _replaced(model: TransformerBridge, data: dict[int, tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Let tensors hold other data for a while; a tensor's key is its id, so that it counts once.
+
+    A graph that was made with the one data and runs backward with the other would give wrong
+    gradients: versions of their own let autograd refuse that. What was moved or converted inside
+    stays so.
+    """
+    refuse_recomputation(model.original_model, "the exchange of weights")
     before = [(tensor, tensor.data) for tensor, _ in data.values()]
+    tracked = [tensor for tensor, _ in before if not tensor.is_inference()]
+    versions, mark = [tensor._version for tensor in tracked], next(_marks)
     try:
         for tensor, other in data.values():
             tensor.data = other
+        _set_versions(tracked, [mark] * len(tracked))
         yield
     finally:
+        changed = int(any(tensor._version != mark for tensor in tracked))
         for tensor, own in before:
-            tensor.data = own
+            tensor.data = own.to(device=tensor.device, dtype=tensor.dtype)
+        _set_versions(tracked, [version + changed for version in versions])
+
+
+def _set_versions(tensors: Sequence[Tensor], versions: Sequence[int]) -> None:
+    torch._C._autograd._unsafe_set_version_counter(tuple(tensors), tuple(versions))
 
 
 def _both_ways(a: dict[str, Tensor], b: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -122,6 +142,11 @@ def _alike(model: TransformerBridge, layers: Sequence[int], part: str) -> list[d
     for layer in layers:
         _refuse_other_kind(model, layers[0], layer)
     found = [_tensors(model, layer, part) for layer in layers]
+    if offloaded := next((name for ts in found for name, t in ts.items() if t.is_meta), None):
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name}: {offloaded} is offloaded, and read anew at every call; load "
+            "the model whole to exchange or compare its weights"
+        )
     for layer, tensors in zip(layers, found, strict=True):
         _refuse_other_shapes(model, layers[0], found[0], layer, tensors)
     return found
