@@ -103,15 +103,21 @@ class Family:
             if hasattr(config, name)
         ]
         slots.training = self.owner.training
+        called = () if calls is None else {*calls}
+        # Modes, devices and number formats must reach the layers that nobody calls, too.
+        uncalled = nn.ModuleList([b for i, b in enumerate(blocks) if i not in called])
         try:
             if calls is not None:
                 for config, name, value in saved:
                     permuted = len(calls) if isinstance(value, int) else [value[i] for i in calls]
                     setattr(config, name, permuted)
             setattr(self.owner, self.attribute, slots)
+            self.owner.layers_not_called = uncalled
             yield
         finally:
+            del self.owner.layers_not_called
             setattr(self.owner, self.attribute, blocks)
+            blocks.training = self.owner.training
             for config, name, value in saved:
                 setattr(config, name, value)
 

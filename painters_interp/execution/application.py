@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
-from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..errors import PlanError, TextError, UnsupportedModelError
+from ..errors import PlanError, UnsupportedModelError
 from ..models import Model, as_model
 from ..plans import Plan
 from .anatomy import Family, family_of
+from .entrances import guarded
 from .slots import CACHES, StepPoints, plan_slots
 from .sublayers import refuse_halves
 
@@ -24,6 +23,10 @@ def applied(model: Model, plan: Plan | str, cache: str = "exact") -> Iterator[Tr
     `attention_mask`), hooks and lm-eval's HFLM all see the plan. TransformerLens hooks of layer i
     fire at every call of layer i; `steps.{s}.hook_resid_pre` and `hook_resid_post` address the
     steps of the plan. The model is restored bit for bit on exit, also after an exception.
+
+    A text given to `model(...)` gets a beginning-of-text token from TransformerLens unless told
+    otherwise (`prepend_bos=False`); what this package reads itself is read as the tokenizer does.
+    A cache that was filled under a plan goes on under that plan alone.
 
     `cache="averaged"` decodes as the paper's code does: the members of a parallel group remember
     the mean of their keys and values, so that decoding differs from one pass over the same text.
@@ -40,8 +43,8 @@ def applied(model: Model, plan: Plan | str, cache: str = "exact") -> Iterator[Tr
         _refuse_mixed_groups(plan, family)
     refuse_halves(model, plan)
     points = StepPoints(plan.depth)
-    slots = plan_slots(plan, list(model.blocks), points, cache)
-    with family.exchanged(slots, plan.layer_calls), _registered(model, points), _masked(model):
+    slots = plan_slots(plan, model, points, cache)
+    with family.exchanged(slots, plan.layer_calls), _registered(model, points), guarded(model):
         yield model
 
 
@@ -107,33 +110,3 @@ def _registered(model: TransformerBridge, points: StepPoints) -> Iterator[None]:
         for name in points.get_hooks():
             # The bridge enters a component's hooks in its registry but never takes them out.
             model._hook_registry.pop(f"steps.{name}", None)
-
-
-@contextmanager
-def _masked(model: TransformerBridge) -> Iterator[None]:
-    """Let `model.generate` refuse padded tokens without a mask, which it would read as text."""
-    generate = model.generate
-
-    def guarded(input: Any = "", *args: Any, **kwargs: Any) -> Any:
-        told = kwargs.get("attention_mask") is not None or kwargs.get("padding_side") is not None
-        if isinstance(input, Tensor) and not told and _looks_padded(model, input):
-            raise TextError(
-                "the prompts begin with different numbers of pad tokens, which would be read as "
-                "text; pass attention_mask=... (1 on real tokens)"
-            )
-        return generate(input, *args, **kwargs)
-
-    model.generate = guarded
-    try:
-        yield
-    finally:
-        del model.generate
-
-
-def _looks_padded(model: TransformerBridge, tokens: Tensor) -> bool:
-    """Whether rows differ in their leading pad tokens; a pad token that is also BOS leads all."""
-    pad = getattr(model.tokenizer, "pad_token_id", None)
-    if pad is None or tokens.ndim != 2:
-        return False
-    leading = (tokens == pad).long().cumprod(dim=1).sum(dim=1)
-    return bool((leading != leading[0]).any())

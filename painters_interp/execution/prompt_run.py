@@ -20,8 +20,9 @@ from ..plans import Plan
 from ..strategies import full
 from .anatomy import Arguments
 from .application import applied, as_plan, in_float32, ready
+from .caches import SlotCache
 from .prefix_walk import Advance, head
-from .slots import Recorded, RecorderSlot, SlotCache
+from .slots import Recorded, RecorderSlot
 from .stepping import after_step
 from .sublayers import refuse_halves
 

@@ -4,18 +4,18 @@ A slot is one call of one layer. Its index is its position in the model's own lo
 of the cache entry it uses, whatever index the block itself holds.
 """
 
-from collections.abc import Sequence
-from inspect import signature
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge import TransformerBridge
 from transformers.cache_utils import Cache
 
-from ..errors import UnsupportedModelError
 from ..plans import Half, Plan, Step
 from .anatomy import Arguments, Family
+from .caches import Owner, SlotCache, average
 from .sublayers import only
 
 CACHES = ("exact", "averaged")
@@ -47,35 +47,6 @@ class Mixture:
         total, self._sum = self._sum, None
         assert total is not None
         return total if self._plain else stream + self._scale * total
-
-
-class SlotCache:
-    """A cache as one slot sees it: whatever layer a method is asked about, it answers for the slot.
-
-    That holds for keys and values, the states of linear layers, lengths and mask sizes alike.
-    """
-
-    def __init__(self, cache: Cache, slot: int) -> None:
-        self._cache, self._slot = cache, slot
-
-    @property
-    def layers(self) -> Any:
-        """Refused: entries taken out by hand would be those of another slot."""
-        raise UnsupportedModelError(
-            "a layer reads cache entries by its own index, which is not its place in the plan"
-        )
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._cache, name)
-        if not callable(found) or "layer_idx" not in (named := signature(found)).parameters:
-            return found
-
-        def of_this_slot(*args: Any, **kwargs: Any) -> Any:
-            given = named.bind(*args, **kwargs)
-            given.arguments["layer_idx"] = self._slot
-            return found(*given.args, **given.kwargs)
-
-        return of_this_slot
 
 
 class StepPoint(nn.Module):
@@ -115,8 +86,14 @@ class Group:
     """
 
     def __init__(self, step: Step, slots: range, point: StepPoint, cache: str) -> None:
-        self._mixture, self._slots, self._cache = Mixture(step), slots, cache
+        self._step, self._slots, self._cache = step, slots, cache
+        self._mixture = Mixture(step)
         self._pre, self._post = point.hook_resid_pre, point.hook_resid_post
+
+    @property
+    def slots(self) -> range:
+        """The places of its members in the model's loop."""
+        return self._slots
 
     def read(self, slot: int, stream: Tensor) -> Tensor:
         """What the member in `slot` reads: the first one's hook acts on behalf of all."""
@@ -127,17 +104,31 @@ class Group:
         self._mixture.add(stream, output)
         return self._post(self._mixture.result(stream)) if slot == self._slots[-1] else stream
 
+    def clear(self) -> None:
+        """Forget what a pass that ended early has left in the mixture."""
+        self._mixture = Mixture(self._step)
+
     def remember(self, slot: int, cache: Cache, new: int) -> None:
         """Average the last `new` keys and values over the group, once its last member has run."""
-        if self._cache == "exact" or slot != self._slots[-1] or len(self._slots) == 1:
-            return
-        layers = [cache.layers[index] for index in self._slots]
-        for name in ("keys", "values"):
-            held = torch.stack([getattr(layer, name) for layer in layers])
-            recent = min(new, held.shape[-2])
-            mean = held[..., -recent:, :].mean(dim=0)
-            for layer, own in zip(layers, held, strict=True):
-                setattr(layer, name, torch.cat([own[..., :-recent, :], mean], dim=-2))
+        if self._cache == "averaged" and slot == self._slots[-1] and len(self._slots) > 1:
+            average([cache.layers[index] for index in self._slots], new)
+
+
+class Loop:
+    """What the slots of one plan share: where a pass begins, and whose caches it goes on from."""
+
+    def __init__(self, plan: Plan, model: TransformerBridge, groups: list[Group], cache: str):
+        self._owner, self._groups = Owner(str(plan), cache, id(model), len(plan.calls)), groups
+
+    def begin(self, caches: Iterable[Cache]) -> None:
+        """A pass begins clean, whatever ended the one before.
+
+        Raises PlanError for a cache that somebody else has filled.
+        """
+        for group in self._groups:
+            group.clear()
+        for cache in caches:
+            self._owner.claim(cache)
 
 
 class Slot(nn.Module):
@@ -147,19 +138,23 @@ class Slot(nn.Module):
     returns the combination. So a parallel group works inside the model's sequential loop.
     """
 
-    def __init__(self, block: nn.Module, half: Half | None, index: int, group: Group) -> None:
+    def __init__(
+        self, block: nn.Module, half: Half | None, index: int, group: Group, loop: Loop
+    ) -> None:
         super().__init__()
         self.block = block
-        self._half, self._index, self._group = half, index, group
+        self._half, self._index, self._group, self._loop = half, index, group, loop
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        caches = [a for a in (*args, *kwargs.values()) if isinstance(a, Cache)]
+        if self._index == 0:
+            self._loop.begin(caches)
         stream = self._group.read(self._index, hidden_states)
         seen = {name: self._seen(value) for name, value in kwargs.items()}
         with only(self.block, self._half):
             output = self.block(stream, *map(self._seen, args), **seen)
-        for argument in (*args, *kwargs.values()):
-            if isinstance(argument, Cache):
-                self._group.remember(self._index, argument, new=stream.shape[1])
+        for cache in caches:
+            self._group.remember(self._index, cache, new=stream.shape[1])
         passed_on = self._group.write(self._index, stream, stream_of(output))
         return (passed_on, *output[1:]) if isinstance(output, tuple) else passed_on
 
@@ -168,15 +163,19 @@ class Slot(nn.Module):
 
 
 def plan_slots(
-    plan: Plan, blocks: Sequence[nn.Module], points: StepPoints, cache: str
+    plan: Plan, model: TransformerBridge, points: StepPoints, cache: str
 ) -> nn.ModuleList:
     """One slot per call of `plan`, in order."""
-    slots: list[Slot] = []
+    blocks, groups, first = list(model.blocks), [], 0
     for step, point in zip(plan.steps, points.points, strict=True):
-        group = Group(step, range(len(slots), len(slots) + len(step.calls)), point, cache)
-        for call in step.calls:
-            slots.append(Slot(blocks[call.layer], call.half, len(slots), group))
-    return nn.ModuleList(slots)
+        slots = range(first, first := first + len(step.calls))
+        groups.append(Group(step, slots, point, cache))
+    loop = Loop(plan, model, groups, cache)
+    return nn.ModuleList(
+        Slot(blocks[call.layer], call.half, slot, group, loop)
+        for step, group in zip(plan.steps, groups, strict=True)
+        for slot, call in zip(group.slots, step.calls, strict=True)
+    )
 
 
 class Recorded(Exception):

@@ -49,7 +49,7 @@ class TestUndisturbed:
         llama.add_hook("blocks.2.hook_resid_post", lambda tensor, hook: None)
         with pytest.raises(KeyError), undisturbed(llama):
             raise KeyError
-        assert user_hooks(llama) == ("blocks.2.hook_resid_post",)
+        assert user_hooks(llama) == ("blocks.2.hook_out",)
 
     def test_a_first_use_is_not_seen_by_hooks(self, llama):
         shapes: list[tuple[int, ...]] = []
