@@ -1,7 +1,7 @@
 """Contexts in which a model is probed and measured, and verdicts that hold as long as they should.
 
-A hidden probe must disturb nobody: no hook of the user sees it, no mode changes, no random number
-is drawn. A measurement sees the user's hooks, but no dropout.
+A hidden probe must disturb nobody: no hook of the user sees it, no mode or state changes. A
+measurement sees the user's hooks, but no dropout.
 """
 
 from collections import OrderedDict
@@ -11,10 +11,12 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedConfig
 
+from ..errors import PlanError, UnsupportedModelError
 from ..models import device_of
 
 V = TypeVar("V")
@@ -24,13 +26,17 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backw
 _LENS_HOOKS = ("fwd_hooks", "bwd_hooks")
 # What these libraries hang on modules is part of how the model computes.
 _LIBRARIES = ("transformers", "transformer_lens", "accelerate", "peft", "torch", "painters_interp")
+# Ways of the bridge to compute that its users switch on and off.
+_SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
+# A buffer of up to so many numbers may be state, such as a rotary table; larger ones hold weights.
+_STATE = 1 << 22
 
 
 class Verdicts(Generic[V]):
     """What was found out about a model by trying, remembered as long as it holds.
 
-    A verdict is looked up by all that it depends on: the model's attention implementations,
-    number format, device, compatibility mode and layers, and whatever else it was tried with.
+    A verdict is looked up by all that it depends on: the model's settings, attention
+    implementations, number formats, device, modes and layers, and whatever else it was tried with.
     What ends in an exception is no verdict and is tried again.
     """
 
@@ -38,36 +44,79 @@ class Verdicts(Generic[V]):
         self._known: WeakKeyDictionary[TransformerBridge, dict[Hashable, V]] = WeakKeyDictionary()
 
     def of(self, model: TransformerBridge, tried: Callable[[], V], *given: Hashable) -> V:
-        """The verdict on `model` for what was `given`; `tried` finds it, undisturbed."""
+        """The verdict on `model` for what was `given`; `tried` finds it, undisturbed.
+
+        Raises PlanError if it is to be found while a plan is applied, which would be judged then.
+        """
         known = self._known.setdefault(model, {})
         key = (_conditions(model), given)
         if key not in known:
+            if "steps" in model._modules:
+                raise PlanError(
+                    f"a plan is already applied to {model.cfg.model_name}; "
+                    "leave that `with applied(...)` block first"
+                )
             with undisturbed(model):
                 known[key] = tried()
         return known[key]
 
 
 def _conditions(model: TransformerBridge) -> Hashable:
-    """What decides how a model computes, besides its weights."""
+    """What decides how a model computes, besides the numbers in its weights."""
     root = model.original_model
-    configs = [root.config, *(getattr(root.config, name) for name in root.config.sub_configs)]
-    weight = next(root.parameters())
     return (
-        tuple(str(getattr(c, "_attn_implementation", None)) for c in configs),
-        weight.dtype,
+        tuple(map(_settings, _configs(root))),
+        frozenset(weight.dtype for weight in root.parameters()),
         device_of(model),
         bool(getattr(model, "compatibility_mode", False)),
+        tuple(bool(getattr(model.cfg, switch, False)) for switch in _SWITCHES),
         tuple(map(id, model.blocks)) if "blocks" in model._modules else (),
     )
+
+
+def _configs(root: nn.Module) -> list[PreTrainedConfig]:
+    """The configurations of a model and its parts, each once: parts may hold copies."""
+    held = (vars(module).get("config") for module in root.modules())
+    return [*{id(c): c for c in held if isinstance(c, PreTrainedConfig)}.values()]
+
+
+def _settings(config: PreTrainedConfig) -> tuple[tuple[str, str], ...]:
+    """What a configuration says, but for what is set to the order of a plan while one runs."""
+    depth = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    said = {name: value for name, value in vars(config).items() if name != depth}
+    return tuple(
+        (name, repr(value))
+        for name, value in said.items()
+        if not isinstance(value, list | tuple | PreTrainedConfig)
+    )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, which tells nothing about a model."""
+    text = str(error).lower()
+    told = "out of memory" in text or "not enough memory" in text or "can't allocate" in text
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or told
+
+
+def refuse_non_finite(model: TransformerBridge, found: Tensor) -> Tensor:
+    """`found`, numbers of a pass of the intact `model`. Raises UnsupportedModelError for NaN."""
+    if not bool(found.isfinite().all()):
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} computes numbers that are not finite in "
+            f"{str(found.dtype).removeprefix('torch.')}, so nothing can be judged by them; load it "
+            "in float32 or bfloat16"
+        )
+    return found
 
 
 @contextmanager
 def undisturbed(model: TransformerBridge) -> Iterator[None]:
     """For the package's own hidden passes: no hook of the user fires, eval mode, no gradients.
 
-    Afterwards every hook is back in its order, and every submodule in its mode, whatever happened.
+    Afterwards every hook is back in its order, every submodule in its mode, and what modules keep
+    from pass to pass as it was, whatever happened.
     """
-    with torch.no_grad(), measuring(model), _without_hooks(model):
+    with torch.no_grad(), measuring(model), _without_hooks(model), _keeping_state(model):
         yield
 
 
@@ -77,14 +126,14 @@ def measuring(model: TransformerBridge) -> Iterator[None]:
 
     Hooks of the user stay on: they are what may be measured.
     """
-    training = [module for module in _modules(model) if module.training]
+    before = [(module, module.training) for module in _modules(model)]
     try:
-        for module in training:
+        for module, _ in before:
             module.training = False
         yield
     finally:
-        for module in training:
-            module.training = True
+        for module, training in before:
+            module.training = training
 
 
 def user_hooks(model: TransformerBridge) -> tuple[str, ...]:
@@ -149,3 +198,31 @@ def _without_hooks(model: TransformerBridge) -> Iterator[None]:
                 # What a library has hung up meanwhile, on first use, comes after what was there.
                 hooks.update(getattr(module, place))
             setattr(module, place, hooks)
+
+
+@contextmanager
+def _keeping_state(model: TransformerBridge) -> Iterator[None]:
+    """Put back buffers, numbers and tensors that modules keep, such as growing rotary tables."""
+    modules = [m for m in _modules(model) if not isinstance(m, HookPoint)]
+    before = [(module, _numbers(module), dict(module._buffers)) for module in modules]
+    buffers = {id(b): b for _, _, own in before for b in own.values() if b is not None}
+    small = [(b, b.clone()) for b in buffers.values() if b.numel() <= _STATE and not b.is_meta]
+    try:
+        yield
+    finally:
+        for module, numbers, own in before:
+            module._buffers.update(own)
+            for name, value in _numbers(module).items():
+                if name in numbers:
+                    vars(module)[name] = numbers[name]
+                elif isinstance(value, Tensor):
+                    del vars(module)[name]
+        for buffer, values in small:
+            if not torch.equal(buffer, values):
+                buffer.copy_(values)
+
+
+def _numbers(module: nn.Module) -> dict[str, Any]:
+    """What a module holds beside its buffers that is a number, a tensor or nothing."""
+    kinds = (int, float, type(None))
+    return {k: v for k, v in vars(module).items() if type(v) in kinds or isinstance(v, Tensor)}

@@ -1,0 +1,141 @@
+"""Verdicts on a model: tried anew whenever something changes on which they depend, else never."""
+
+import pytest
+import tiny
+import torch
+
+from painters_interp import applied
+from painters_interp.errors import PlanError, UnsupportedModelError
+from painters_interp.execution import (
+    Verdicts,
+    family_of,
+    measuring,
+    out_of_memory,
+    refuse_non_finite,
+    specimens,
+    undisturbed,
+)
+
+TOKENS = tiny.tokens(1, 9)
+
+
+@pytest.fixture
+def llama(tiny_folder):
+    return tiny.build("llama", torch.float32, tiny_folder)
+
+
+@pytest.fixture
+def trials(llama):
+    """How often a verdict on the model was tried so far."""
+    verdicts: Verdicts[bool] = Verdicts()
+    tried: list[int] = []
+
+    def count(*given):
+        verdicts.of(llama, lambda: bool(tried.append(1)) or True, *given)
+        return len(tried)
+
+    return count
+
+
+class TestWhatAVerdictDependsOn:
+    def test_is_unchanged_by_use(self, llama, trials):
+        assert trials() == 1
+        llama(TOKENS)
+        llama.run_with_cache(TOKENS)
+        llama.original_model.generate(TOKENS, max_new_tokens=2)
+        llama.original_model.train()
+        assert trials() == 1
+
+    def test_is_known_while_a_plan_runs(self, llama, trials):
+        trials()
+        with applied(llama, "5 5 0 0 0 1 2 2"):
+            assert trials() == 1
+            assert family_of(llama) is family_of(llama)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda m: m.original_model.set_attn_implementation("sdpa"),
+            lambda m: setattr(m.original_model.config, "sliding_window", 4),
+            lambda m: m.original_model.double(),
+            lambda m: m.blocks[3].half(),
+            lambda m: m.set_use_attn_result(True),
+            lambda m: m.enable_compatibility_mode(disable_warnings=True),
+        ],
+        ids=["attention", "setting", "format", "format of one layer", "switch", "mode"],
+    )
+    def test_another_condition_is_tried_anew(self, llama, trials, change):
+        trials()
+        change(llama)
+        assert trials() == 2
+
+    def test_what_was_given_counts(self, trials):
+        assert [trials(8), trials(16), trials(8)] == [1, 2, 2]
+
+
+class TestWhatIsNoVerdict:
+    def test_memory_that_ran_out_is_tried_again(self, llama):
+        verdicts, answers = Verdicts(), iter([MemoryError(), True])
+
+        def tried():
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        with pytest.raises(MemoryError):
+            verdicts.of(llama, tried)
+        assert verdicts.of(llama, tried) is True
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            MemoryError(),
+            torch.OutOfMemoryError("CUDA out of memory."),
+            RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: not enough memory"),
+            RuntimeError("MPS backend out of memory"),
+        ],
+    )
+    def test_memory_runs_out_in_many_words(self, error):
+        assert out_of_memory(error)
+        assert not out_of_memory(RuntimeError("shape '[2, 3]' is invalid"))
+
+    def test_numbers_that_are_none_are_refused_by_the_models_name(self, llama):
+        with pytest.raises(UnsupportedModelError, match="tiny-llama computes numbers that are not"):
+            refuse_non_finite(llama, torch.tensor([1.0, float("nan")]))
+
+    def test_nothing_is_found_out_under_a_plan(self, llama):
+        with applied(llama, "0-2 5"), pytest.raises(PlanError, match="already applied"):
+            specimens(llama)
+        assert len(specimens(llama)) > 8
+
+
+class TestNothingIsLeftBehind:
+    def test_state_that_modules_keep_is_as_before(self, llama):
+        rotary = llama.original_model.model.rotary_emb
+        rotary.seen, rotary.last = 3, None
+        table = rotary.original_component.inv_freq
+        values, version = table.clone(), table._version
+
+        def grow(module, args, output):
+            rotary.seen, rotary.last, rotary.kept = 9, torch.ones(2), torch.ones(3)
+
+        grow.__module__ = "transformers.models"  # as a library does it
+        rotary.register_forward_hook(grow)
+        with undisturbed(llama):
+            llama(TOKENS)
+            table.mul_(2)
+        assert (rotary.seen, rotary.last, hasattr(rotary, "kept")) == (3, None, False)
+        assert torch.equal(table, values)
+        with undisturbed(llama):
+            llama(TOKENS)
+        assert table._version == version + 2  # by this test alone
+
+    def test_every_module_is_in_its_own_mode_again(self, llama):
+        llama.original_model.train()
+        llama.blocks[2].eval()
+        before = [m.training for m in llama.original_model.modules()]
+        with measuring(llama):
+            assert not any(m.training for m in llama.original_model.modules())
+            llama.original_model.train()
+        assert [m.training for m in llama.original_model.modules()] == before
