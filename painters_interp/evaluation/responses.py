@@ -1,5 +1,6 @@
 """What lm-eval is given back: one response per request, read from what a plan scored or wrote."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,17 +10,23 @@ from jaxtyping import Bool, Float
 Response = tuple[float, bool] | float | str
 
 
+def undefined(response: Response) -> bool:
+    """Whether a model has answered with NaN, from which no metric can be read."""
+    number = response[0] if isinstance(response, tuple) else response
+    return isinstance(number, float) and math.isnan(number)
+
+
 @dataclass(frozen=True, eq=False)
 class Answers:
     """What every plan makes of the questions.
 
     Per plan and continuation its log-likelihood (nats) and whether it is greedy; per plan and
-    prompt the text that the model wrote.
+    prompt the text that the model wrote, None where a logit was NaN on the way.
     """
 
     loglikelihood: Float[np.ndarray, "plan request"]
     greedy: Bool[np.ndarray, "plan request"]
-    texts: tuple[tuple[str, ...], ...]
+    texts: tuple[tuple[str | None, ...], ...]
 
     def responses(self, plan: int, readings: Iterable["Lookup"]) -> list[Response]:
         """lm-eval's responses under the plan of this index, one per reading."""
@@ -55,9 +62,10 @@ class Writing:
 
     index: int
 
-    def of(self, answers: Answers, plan: int) -> str:
-        """The response under one plan."""
-        return answers.texts[plan][self.index]
+    def of(self, answers: Answers, plan: int) -> str | float:
+        """The response under one plan; NaN where none was written."""
+        text = answers.texts[plan][self.index]
+        return math.nan if text is None else text
 
 
 Lookup = Continuation | Document | Writing

@@ -111,7 +111,7 @@ def generate(
     asked: Prompts,
     cache: str = "exact",
     advance: Advance = lambda calls: None,
-) -> tuple[tuple[str, ...], ...]:
+) -> tuple[tuple[str | None, ...], ...]:
     """What the model writes after every prompt under every plan, as (plan, prompt).
 
     `advance` is told the token-layer calls of each pass, and at the end of a batch those that an
@@ -124,15 +124,43 @@ def generate(
     return tuple(_written(writer, asked, advance) for writer in writers)
 
 
-def _written(writer: PlannedLM, asked: Prompts, advance: Advance) -> tuple[str, ...]:
-    texts = [""] * len(asked.requests)
+def _written(writer: PlannedLM, asked: Prompts, advance: Advance) -> tuple[str | None, ...]:
+    texts: list[str | None] = [None] * len(asked.requests)
     for batch in asked.batches:
         requests = [asked.requests[index] for index in batch.members]
-        with quiet_lm_eval(), _counted(writer, batch.tokens, advance):
-            found = writer.generate_until(requests, disable_tqdm=True)
+        with _counted(writer, batch.tokens, advance):
+            found = _continued(writer, requests)
         for index, text in zip(batch.members, found, strict=True):
             texts[index] = text
     return tuple(texts)
+
+
+def _continued(writer: PlannedLM, requests: Sequence[Instance]) -> list[str | None]:
+    """What is written after each prompt; None where a logit is NaN, for which any text would do."""
+    with quiet_lm_eval(), _watched(writer) as unknown:
+        found: list[str | None] = [*writer.generate_until([*requests], disable_tqdm=True)]
+    if not unknown:
+        return found
+    if len(found) == 1:
+        return [None]
+    # lm-eval orders a batch by itself, so which row it was is found one by one.
+    return [text for request in requests for text in _continued(writer, [request])]
+
+
+@contextmanager
+def _watched(writer: PlannedLM) -> Iterator[list[bool]]:
+    """A list that is filled once a next token has been chosen from logits with NaN among them."""
+    unknown: list[bool] = []
+
+    def look(module: Any, args: tuple[Any, ...], output: Any) -> None:
+        if not unknown and bool(output.logits[:, -1].isnan().any()):
+            unknown.append(True)
+
+    hook = writer.model.register_forward_hook(look)
+    try:
+        yield unknown
+    finally:
+        hook.remove()
 
 
 @contextmanager

@@ -29,7 +29,11 @@ class Aggregation:
 
     def __call__(self, values: Values, reference: Values) -> Float[np.ndarray, " plan"]:
         """The metric under every plan."""
-        return self.of(self.parts(values, reference).mean(axis=1))
+        return self.of(self.known(values, reference).mean(axis=1))
+
+    def known(self, values: Values, reference: Values) -> Parts:
+        """`parts`, all of them NaN for an item whose value is: comparisons would hide it."""
+        return np.where(np.isnan(values)[..., None], np.nan, self.parts(values, reference))
 
 
 def _alone(values: Values, reference: Values) -> Parts:
@@ -58,12 +62,13 @@ def _confusion(predicted: Values, right: Values) -> Parts:
 def _f1(means: Means) -> Any:
     hits = 2 * means[..., 0]
     total = hits + means[..., 1] + means[..., 2]
-    return np.divide(hits, total, out=np.zeros_like(total), where=total > 0)
+    return np.divide(hits, total, out=np.where(np.isnan(total), np.nan, 0.0), where=total > 0)
 
 
 def _labels(predicted: Values, right: Values) -> Parts:
     """Whether the answer is right, then one column per label for the answer and for the truth."""
-    labels = np.unique([predicted, right])
+    both = np.stack([predicted, right])
+    labels = np.unique(both[~np.isnan(both)])
     columns = [predicted == right, *(side == k for side in (predicted, right) for k in labels)]
     return np.stack(columns, axis=-1).astype(float)
 
@@ -75,7 +80,7 @@ def _mcc(means: Means) -> Any:
     spread = (1 - (answered**2).sum(axis=-1)) * (1 - (true**2).sum(axis=-1))
     some = spread > 1e-12  # one label alone has no correlation; rounding must not give it one
     root = np.sqrt(np.where(some, spread, 1.0))
-    return np.where(some, covariance / root, 0.0)
+    return np.where(np.isnan(spread), np.nan, np.where(some, covariance / root, 0.0))
 
 
 # By lm-eval's names. Ours are `ratio`, and `jackknife` for all that is not here (`influences`).

@@ -63,7 +63,7 @@ class Run:
     @cached_property
     def parts(self) -> Float[np.ndarray, "item plan part"]:
         """Per item, what the metric is a function of means of."""
-        return self.aggregation.parts(self.values, self.reference).transpose(1, 0, 2)
+        return self.aggregation.known(self.values, self.reference).transpose(1, 0, 2)
 
     @cached_property
     def value(self) -> Float[np.ndarray, " plan"]:

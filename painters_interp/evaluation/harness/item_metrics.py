@@ -1,7 +1,7 @@
 """From lm-eval's answers to what its metrics say of every single item."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import nan
 from numbers import Real
@@ -14,9 +14,15 @@ from lm_eval.api.registry import AGGREGATION_REGISTRY
 from lm_eval.api.task import Task
 
 from ...statistics.aggregations import AGGREGATIONS, influences
-from ..responses import Response
+from ..responses import Response, undefined
 from .tasks import quiet_lm_eval, templates_compiled_once
 
+# What lm-eval is shown in the place of NaN, by type of request.
+_PLACEHOLDERS: dict[str, Response] = {
+    "loglikelihood": (0.0, False),
+    "loglikelihood_rolling": 0.0,
+    "generate_until": "",
+}
 _ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match")
 
 
@@ -39,14 +45,23 @@ class Metric:
 
 
 def metrics(task: Task, answers: Sequence[Response]) -> list[Metric]:
-    """lm-eval's metrics of `task`, given the response to each of its requests."""
-    by_document = defaultdict(list)
+    """lm-eval's metrics of `task`, given the response to each of its requests.
+
+    NaN in any response to a document makes every metric of it NaN.
+    """
+    by_document, unknown = defaultdict(list), set()
     for instance, answer in zip(task.instances, answers, strict=True):
+        if undefined(answer):
+            # The largest of several NaN is the first of them, so lm-eval would score it as right
+            # or wrong by its place. It is shown something else, and its verdict is dropped.
+            unknown.add(instance.doc_id)
+            answer = _PLACEHOLDERS[instance.request_type]
         instance.resps, instance.filtered_resps = [answer] * instance.repeats, {}
         by_document[instance.doc_id].append(instance)
     with quiet_lm_eval(), templates_compiled_once():
         task.apply_filters()
-        return [_metric(task, name, found) for name, found in _values(task, by_document).items()]
+        values = _values(task, by_document)
+        return [_metric(task, name, found, unknown) for name, found in values.items()]
 
 
 def _values(
@@ -64,7 +79,7 @@ def _values(
     return values
 
 
-def _metric(task: Task, name: str, found: list[tuple[int, Any]]) -> Metric:
+def _metric(task: Task, name: str, found: list[tuple[int, Any]], unknown: Set[int]) -> Metric:
     base = name.split(",")[0]
     items = tuple(item for item, _ in found)
     aggregate = task.aggregation().get(base, mean)
@@ -72,12 +87,21 @@ def _metric(task: Task, name: str, found: list[tuple[int, Any]]) -> Metric:
     return Metric(
         name=name,
         items=items,
-        values=tuple(values),
+        values=tuple(_known(items, values, unknown, aggregation)),
         reference=tuple(reference),
         chance=_chance(task, base, items),
         aggregation=aggregation,
         higher_is_better=task.higher_is_better().get(base),
     )
+
+
+def _known(
+    items: Sequence[int], values: Sequence[float], unknown: Set[int], aggregation: str
+) -> Iterator[float]:
+    """Values, NaN for what is unknown; each influence rests on all items."""
+    every = aggregation == "jackknife" and not unknown.isdisjoint(items)
+    for item, value in zip(items, values, strict=True):
+        yield nan if every or item in unknown else value
 
 
 def _numbers(
