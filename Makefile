@@ -1,12 +1,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+OLDEST := .venv-oldest/bin
+PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+WORKERS ?= 2
 
-.PHONY: help setup run test lint types figures clean
+.PHONY: help setup run check test test-oldest notebooks lint types figures clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 14
 
 setup: $(READY)  ## make .venv with pinned dependencies
 
@@ -18,9 +21,25 @@ $(READY): pyproject.toml constraints.txt
 run: $(READY)  ## set up, fetch the default model, run the main job into runs/
 	$(BIN)/painters run
 
-test: $(READY) lint types  ## set up, then every check: lint, import contracts, types, tests
+check: $(READY) lint types  ## what to run while working: lint, import contracts, types, fast tests
+	$(PYTEST) $(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow'
+
+test: $(READY) lint types  ## set up, then every check: lint, import contracts, types, all tests
 	$(BIN)/painters fetch
-	HF_HUB_OFFLINE=1 $(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST) $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+test-oldest: .venv-oldest/.ready  ## all tests with the oldest supported dependencies
+	$(OLDEST)/painters fetch
+	$(PYTEST) $(OLDEST)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.venv-oldest/.ready: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	$(OLDEST)/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt \
+		-e '.[dev,notebooks]'
+	touch $@
+
+notebooks: $(READY)  ## execute the notebooks anew and store their outputs
+	$(BIN)/python tests/test_notebooks.py
 
 lint: $(READY)  ## style and import contracts
 	$(BIN)/ruff check .
@@ -33,5 +52,5 @@ types: $(READY)  ## static types
 figures: $(READY)  ## refresh the committed gallery under figures/
 	$(BIN)/painters run --out figures
 
-clean:  ## remove .venv and caches; runs/ stays
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove the virtual environments and caches; runs/ stays
+	rm -rf .venv .venv-oldest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

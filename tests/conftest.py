@@ -11,14 +11,25 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
-
-# How long an example takes says more of the machine than of the code.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 # Tiny models gain nothing from more threads, and lose much where test workers share the cores.
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put slow tests first, for two workers that begin with one half of the list each.
+
+    A worker that runs out takes over what lies at the end of the other's half: short tests. What
+    reads the default model is slow, too.
+    """
+    for item in items:
+        if "default_model" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    fast = [item for item in items if not item.get_closest_marker("slow")]
+    halves = [(slow[k::2], fast[k * len(fast) // 2 : (k + 1) * len(fast) // 2]) for k in (0, 1)]
+    items[:] = [item for first, then in halves for item in (*first, *then)]
 
 
 @pytest.fixture(scope="session")

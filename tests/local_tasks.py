@@ -32,7 +32,7 @@ def stock_tasks(
 
     def local(name: str) -> dict[str, Any]:
         files = {path.stem: str(path) for path in (data / name).glob("*.jsonl")}
-        changes = {"task": name, "dataset_path": "json", "dataset_name": None}
+        changes: dict[str, Any] = {"task": name, "dataset_path": "json", "dataset_name": None}
         changes["dataset_kwargs"] = {"data_files": files}
         splits = {"training_split": "train", "validation_split": "validation"}
         return changes | {key: None for key, split in splits.items() if split not in files}

@@ -9,6 +9,7 @@ import pytest
 import tiny
 from local_tasks import write
 
+pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).parent / "benchmarks"
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from painters_interp import experiments
+from painters_interp import Plan, experiments
 from painters_interp.execution import record, walk
 from painters_interp.plans import shared_calls
 
@@ -86,7 +86,7 @@ def _model(
         )
 
 
-def _walk(model: TransformerBridge, plans: list, tokens: Tensor) -> None:
+def _walk(model: TransformerBridge, plans: list[Plan], tokens: Tensor) -> None:
     recording = record(model, tokens)
     if tokens.device.type == "cuda":
         torch.cuda.set_sync_debug_mode("error")

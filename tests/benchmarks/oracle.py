@@ -55,7 +55,7 @@ def _compared(
     answers, table = score(model, plans, questions), evaluate(model, plans, questions)
     fine = True
     for index, plan in enumerate(plans):
-        ours = answers.responses(index, questions.readings)
+        ours: list[Any] = answers.responses(index, questions.readings)
         theirs = stock_responses(stock[index], task)
         values = table[table["plan"] == str(plan)].set_index("metric")["value"].to_dict()
         expected = stock_metrics(stock[index], task)

@@ -1,0 +1,140 @@
+"""The notebooks run, and their stored outputs are those of the committed code.
+
+Values may differ from machine to machine; what is compared is the form: which outputs a cell has,
+the columns of its tables and the number of their rows, its images, and its text with every number
+replaced. `python tests/test_notebooks.py [STEM ...]` executes them anew and stores what came out.
+"""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+IMAGES = ("image/png", "image/svg+xml", "image/jpeg")
+NUMBER = re.compile(r"[-+]?\b\d+(?:[.,]\d+)*(?:e[-+]?\d+)?\b|\bnan\b", re.IGNORECASE)
+
+
+def executed(path: Path, folder: Path) -> Any:
+    """The notebook as a fresh kernel in `folder` leaves it; raises what a cell raises."""
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    client = NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    )
+    return client.execute()
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def masked(text: str) -> str:
+    """Text with every number as #, blanks and rules between columns as one blank."""
+    return re.sub(r"(?:\s|\\|\.\.+|─|-{2,})+", " ", NUMBER.sub("#", text)).strip()
+
+
+def form(cell: Any) -> list[tuple[Any, ...]]:
+    """What kind of outputs a cell has, without their values."""
+    found: list[tuple[Any, ...]] = []
+    for out in cell.outputs:
+        if out.output_type == "stream":
+            text = out.text
+            if found and found[-1][:2] == ("stream", out.name):  # kernels cut streams anywhere
+                text = found.pop()[2] + text
+            found.append(("stream", out.name, text))
+        elif out.output_type == "error":
+            found.append(("error", out.ename))
+        else:
+            found.append((out.output_type, sorted(out.data), *_shown(out.data)))
+    return [(*o[:2], masked(o[2])) if o[0] == "stream" else o for o in found]
+
+
+def _shown(data: Any) -> list[Any]:
+    """Of a table its columns and number of rows, of an image how many panels, else the text."""
+    if "text/html" in data:
+        html = data["text/html"]
+        return [re.findall(r"<th>(.*?)</th>", html.partition("</thead>")[0]), html.count("<tr")]
+    if any(kind in data for kind in IMAGES):
+        return re.findall(r"\d+ Axes", data.get("text/plain", ""))
+    return [masked(data.get("text/plain", ""))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_shows_what_is_stored(path: Path, tmp_path: Path) -> None:
+    stored = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    fresh = executed(path, tmp_path)
+    for before, now in zip(code_cells(stored), code_cells(fresh), strict=True):
+        assert form(now) == form(before), f"{path.name} is to be executed anew:\n{now.source}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_committed_executed_and_names_no_machine(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    code = code_cells(notebook)
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not any(out.output_type == "error" for cell in code for out in cell.outputs)
+    assert not any(out.get("name") == "stderr" for cell in code for out in cell.outputs)
+    texts = [str(out.get("text", "")) + str(out.get("data", "")) for c in code for out in c.outputs]
+    paths = re.compile(r"(?<![\w.])/(?:home|root|tmp|work|usr|var|mnt|Users)/|[A-Z]:\\\\")
+    assert not any(paths.search(text) for text in texts)
+
+
+def table(*columns: str, rows: int = 1) -> dict[str, str]:
+    head = "".join(f"<th>{name}</th>" for name in columns)
+    body = "<tr><td>1</td></tr>" * rows
+    return {"text/html": f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ({"text/plain": "gap 4.0e-05"}, {"text/plain": "gap 0.0"}, True),
+        ({"text/plain": "gap 4.0e-05"}, {"text/plain": "worst 4.0e-05"}, False),
+        ({"text/plain": "(30, 576)"}, {"text/plain": "(6, 48, 2)"}, False),
+        (table("plan", "p"), table("plan", "p"), True),
+        (table("plan", "p"), table("plan", "p_adjusted"), False),
+        (table("plan", rows=2), table("plan", rows=3), False),
+        (
+            {"image/png": "aa", "text/plain": "<Figure size 70x24 with 1 Axes>"},
+            {"image/png": "bb", "text/plain": "<Figure size 80x24 with 1 Axes>"},
+            True,
+        ),
+        (
+            {"image/png": "aa", "text/plain": "<Figure size 70x24 with 1 Axes>"},
+            {"image/png": "aa", "text/plain": "<Figure size 70x24 with 3 Axes>"},
+            False,
+        ),
+    ],
+)
+def test_the_form_of_an_output(one: dict[str, str], other: dict[str, str], alike: bool) -> None:
+    before, now = (
+        nbformat.from_dict({"outputs": [{"output_type": "execute_result", "data": data}]})  # type: ignore[no-untyped-call]
+        for data in (one, other)
+    )
+    assert (form(before) == form(now)) is alike
+
+
+def store(path: Path) -> None:
+    """Execute a notebook and write it back with its outputs."""
+    with tempfile.TemporaryDirectory() as folder:
+        notebook = executed(path, Path(folder))
+    notebook.metadata = {
+        "kernelspec": notebook.metadata["kernelspec"],
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        cell.metadata = {}
+    nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
+
+
+if __name__ == "__main__":
+    for chosen in NOTEBOOKS:
+        if not sys.argv[1:] or chosen.stem in sys.argv[1:]:
+            store(chosen)
