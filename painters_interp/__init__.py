@@ -1,46 +1,28 @@
 """Transformer layers as painters: what does each layer do to the shared canvas?
 
-Public names are listed once, below, and imported on first use, so that plans, tables and
-figures can be used without loading torch.
+Public names and rooms are imported on first use, so that plans, tables and figures can be used
+without loading torch. `__init__.pyi` says the same to editors and type checkers.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from .plans import Plan as Plan
+__version__ = "0.1.0"
 
-_PUBLIC = {
-    "Plan": "plans",
-    "load_model": "models",
-    "applied": "execution",
-    "check": "execution",
-    "token_logprobs": "execution",
-    "capture": "streams",
-    "similarity": "comparison",
-    "evaluate": "evaluation",
-    "kl_to_intact": "damage",
-    "predict_damage": "damage",
-}
 _ROOMS = (
     *("comparison", "damage", "errors", "evaluation", "execution", "experiments", "figures"),
     *("generation", "measures", "models", "patching", "plans", "report", "statistics"),
     *("stitching", "storage", "strategies", "streams", "tables", "texts"),
 )
-_MODULES = {"items": "tables", "scores": "tables", "store": "storage"}
+_NAMES = {
+    "comparison": ["similarity"],
+    "damage": ["kl_to_intact", "predict_damage"],
+    "evaluation": ["evaluate"],
+    "execution": ["applied", "check", "token_logprobs"],
+    "models": ["load_model"],
+    "plans": ["Plan"],
+    "storage": ["store"],
+    "streams": ["capture"],
+    "tables": ["items", "scores"],
+}
 
-__all__ = [*_PUBLIC, *_ROOMS, *_MODULES]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
-    if name in _MODULES:
-        return import_module(f".{_MODULES[name]}.{name}", __name__)
-    if name in _ROOMS:
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, _ROOMS, _NAMES)

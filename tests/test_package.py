@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -23,6 +24,8 @@ def imported(code: str) -> set[str]:
     [
         "import painters_interp as painters; painters.Plan.parse('0-3', n_layers=4)",
         "from painters_interp import strategies, experiments, tables, figures, store, report",
+        "import painters_interp as p; p.plans, p.tables, p.statistics, p.storage, p.figures",
+        "import painters_interp as p; p.items.summarise, p.scores, p.store.read_table",
         "from painters_interp import cli, models, errors, files, progress",
     ],
 )
@@ -48,5 +51,22 @@ def test_every_public_name_is_there() -> None:
     for name in painters.__all__:
         assert getattr(painters, name) is not None
     assert set(painters.__all__) <= set(dir(painters))
-    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+    assert painters.__version__ == version("painters_interp")
+    with pytest.raises(AttributeError, match="attribute nonsense"):
         _ = painters.nonsense
+
+
+ROOMS = """comparison damage errors evaluation execution experiments figures generation measures
+models patching plans report statistics stitching storage strategies streams tables texts"""
+
+
+@pytest.mark.parametrize("room", ROOMS.split())
+def test_every_room_is_reachable_without_a_deep_import(room: str) -> None:
+    assert getattr(painters, room).__name__ == f"painters_interp.{room}"
+
+
+def test_functions_are_not_hidden_by_modules() -> None:
+    for room in ROOMS.split():
+        getattr(painters, room)
+    for name in ("similarity", "capture", "applied", "check", "evaluate", "load_model"):
+        assert callable(getattr(painters, name))

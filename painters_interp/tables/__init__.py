@@ -1,5 +1,7 @@
 """Tables, and functions from table to table; no model, no torch."""
 
+from . import items as items
+from . import scores as scores
 from .columns import BOOLEAN as BOOLEAN
 from .columns import DIFFERENCE as DIFFERENCE
 from .columns import INTEGER as INTEGER

@@ -29,7 +29,7 @@ from jaxtyping import Float
 from .. import statistics
 from ..errors import TableError
 from ..statistics.aggregations import AGGREGATIONS, Aggregation
-from . import DIFFERENCE, MEASURED, MODEL, TASK, require, typed
+from .columns import DIFFERENCE, MEASURED, MODEL, TASK, require, typed
 
 _METRIC = ("aggregation", "higher_is_better")
 RUN = (*MODEL, *TASK, "seed", "requests")

@@ -12,18 +12,10 @@ from jaxtyping import Float
 
 from .. import statistics
 from ..errors import TableError
-from . import (
-    MODEL,
-    TASK,
-    is_intact,
-    labelled,
-    labels_of,
-    median_over_tasks,
-    require,
-    scored,
-    typed,
-)
+from .columns import MODEL, TASK, require, typed
 from .items import Run, joined, runs, summarise
+from .labels import labelled, labels_of
+from .results import is_intact, median_over_tasks, scored
 
 _MEASURE = (*MODEL, *TASK, "seed")
 # Of one model, over all tasks.

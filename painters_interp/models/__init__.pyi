@@ -1,0 +1,13 @@
+from .device import device_of as device_of
+from .device import numbers as numbers
+from .door import Model as Model
+from .door import as_model as as_model
+from .fingerprint import identity as identity
+from .fingerprint import tokenizer_digest as tokenizer_digest
+from .fingerprint import weights_digest as weights_digest
+from .loading import load_model as load_model
+from .nulls import random_weights as random_weights
+from .sources import catalog as catalog
+from .sources import fetch as fetch
+
+__all__: list[str]
