@@ -60,7 +60,7 @@ def _compared(
         values = table[table["plan"] == str(plan)].set_index("metric")["value"].to_dict()
         expected = stock_metrics(stock[index], task)
         off = [m for m, v in expected.items() if not np.isclose(values[m], v, rtol=1e-4, atol=0)]
-        off += sorted(set(values) ^ set(expected))
+        off += sorted({*map(str, values)} ^ {*expected})
         if task in WRITTEN:
             texts = sum(a != b for a, b in zip(ours, theirs, strict=True))
             found = f"{texts} of {len(ours)} texts differ"

@@ -103,7 +103,7 @@ def _memory_of(way: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def _timed(work: Callable[[], None]) -> float:
+def _timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
