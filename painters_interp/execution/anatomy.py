@@ -47,6 +47,9 @@ class Arguments:
         return Arguments(_frozen(self.args), _frozen(self.kwargs))
 
 
+_NOT_CALLED = "layers_not_called"
+
+
 @dataclass(frozen=True, eq=False)
 class Family:
     """One model's anatomy.
@@ -104,6 +107,7 @@ class Family:
         ]
         slots.training = self.owner.training
         called = () if calls is None else {*calls}
+        outer = self.owner._modules.get(_NOT_CALLED)
         # Modes, devices and number formats must reach the layers that nobody calls, too.
         uncalled = nn.ModuleList([b for i, b in enumerate(blocks) if i not in called])
         try:
@@ -112,10 +116,13 @@ class Family:
                     permuted = len(calls) if isinstance(value, int) else [value[i] for i in calls]
                     setattr(config, name, permuted)
             setattr(self.owner, self.attribute, slots)
-            self.owner.layers_not_called = uncalled
+            self.owner.add_module(_NOT_CALLED, uncalled)
             yield
         finally:
-            del self.owner.layers_not_called
+            if outer is None:
+                self.owner._modules.pop(_NOT_CALLED, None)
+            else:  # a recorder inside the injector of a head
+                self.owner.add_module(_NOT_CALLED, outer)
             setattr(self.owner, self.attribute, blocks)
             blocks.training = self.owner.training
             for config, name, value in saved:

@@ -40,7 +40,8 @@ def guarded(model: TransformerBridge) -> Iterator[None]:
             entrance = getattr(model, name)
             stack.enter_context(_replaced(model, name, _generate(model, entrance)))
         stack.enter_context(_replaced(model, "hf_generate", _hf_generate(model)))
-        stack.enter_context(_replaced(root, "generate", _plain_generate(model)))
+        if hasattr(root, "generate"):  # encoders write no texts
+            stack.enter_context(_replaced(root, "generate", _plain_generate(model)))
         yield
 
 
