@@ -26,7 +26,7 @@ def imported(code: str) -> set[str]:
         "from painters_interp import strategies, experiments, tables, figures, store, report",
         "import painters_interp as p; p.plans, p.tables, p.statistics, p.storage, p.figures",
         "import painters_interp as p; p.items.summarise, p.scores, p.store.read_table",
-        "from painters_interp import cli, models, errors, files, progress",
+        "from painters_interp import cli, models, errors, storage, progress",
     ],
 )
 def test_light_rooms_load_no_model_library(code: str) -> None:
