@@ -153,7 +153,7 @@ def test_plans_of_another_table_are_refused():
         experiments.plans(pd.DataFrame({"plan": ["0-3"]}))
 
 
-@pytest.mark.parametrize("room", ["experiments", "tables", "store", "figures"])
+@pytest.mark.parametrize("room", ["experiments", "tables", "storage", "figures"])
 def test_tables_and_figures_work_without_loading_a_model_library(room):
     check = (
         f"import sys, painters_interp.{room}\n"

@@ -553,7 +553,7 @@ class TestRefusals:
             evaluate(llama, pd.DataFrame({"label": ["intact"]}), questions)
 
     def test_a_plan_for_another_depth(self, llama, questions):
-        with pytest.raises(PlanError, match="is for 7 layers; tiny-llama has 6"):
+        with pytest.raises(PlanError, match="is for 7 layers, not 6"):
             evaluate(llama, [s.full(7)], questions)
 
 

@@ -186,7 +186,7 @@ def test_a_file_that_is_cut_short_is_named(llama, tmp_path):
     asked(llama, tmp_path)
     [path, *_] = sorted(tmp_path.rglob("*.parquet"))
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(TableError, match=rf"{path} is not a table.*delete {path.name}"):
+    with pytest.raises(TableError, match=rf"{path} was changed or cut short.*delete {path.name}"):
         asked(llama, tmp_path)
 
 
