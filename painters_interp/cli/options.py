@@ -1,61 +1,154 @@
-"""Options that several commands share, and what they stand for."""
+"""The options of all commands: each is called the same, and means the same, wherever it is."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import PaintersError, TaskError
+from ..errors import PaintersError, PlanError, TaskError
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 DEFAULT_MODEL = "smollm2-135m"
+_LONGEST_NAME = 255  # bytes, on every file system that is in use
+_LARGEST_SEED = 2**32 - 1  # numpy's
+_MOST = 10**9  # items, positions
+
+
+def path_of(text: str) -> Path:
+    """The path that was typed, `~` and `~name` expanded. Raises PaintersError."""
+    if not text.strip() or "\0" in text:
+        raise PaintersError(f"{text!r} is no path; name a file or a folder")
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise PaintersError(f"{text}: nobody here is called so; write the path in full") from error
+    if long := [name for name in path.parts if len(name.encode()) > _LONGEST_NAME]:
+        raise PaintersError(
+            f"a name of {len(long[0].encode()):,} bytes ({long[0][:40]}...) is too long for a "
+            f"file; {_LONGEST_NAME} fit"
+        )
+    return path
+
+
+def model_of(text: str) -> str:
+    """A model's name as typed; where it is a path, one that can exist."""
+    return str(path_of(text)) if text.startswith("~") or len(text) > _LONGEST_NAME else text
+
+
+def amount_of(text: str) -> int | float:
+    """A number of items, or below 1 a share of them, as lm-eval reads its --limit."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if 0 < number < 1:
+        return number
+    if not (1 <= number <= _MOST and number == int(number)):
+        raise PaintersError(
+            f"--limit {text!r}: give a whole number of items, or a share such as 0.1"
+        )
+    return int(number)
+
 
 Model = Annotated[
-    str, typer.Option(help="smollm2-135m, a hub id, a checkpoint directory or a .gguf file.")
+    str,
+    typer.Option(
+        parser=model_of,
+        metavar="<model>",
+        help="smollm2-135m, a hub id, a checkpoint directory or a .gguf file.",
+    ),
 ]
+Plans = Annotated[
+    list[str] | None, typer.Option("--plan", help="A plan in quotes; give it again for another.")
+]
+Plan = Annotated[str | None, typer.Option(help="A plan in quotes: its steps, not the layers.")]
 Tasks = Annotated[
     str | None,
     typer.Option(help="lm-eval tasks, comma separated; the built-in probes if not given."),
 ]
 Data = Annotated[
-    Path | None, typer.Option(help="Folder of local task data: DATA/<task>/<split>.jsonl.")
+    Path | None,
+    typer.Option(
+        parser=path_of,
+        metavar="<folder>",
+        help="Folder of local task data: DATA/<task>/<split>.jsonl.",
+    ),
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Items per task.")]
-Shots = Annotated[int | None, typer.Option(min=0, help="Examples in the prompt.")]
-Seed = Annotated[int, typer.Option(help="Seed of the examples in the prompt.")]
+Texts = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path_of,
+        metavar="<file>",
+        help="A text file, one document a line; built-in passages if none.",
+    ),
+]
+Limit = Annotated[
+    float | None,
+    typer.Option(
+        parser=amount_of, metavar="<number>", help="Items per task, or below 1 a share of them."
+    ),
+]
+Documents = Annotated[
+    float | None,
+    typer.Option(
+        parser=amount_of, metavar="<number>", help="Documents to read, or below 1 a share of them."
+    ),
+]
+Shots = Annotated[
+    int | None, typer.Option(min=0, max=_MOST, help="Examples in the prompt; the task's own if none.")
+]
+Seed = Annotated[
+    int, typer.Option(min=0, max=_LARGEST_SEED, help="Of all that is drawn by chance.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path_of,
+        metavar="<folder>",
+        help="Folder of the results; runs/<model> if not given.",
+    ),
+]
 Store = Annotated[
     Path | None,
-    typer.Option(help="Folder where results are kept; what is there is not run again."),
+    typer.Option(
+        parser=path_of,
+        metavar="<folder>",
+        help="Folder where results are kept; what is there is not run again.",
+    ),
 ]
 Dtype = Annotated[str | None, typer.Option(help="float32 (default), bfloat16, float16, float64.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; a GPU if there is one.")]
+
+
+def computable(device: str | None, dtype: str | None) -> None:
+    """Raise PaintersError for a device or a number format that cannot be computed with here."""
+    from ..models.device import dtype_of, place_of
+
+    dtype_of(dtype)
+    if place_of(device).type == "meta":
+        raise PaintersError(f"device {device!r} holds no numbers; use cpu, cuda or cuda:N")
 
 
 def loaded(model: str, device: str | None, dtype: str | None) -> "TransformerBridge":
     """The model that the options name."""
     from ..models import load_model
 
+    computable(device, dtype)
     return load_model(model, device=device, dtype=dtype)
 
 
-def folder_for(model: str, out: Path | None) -> Path:
-    """Where the results of a model go: `out`, or runs/<model>; made, and known to be writable."""
-    from ..storage import writable_folder
-
-    return writable_folder(out or Path("runs") / model.rstrip("/").split("/")[-1])
+def listed(text: str) -> list[str]:
+    """The names in a comma-separated option, each once."""
+    return [*dict.fromkeys(name.strip() for name in text.split(",") if name.strip())]
 
 
-def listed(given: str) -> list[str]:
-    """The names in a comma-separated option."""
-    return [name.strip() for name in given.split(",") if name.strip()]
-
-
-def chosen(given: str, known: Sequence[str], noun: str) -> list[str]:
+def chosen(text: str, known: Sequence[str], noun: str) -> list[str]:
     """Names out of `known`; PaintersError for another one, or none."""
-    names = listed(given)
+    names = listed(text)
     for name in names:
         if name not in known:
             raise PaintersError(f"no {noun} {name!r}; there are {', '.join(known)}")
@@ -64,24 +157,49 @@ def chosen(given: str, known: Sequence[str], noun: str) -> list[str]:
     return names
 
 
-def task_names(given: str | None, written: bool = False) -> list[str]:
+def one_of(word: str, known: Sequence[str], option: str) -> str:
+    """A word out of `known`; PaintersError for another one."""
+    if word not in known:
+        raise PaintersError(f"{option} {word!r} is not one of {', '.join(known)}")
+    return word
+
+
+def whole_numbers(text: str | None, option: str) -> list[int] | None:
+    """The numbers in a comma-separated option. Raises PaintersError."""
+    if text is None:
+        return None
+    words = listed(text)
+    try:
+        numbers = [int(word) for word in words if len(word) < 12]
+    except ValueError:
+        numbers = []
+    if not words or len(numbers) < len(words):
+        raise PaintersError(
+            f"{option} {text!r} are no whole numbers; write them as 3,4 or -2,-1"
+        )
+    return numbers
+
+
+def layers_in(text: str | None, n_layers: int, option: str = "--layers") -> list[int] | None:
+    """The layers that '0-29' or '0 5 10' names: nothing but single layers, each once."""
+    from ..plans import Plan
+
+    if text is None:
+        return None
+    plan = Plan.parse(text, n_layers=n_layers)
+    layers = plan.layer_calls
+    if plan != Plan.parse(" ".join(map(str, layers)), n_layers=n_layers):
+        raise PlanError(f"{option} {text!r} says more than which layers; write it as '0-5' or '0 5'")
+    if len(set(layers)) < len(layers):
+        raise PlanError(f"{option} {text!r} names a layer several times; name each once")
+    return list(layers)
+
+
+def task_names(text: str | None, written: bool = False) -> list[str]:
     """The tasks that an option names; if it is not given the built-in probes, or written ones."""
     from ..evaluation import PROBES, WRITTEN_PROBES
 
-    names = [*(WRITTEN_PROBES if written else PROBES)] if given is None else listed(given)
+    names = [*(WRITTEN_PROBES if written else PROBES)] if text is None else listed(text)
     if not names:
         raise TaskError(f"no task named; built in: {', '.join((*PROBES, *WRITTEN_PROBES))}")
     return names
-
-
-def documents(bridge: "TransformerBridge", path: Path | None) -> list[str]:
-    """One text a line of `path`, or the passages of the first built-in task."""
-    if path is None:
-        from ..evaluation import PROBES, prepare
-
-        return prepare(bridge, PROBES[:1]).texts
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PaintersError(f"cannot read texts from {path}: {error}; give a UTF-8 file") from error
-    return [line for line in lines if line.strip()]

@@ -4,6 +4,8 @@ Everything here is read back from disk, so a saved run can be redrawn and summed
 """
 
 from .drawing import DRAWINGS as DRAWINGS
-from .drawing import ITEM_TABLE as ITEM_TABLE
 from .drawing import draw as draw
 from .findings import summary as summary
+from .saved import Saved as Saved
+from .saved import items_beside as items_beside
+from .saved import read as read

@@ -1,8 +1,9 @@
-"""From a folder of tables to its figures, and to a few sentences about what they show.
+"""From a folder of tables to its figures.
 
-Everything here is read back from disk, so a saved run can be redrawn and summed up without a model.
+Everything here is read back from disk, so a saved run can be redrawn without a model.
 """
 
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,20 +14,13 @@ from .. import figures
 from ..errors import TableError
 from ..experiments import GRIDS
 from ..figures.style import measure_label
-from ..storage import read_table
-from ..tables import (
-    above_chance,
-    primary,
-    to_matrices,
-)
+from ..tables import above_chance, primary, to_matrices
 from ..tables.scores import median_intervals, select_and_report
-
-# The items that all scores of a run rest on.
-ITEM_TABLE = "items.parquet"
+from .saved import Saved, read
 
 
-def _similarity(table: pd.DataFrame) -> Figure:
-    named = {measure_label(name): matrix for name, matrix in to_matrices(table).items()}
+def _similarity(saved: Saved) -> Figure:
+    named = {measure_label(name): matrix for name, matrix in to_matrices(saved.table).items()}
     return figures.similarity_panel(
         named,
         label="similarity (angular: distance)"
@@ -35,60 +29,70 @@ def _similarity(table: pd.DataFrame) -> Figure:
     )
 
 
-def _variants(table: pd.DataFrame, items: pd.DataFrame | None = None) -> Figure | None:
-    rows = above_chance(primary(table))
-    if rows.empty:
-        return None
-    return figures.variant_curves(rows if items is None else median_intervals(rows, items))
+def _variants(saved: Saved) -> Figure:
+    rows = _clear(saved.table)
+    return figures.variant_curves(
+        rows if saved.items is None else median_intervals(rows, saved.items)
+    )
 
 
-def _loops(table: pd.DataFrame, items: pd.DataFrame | None = None) -> Figure | None:
-    rows = above_chance(primary(table))
-    if rows.empty:
-        return None
-    if items is None or rows["n"].min() < 2:
+def _loops(saved: Saved) -> Figure:
+    rows = _clear(saved.table)
+    if saved.items is None or rows["n"].min() < 2:
         return figures.loop_heatmap(rows)
-    return figures.loop_heatmap(select_and_report(rows, items, by="affected"))
+    return figures.loop_heatmap(select_and_report(rows, saved.items, by="affected"))
+
+
+def _clear(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of tasks that tell anything; TableError if there are none."""
+    rows = above_chance(primary(table))
+    if rows.empty:
+        raise TableError("on no task is the intact model clearly above chance")
+    return rows
+
+
+def _of_table(draw: Callable[[pd.DataFrame], Figure]) -> Callable[[Saved], Figure]:
+    return lambda saved: draw(saved.table)
 
 
 # A table's file name, and the figure that is drawn from it.
-DRAWINGS: dict[str, Callable[..., Figure | None]] = {
+DRAWINGS: dict[str, Callable[[Saved], Figure]] = {
     "similarity": _similarity,
     "similarity_shuffled": _similarity,
     "similarity_random": _similarity,
-    "depth": figures.depth_curves,
-    "single_layers": figures.single_layer_curves,
+    "depth": _of_table(figures.depth_curves),
+    "single_layers": _of_table(figures.single_layer_curves),
     "variants": _variants,
     "loops": _loops,
-    "decoding": figures.decoding_curves,
-    "patch_residual": figures.patching_heatmap,
-    "patch_across": figures.crossing_heatmap,
-    "patch_effects": figures.effects_heatmap,
-    **dict.fromkeys(GRIDS, figures.grid_heatmap),
+    "decoding": _of_table(figures.decoding_curves),
+    "patch_residual": _of_table(figures.patching_heatmap),
+    "patch_across": _of_table(figures.crossing_heatmap),
+    "patch_effects": _of_table(figures.effects_heatmap),
+    **dict.fromkeys(GRIDS, _of_table(figures.grid_heatmap)),
 }
 
 
-# Those that show more if every item is at hand: intervals, or a choice that luck does not judge.
-_ITEMISED = ("variants", "loops")
+def draw(folder: str | Path, names: Iterable[str] | None = None) -> list[Path]:
+    """Draw the tables `names` in `folder`, or all that have a figure; return what was written.
 
-
-def draw(folder: str | Path, names: Iterable[str] = tuple(DRAWINGS)) -> list[Path]:
-    """Draw the tables in `folder` that have a figure (or only `names`); return what was written.
-
-    A figure of scores leaves out tasks on which the intact model is not clearly above chance, and
-    is not drawn if none is left. Raises TableError if there is no table.
+    Each is drawn with its own items. A table that holds nothing to draw (as on tasks where the
+    intact model is not clearly above chance) has a warning that says why, and no figure. Raises
+    TableError, before anything is drawn, if there is no table or one cannot be read.
     """
     folder = Path(folder)
-    present = [name for name in names if (folder / f"{name}.csv").is_file()]
-    drawn: list[Path] = []
-    for name in present:
-        itemised = name in _ITEMISED and (folder / ITEM_TABLE).is_file()
-        items = {"items": read_table(folder / ITEM_TABLE)} if itemised else {}
-        figure = DRAWINGS[name](read_table(folder / name), **items)
-        drawn += [] if figure is None else figures.save(figure, folder / name)
+    present = [name for name in names or DRAWINGS if (folder / f"{name}.csv").is_file()]
     if not present:
         raise TableError(
             f"no tables to draw in {folder}; `painters run` and `painters patch` write "
             f"{', '.join(f'{name}.csv' for name in DRAWINGS)}"
         )
+    tables = {name: read(folder / name) for name in present}
+    drawn: list[Path] = []
+    for name, saved in tables.items():
+        try:
+            figure = DRAWINGS[name](saved)
+        except TableError as error:
+            warnings.warn(f"no figure of {name}: {error}", stacklevel=2)
+            continue
+        drawn += figures.save(figure, folder / name)
     return drawn

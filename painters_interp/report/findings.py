@@ -1,6 +1,6 @@
 """What a run found, in sentences."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,6 @@ import pandas as pd
 
 from .. import statistics
 from ..figures.style import measure_label, metric_label
-from ..storage import read_table
 from ..tables import (
     above_chance,
     is_intact,
@@ -18,17 +17,18 @@ from ..tables import (
     summarise_seeds,
     to_matrices,
 )
+from .saved import read
 
 FALSE_DISCOVERIES = 0.05
 
 
-def summary(folder: str | Path) -> list[str]:
-    """What a run in `folder` found, a sentence each; as many as its tables allow."""
-    folder = Path(folder)
-    told = {"similarity": _canvas, "single_layers": _scores(_layers), "variants": _scores(_orders),
-            "decoding": _caches}  # fmt: skip
-    present = [name for name in told if (folder / f"{name}.csv").is_file()]
-    return [sentence for name in present for sentence in told[name](read_table(folder / name))]
+def summary(folder: str | Path, names: Iterable[str] | None = None) -> list[str]:
+    """What the tables `names` in `folder` (all of them if not given) say, in sentences."""
+    folder, wanted = Path(folder), _TOLD if names is None else {*names}
+    present = [name for name in _TOLD if name in wanted and (folder / f"{name}.csv").is_file()]
+    return [
+        sentence for name in present for sentence in _TOLD[name](read(folder / name).table)
+    ]
 
 
 def _scores(told: Callable[[pd.DataFrame], list[str]]) -> Callable[[pd.DataFrame], list[str]]:
@@ -97,12 +97,12 @@ def _pairs(rows: pd.DataFrame) -> list[tuple[int, float]]:
 
 
 def _orders(table: pd.DataFrame) -> list[str]:
-    """How the variants rank at a few and at many changed layers."""
+    """How the variants rank at few, at half and at most of the layers that were changed."""
     lines = summarise_seeds(median_over_tasks(scored(table)))
     lines = lines[~is_intact(lines) & (lines["affected"] > 1)]
     sizes = sorted(lines["affected"].unique())
     told = []
-    for size in sizes[:2]:
+    for size in dict.fromkeys((*sizes[:1], *sizes[len(sizes) // 2 :][:1], *sizes[-1:])):
         rows = lines[lines["affected"] == size].sort_values("score", ascending=False)
         ranked = " > ".join(
             f"{variant} {score:.2f}"
@@ -142,3 +142,11 @@ def _both_caches(part: pd.DataFrame, whole: pd.DataFrame, column: str) -> str:
         f"{wide['exact'].mean():.2f} (intact {intact:.2f}), with the averaged cache "
         f"{added.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
     )
+
+
+_TOLD: dict[str, Callable[[pd.DataFrame], list[str]]] = {
+    "similarity": _canvas,
+    "single_layers": _scores(_layers),
+    "variants": _scores(_orders),
+    "decoding": _caches,
+}

@@ -6,27 +6,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import PatchError
+from .documents import documents, lines_of
 from .options import (
     DEFAULT_MODEL,
     Device,
+    Documents,
     Dtype,
     Model,
-    documents,
-    folder_for,
-    listed,
+    Out,
+    Plan,
+    Plans,
+    Texts,
     loaded,
+    whole_numbers,
 )
+from .outputs import folder_for, try_tables, write_all
 
 if TYPE_CHECKING:
     import pandas as pd
     from transformer_lens.model_bridge import TransformerBridge
 
-patch = typer.Typer(
-    help="Move streams between runs, or layers between places, and see what they carry.",
-    no_args_is_help=True,
-)
-
-Plan = Annotated[str | None, typer.Option(help="Patch the steps of a plan, not the layers.")]
 Positions = Annotated[
     str | None, typer.Option(help="Token positions, such as 3,4 or -2,-1; all if not given.")
 ]
@@ -35,10 +34,10 @@ Right = Annotated[
     str | None, typer.Option(help="The right answer, one token; often begins with a space.")
 ]
 Wrong = Annotated[str | None, typer.Option(help="The wrong answer, one token.")]
-Out = Annotated[Path | None, typer.Option(help="Folder; runs/<model> if not given.")]
+# Which answers a metric reads.
+_READS = {"logit_difference": 2, "probability": 1, "logprob": 1}
 
 
-@patch.command()
 def residual(
     clean: Annotated[str, typer.Argument(help="A prompt that has the right answer.")],
     corrupted: Annotated[str, typer.Argument(help="Its counterpart, as many tokens long.")],
@@ -55,15 +54,14 @@ def residual(
     """Put the clean run's stream into the corrupted run, layer by layer, token by token."""
     from ..patching import patch_residual
 
-    folder, bridge = folder_for(model, out), loaded(model, device, dtype)
-    table = patch_residual(
-        bridge, clean, corrupted, metric, plan, _numbers(positions), answers=_answers(right, wrong)
-    )
+    answers, places = _answers(metric, right, wrong), whole_numbers(positions, "--positions")
+    folder = _folder(model, out, "patch_residual")
+    bridge = loaded(model, device, dtype)
+    table = patch_residual(bridge, clean, corrupted, metric, plan, places, answers=answers)
     asked = {"clean": clean, "corrupted": corrupted, "right": right, "wrong": wrong, "plan": plan}
-    _write(table, "patch_residual", folder, bridge, asked)
+    _write(table, "patch_residual", folder, bridge, asked | {"positions": positions})
 
 
-@patch.command()
 def across(
     source: Annotated[str, typer.Argument(help="The prompt whose states are taken.")],
     target: Annotated[
@@ -85,76 +83,77 @@ def across(
     """Put the stream before layer i before layer j, for all i and j: who can read whom?"""
     from ..patching import crossing
 
-    folder, bridge = folder_for(model, out), loaded(model, device, dtype)
+    answers, places = _answers(metric, right, wrong), whole_numbers(positions, "--positions")
+    taken = whole_numbers(source_positions, "--source-positions")
+    folder = _folder(model, out, "patch_across")
+    bridge = loaded(model, device, dtype)
     table = crossing(
-        bridge,
-        source,
-        target,
-        metric,
-        plan,
-        _numbers(positions),
-        source_positions=_numbers(source_positions),
-        answers=_answers(right, wrong),
+        bridge, source, target, metric, plan, places, source_positions=taken, answers=answers
     )
     asked = {"source": source, "target": target, "positions": positions, "plan": plan}
     asked |= {"source_positions": source_positions, "right": right, "wrong": wrong}
     _write(table, "patch_across", folder, bridge, asked)
 
 
-@patch.command()
 def effects(
-    texts: Annotated[
-        Path | None,
-        typer.Option(help="A text file, one document a line; built-in passages if none."),
-    ] = None,
-    plans: Annotated[
-        list[str] | None, typer.Option("--plan", help="A row each; every layer dropped if none.")
-    ] = None,
+    texts: Texts = None,
+    plans: Plans = None,
     at: Annotated[
-        int | None, typer.Option(min=0, help="Change this token alone, and measure later ones.")
+        int | None,
+        typer.Option(
+            min=0, max=10**9, help="Change this token alone, and measure later ones."
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Number of documents.")] = None,
+    limit: Documents = None,
     model: Model = DEFAULT_MODEL,
     out: Out = None,
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
-    """Drop each layer, and see how much every later layer's update changes."""
+    """Drop each layer, or run each plan, and see how much every later layer's update changes."""
     from ..patching import effects as measured
 
-    folder, bridge = folder_for(model, out), loaded(model, device, dtype)
-    read = documents(bridge, texts)[:limit]
+    lines, folder = lines_of(texts), _folder(model, out, "patch_effects")
+    bridge = loaded(model, device, dtype)
+    read = documents(bridge, lines, limit)
     table = measured(bridge, read, plans, at)
-    _write(table, "patch_effects", folder, bridge, {"texts": len(read), "changed_at": at})
+    asked = {"texts": len(read), "changed_at": at, "plans": plans}
+    _write(table, "patch_effects", folder, bridge, asked)
 
 
-def _numbers(given: str | None) -> list[int] | None:
-    if given is None:
-        return None
-    try:
-        return [int(word) for word in listed(given)]
-    except ValueError:
+def _answers(metric: str, right: str | None, wrong: str | None) -> tuple[str, ...] | None:
+    """The answers that a metric reads, all of which must be there, and no other."""
+    from ..patching.metrics import METRICS
+
+    if metric not in METRICS:
+        raise PatchError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
+    given = [option for option, word in (("--right", right), ("--wrong", wrong)) if word is not None]
+    read = ["--right", "--wrong"][: _READS.get(metric, 0)]
+    if "--wrong" in given and "--right" not in given:
+        raise PatchError("--wrong is compared with the right answer; give --right too")
+    if missing := [option for option in read if option not in given]:
         raise PatchError(
-            f"positions {given!r} are no whole numbers; write them as 3,4 or -2,-1"
-        ) from None
+            f"--metric {metric} compares answers; give {' and '.join(read)} "
+            f"({', '.join(missing)} not given)"
+        )
+    if idle := [option for option in given if option not in read]:
+        raise PatchError(f"--metric {metric} does not read {' or '.join(idle)}; leave it out")
+    return tuple(word for word in (right, wrong) if word is not None) or None
 
 
-def _answers(right: str | None, wrong: str | None) -> tuple[str, ...] | None:
-    if right is None:
-        if wrong is not None:
-            raise PatchError("--wrong is compared with the right answer; give --right too")
-        return None
-    return (right,) if wrong is None else (right, wrong)
+def _folder(model: str, out: Path | None, name: str) -> Path:
+    folder = folder_for(model, out)
+    try_tables(folder, [name])
+    return folder
 
 
 def _write(
     table: "pd.DataFrame", name: str, folder: Path, bridge: "TransformerBridge", asked: Any
 ) -> None:
     """The table, what produced it, and its figure; their paths are printed."""
-    from .. import report
     from ..models import identity
-    from ..storage import provenance, write_table
+    from ..storage import provenance
 
-    print(write_table(table, folder / name, provenance(**identity(bridge), **asked)))
-    for path in report.draw(folder, [name]):
+    facts = provenance(**identity(bridge), **asked)
+    for path in write_all({name: table}, folder, {name: facts}):
         print(path)

@@ -1,5 +1,6 @@
 """`painters evaluate`: plans on benchmark tasks."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +18,14 @@ from .options import (
     Shots,
     Store,
     Tasks,
+    computable,
     listed,
     loaded,
+    one_of,
+    path_of,
     task_names,
 )
+from .outputs import try_folder, try_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +42,10 @@ def evaluate(
     limit: Limit = None,
     num_fewshot: Shots = None,
     cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
-    out: Annotated[Path | None, typer.Option(help="Also write OUT.csv and OUT.json.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
+    ] = None,
     items: Annotated[
         bool, typer.Option("--items", help="Also write every single item: OUT.items.parquet.")
     ] = False,
@@ -56,34 +64,51 @@ def evaluate(
     number of plans.
     """
     from ..evaluation import prepare, results, score_items
+    from ..evaluation.measurements import MEASUREMENTS, TASK_METRICS
     from ..execution import as_plan
+    from ..execution.slots import CACHES
+    from ..report import items_beside
     from ..storage import write_table
     from ..strategies import full
 
     if items and out is None:
         raise PaintersError("--items needs a place to write to; add --out")
+    one_of(cache, CACHES, "--cache")
+    further = listed(metrics)
+    for name in further:
+        one_of(name, [name for name in MEASUREMENTS if name != TASK_METRICS], "--metrics")
+    names = task_names(tasks)
+    if out is not None:
+        try_table(out, items)
+    if store is not None:
+        try_folder(store)
+    computable(device, dtype)
     bridge = loaded(model, device, dtype)
     intact = full(len(bridge.blocks))
     labelled = {"intact": intact} | {p: as_plan(p, bridge) for p in plans}
-    questions = prepare(bridge, task_names(tasks), data, limit, num_fewshot, seed)
-    found = score_items(
-        bridge, labelled, questions, cache=cache, store=store, metrics=listed(metrics)
-    )
+    questions = prepare(bridge, names, data, limit, num_fewshot, seed)
+    _say_which_shots_count(questions, num_fewshot)
+    found = score_items(bridge, labelled, questions, cache=cache, store=store, metrics=further)
     table = results(bridge, labelled, questions, found, cache)
-    print(_readable(table).to_string(index=False, na_rep=""))
     if out is not None:
-        facts = facts_of(bridge, questions)
-        print(write_table(table, out, facts))
-        if items:
-            print(write_table(found, _items_beside(out), facts))
+        asked = {"limit": limit, "data": data, "num_fewshot": num_fewshot, "cache": cache}
+        facts = facts_of(bridge, questions, **asked)
+        written = [write_table(found, items_beside(out), facts)] if items else []
+        written.insert(0, write_table(table, out, facts))
+    print(_readable(table).to_string(index=False, na_rep=""))
+    for path in written if out is not None else ():
+        print(path)
 
 
-def _items_beside(out: Path) -> Path:
-    """OUT.items.parquet, of OUT with or without the ending of a table."""
-    from ..storage import FORMATS
-
-    name = out.stem if out.suffix in FORMATS else out.name
-    return out.with_name(f"{name}.items.parquet")
+def _say_which_shots_count(questions: "Questions", num_fewshot: int | None) -> None:
+    """A task that declares zero shots keeps them, as in lm-eval: said, where others are wanted."""
+    for task in questions.tasks:
+        if num_fewshot and not task.config.num_fewshot:
+            warnings.warn(
+                f"task {task.config.task!r} is of zero shots by its own definition, and stays so; "
+                f"--num-fewshot {num_fewshot} changes nothing for it",
+                stacklevel=2,
+            )
 
 
 def _readable(table: "pd.DataFrame") -> "pd.DataFrame":
@@ -101,16 +126,17 @@ def _readable(table: "pd.DataFrame") -> "pd.DataFrame":
     return shown.assign(n=table["n"])
 
 
-def facts_of(bridge: "TransformerBridge", questions: "Questions") -> dict[str, Any]:
-    """What produced the scores of `questions`."""
+def facts_of(bridge: "TransformerBridge", questions: "Questions", **asked: Any) -> dict[str, Any]:
+    """What produced the scores of `questions`, and what else was asked for."""
     from ..models import identity
     from ..storage import provenance
 
-    return provenance(
-        **identity(bridge),
-        tasks={task.config.task: str(task.VERSION) for task in questions.tasks},
-        items=questions.items,
-        tokens=questions.tokens,
-        truncated=questions.truncated,
-        seed=questions.seed,
-    )
+    facts: dict[str, Any] = {
+        "tasks": {task.config.task: str(task.VERSION) for task in questions.tasks},
+        "shots": {task.config.task: task.config.num_fewshot or 0 for task in questions.tasks},
+        "items": questions.items,
+        "tokens": questions.tokens,
+        "truncated": questions.truncated,
+        "seed": questions.seed,
+    }
+    return provenance(**identity(bridge), **facts, **asked)

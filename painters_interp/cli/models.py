@@ -1,15 +1,16 @@
-"""Commands that look at models, plans and saved runs."""
+"""Commands about models: which there are, to have one here, to prove that plans run on it."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .options import DEFAULT_MODEL, Device, Dtype, Model, loaded
+from .options import DEFAULT_MODEL, Device, Dtype, Model, Plans, loaded, model_of
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="A model, as for --model.")] = DEFAULT_MODEL,
+    name: Annotated[
+        str, typer.Argument(parser=model_of, metavar="MODEL", help="A model, as for --model.")
+    ] = DEFAULT_MODEL,
 ) -> None:
     """Put a model on this machine's disk, so that it loads without a network."""
     from ..models import fetch as fetched
@@ -27,35 +28,25 @@ def models() -> None:
         print(f"{'':14}{state}{row['location']}")
 
 
-def plan(
-    text: Annotated[str, typer.Argument(help="For example '0-8 (9-20)*3 21-29'.")],
-    layers: Annotated[int, typer.Option(min=1, help="Number of layers of the model.")] = 30,
-) -> None:
-    """Say a plan in words, and count its layer calls."""
-    from ..plans import Plan
-
-    value = Plan.parse(text, n_layers=layers)
-    print(value)
-    print(value.describe())
-
-
 def check(
     model: Model = DEFAULT_MODEL,
-    plan: Annotated[
-        list[str] | None, typer.Option(help="Plans to prove; one of every kind if not given.")
-    ] = None,
+    plan: Plans = None,
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
-    """Prove that plans run exactly on a model: cached decoding, shared prefixes, padding."""
+    """Prove that plans run exactly on a model: cached decoding, shared prefixes, padding.
+
+    Without --plan, on one plan of every kind.
+    """
+    from ..execution import as_plan, specimens
     from ..execution import check as checked
-    from ..execution import specimens
 
     bridge = loaded(model, device, dtype)
+    plans = [as_plan(text, bridge) for text in plan] if plan else specimens(bridge)
     gaps = ("cached_gap", "runner_gap", "padding_gap", "own_gap")
     print(f"{'':7}" + "".join(f"{gap.replace('_', ' '):>13}" for gap in gaps) + "  plan")
     reports = []
-    for chosen in plan or specimens(bridge):
+    for chosen in plans:
         reports.append(found := checked(bridge, chosen))
         values = (getattr(found, gap) for gap in gaps)
         shown = "".join(f"{'-' if value is None else f'{value:.0e}':>13}" for value in values)
@@ -67,15 +58,3 @@ def check(
     )
     if sound < len(reports):
         raise typer.Exit(1)
-
-
-def figures(
-    folder: Annotated[Path, typer.Argument(help="A folder that `painters run` wrote.")],
-) -> None:
-    """Redraw the figures of a run from its tables; needs no model."""
-    from .. import report
-
-    for path in report.draw(folder):
-        print(path)
-    for sentence in report.summary(folder):
-        print(sentence)

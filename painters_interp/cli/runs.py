@@ -1,0 +1,158 @@
+"""`painters run`: the main job, from a model to a folder of tables and figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import PaintersError
+from .options import (
+    DEFAULT_MODEL,
+    Data,
+    Device,
+    Dtype,
+    Limit,
+    Model,
+    Out,
+    Seed,
+    Store,
+    Tasks,
+    chosen,
+    computable,
+    loaded,
+    task_names,
+)
+from .outputs import folder_for, try_folder, try_tables
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+    from ..evaluation import Questions
+
+SCORED = ("single_layers", "variants", "loops")
+EXPERIMENTS = ("similarity", *SCORED, "decoding")
+DEFAULT = EXPERIMENTS[:3]
+# What a default run may cost: about eight minutes with the default model on two cores.
+ITEMS, TOKENS, FEWEST_ITEMS = 32, 4_000, 8
+
+
+def run(
+    model: Model = DEFAULT_MODEL,
+    tasks: Tasks = None,
+    data: Data = None,
+    limit: Limit = None,
+    out: Out = None,
+    store: Store = None,
+    seed: Seed = 0,
+    experiments: Annotated[
+        str, typer.Option(help=f"Comma separated, out of {', '.join(EXPERIMENTS)}.")
+    ] = ",".join(DEFAULT),
+    every_window: Annotated[
+        bool,
+        typer.Option(
+            "--every-window",
+            help="Every window of middle layers, not every other; 28 loops, not 10.",
+        ),
+    ] = False,
+    dtype: Dtype = None,
+    device: Device = None,
+) -> None:
+    """The main job: similarity of states, single layers, all variants.
+
+    On request loops (fig. 10), and decoding: texts under the exact and the
+    published cache.
+
+    Writes each figure as PDF and PNG, its table as CSV, what produced it as
+    JSON, and every single item that was scored beside the table that rests on
+    it. Tables that other runs left in the folder stay as they are.
+    """
+    wanted = chosen(experiments, EXPERIMENTS, "experiment")
+    folder = folder_for(model, out)
+    try_tables(folder, wanted)
+    if store is not None:
+        try_folder(store)
+    computable(device, dtype)
+    bridge = loaded(model, device, dtype)
+    wanted = _possible(wanted, len(bridge.blocks))
+    _carry_out(bridge, wanted, tasks, data, limit, seed, every_window, folder, store)
+
+
+def _possible(wanted: Sequence[str], n_layers: int) -> list[str]:
+    """The experiments for which a model has layers enough; what is left out is said."""
+    from .stages import FEWEST_LAYERS
+
+    possible = [name for name in wanted if n_layers >= FEWEST_LAYERS.get(name, 1)]
+    short = [name for name in wanted if name not in possible]
+    reason = f"a model of {n_layers} layer{'s'[: n_layers != 1]} has too few for"
+    told = ", ".join(f"{name} ({FEWEST_LAYERS[name]} or more)" for name in short)
+    if not possible:
+        raise PaintersError(f"{reason} {told}")
+    if short:
+        print(f"Left out: {reason} {told}")
+    return possible
+
+
+def _carry_out(
+    bridge: "TransformerBridge",
+    wanted: Sequence[str],
+    tasks: str | None,
+    data: Path | None,
+    limit: float | None,
+    seed: int,
+    every_window: bool,
+    folder: Path,
+    store: Path | None,
+) -> None:
+    from .. import report
+    from ..progress import progress
+    from . import stages
+
+    planned: list[stages.Stage] = []
+    scored = [name for name in SCORED if name in wanted]
+    if scored or "similarity" in wanted:
+        questions = _questions(bridge, task_names(tasks), data, limit, seed)
+        asked = stages.Asked(bridge, questions, folder, {"limit": limit, "data": data})
+        if "similarity" in wanted:
+            planned.append(stages.similarities(asked))
+        if scored:
+            planned.append(stages.scores(asked, scored, every_window, store))
+    if "decoding" in wanted:
+        questions = _questions(bridge, task_names(tasks, written=True), data, limit, seed)
+        asked = stages.Asked(bridge, questions, folder, {"limit": limit, "data": data})
+        planned.append(stages.decodings(asked, every_window))
+    print(f"Estimate: {_readable(sum(s.seconds for s in planned) + stages.drawing(wanted))}")
+    with progress("painters run", sum(stage.calls for stage in planned)):
+        written = [name for stage in planned for name in stage.write()]
+    drawn = report.draw(folder, written)
+    print(f"Tables and figures are in {folder}/")
+    for path in sorted([*drawn, *(folder / f"{name}.csv" for name in written)]):
+        print(f"  {path}")
+    for sentence in report.summary(folder, written):
+        print(sentence)
+
+
+def _questions(
+    bridge: "TransformerBridge",
+    names: Sequence[str],
+    data: Path | None,
+    limit: float | None,
+    seed: int,
+) -> "Questions":
+    """Tasks for a run; without a limit, as many items as a default run can afford."""
+    from ..evaluation import prepare
+
+    questions = prepare(bridge, names, data, limit or ITEMS, seed=seed)
+    tokens = questions.tokens + questions.prompts.tokens
+    if limit is None and tokens > TOKENS:
+        fewer = max(FEWEST_ITEMS, ITEMS * TOKENS // tokens)
+        print(
+            f"{ITEMS} items per task are {tokens:,} tokens; "
+            f"taking {fewer} items (--limit sets another number)"
+        )
+        questions = prepare(bridge, names, data, fewer, seed=seed)
+    return questions
+
+
+def _readable(seconds: float) -> str:
+    return f"about {seconds / 60:.0f} min" if seconds > 90 else f"about {seconds:.0f} s"

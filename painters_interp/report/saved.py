@@ -1,0 +1,62 @@
+"""A table in a folder, and the items it rests on: what a figure is drawn from."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..errors import TableError
+from ..storage import FORMATS, read_table
+from ..tables import MODEL, TASK, typed
+
+_KEY = [*MODEL, "plan", *TASK, "seed"]
+
+
+class Saved(NamedTuple):
+    """A table as it was written; `items` is None where it does not rest on any."""
+
+    table: pd.DataFrame
+    items: pd.DataFrame | None
+
+
+def items_beside(path: str | Path) -> Path:
+    """Where the items of the table at `path` (with or without its ending) lie."""
+    path = Path(path)
+    name = path.stem if path.suffix in FORMATS else path.name
+    return path.with_name(f"{name}.items.parquet")
+
+
+def read(path: str | Path) -> Saved:
+    """The table at `path`, with its items where they lie beside it.
+
+    Raises TableError for a file that cannot be read, and for items that the table does not
+    rest on: those of another run.
+    """
+    table, items = read_table(path), items_beside(path)
+    if not items.is_file():
+        return Saved(table, None)
+    rows = read_table(items)
+    if not _rests_on(table, rows):
+        raise TableError(
+            f"{items} holds the items of another run than {Path(path).name}; delete it, or write "
+            "both again"
+        )
+    return Saved(table, rows)
+
+
+def _rests_on(table: pd.DataFrame, items: pd.DataFrame) -> bool:
+    """Whether every row of the table is of items that are there, as many, with the same mean."""
+    if not {*_KEY, "value", "n"} <= set(table) or not {*_KEY, "value"} <= set(items):
+        return False
+    of_items = items.astype(dict.fromkeys(_KEY, object)).groupby(_KEY, dropna=False)
+    means = of_items.agg(
+        items=("value", "size"), mean=("value", "mean"), aggregation=("aggregation", "first")
+    )
+    rows = typed(table)[[*_KEY, "value", "n"]].astype(dict.fromkeys(_KEY, object))
+    joined = rows.merge(means.reset_index(), on=_KEY, how="left")
+    of_mean = joined[joined["aggregation"].eq("mean")]
+    return bool(
+        joined["items"].eq(joined["n"].astype(float)).all()
+        and np.allclose(of_mean["mean"].astype(float), of_mean["value"], equal_nan=True)
+    )
