@@ -51,15 +51,16 @@ patch = typer.Typer(
 )
 for command in (fetch, models, plan, run, similarity, evaluate, figures, check):
     app.command(cls=_Command)(command)
-for command in (residual, across, effects, grid):
-    patch.command(cls=_Command)(command)
+for movement in (residual, across, effects, grid):
+    patch.command(cls=_Command)(movement)
 app.add_typer(patch, name="patch")
 
 
-def _say_version(asked: bool) -> None:
+def _say_version(asked: bool) -> bool:
     if asked:
         print(f"painters {metadata.version('painters_interp')}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -27,7 +27,7 @@ _TERMS = (
     (r"--data \(--data \)", "--data"),
     (r"\bat=", "--at "),
     (r"\blayers=", "--layers "),
-    (r"\b(cache|center|massive|metric|metrics|limit|seed|store|tasks|plan|dtype|device)=", r"--\1 "),
+    (r"\b(cache|center|massive|metrics?|limit|seed|store|tasks|plan|dtype|device)=", r"--\1 "),
     (r"\b(source_positions|num_fewshot)=", lambda found: f"--{found[1].replace('_', '-')} "),
 )  # fmt: skip
 
@@ -68,11 +68,13 @@ def in_terms_of_options(message: str) -> str:
 def warnings_in_a_line() -> Iterator[None]:
     """Within this, what the package warns of is a line, without the code that did."""
 
-    def show(message: Any, category: Any, filename: str, lineno: int, *rest: Any) -> None:
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, *rest: Any, **named: Any
+    ) -> None:
         if filename.startswith(_PACKAGE):
             _say(in_terms_of_options(str(message)))
         else:
-            usual(message, category, filename, lineno, *rest)
+            usual(message, category, filename, *rest, **named)
 
     with warnings.catch_warnings():
         usual, warnings.showwarning = warnings.showwarning, show

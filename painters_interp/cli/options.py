@@ -39,7 +39,7 @@ def model_of(text: str) -> str:
     return str(path_of(text)) if text.startswith("~") or len(text) > _LONGEST_NAME else text
 
 
-def amount_of(text: str) -> int | float:
+def amount_of(text: str) -> float:
     """A number of items, or below 1 a share of them, as lm-eval reads its --limit."""
     try:
         number = float(text)
@@ -51,7 +51,7 @@ def amount_of(text: str) -> int | float:
         raise PaintersError(
             f"--limit {text!r}: give a whole number of items, or a share such as 0.1"
         )
-    return int(number)
+    return number
 
 
 Model = Annotated[
@@ -99,7 +99,8 @@ Documents = Annotated[
     ),
 ]
 Shots = Annotated[
-    int | None, typer.Option(min=0, max=_MOST, help="Examples in the prompt; the task's own if none.")
+    int | None,
+    typer.Option(min=0, max=_MOST, help="Examples in the prompt; the task's own if none."),
 ]
 Seed = Annotated[
     int, typer.Option(min=0, max=_LARGEST_SEED, help="Of all that is drawn by chance.")
@@ -174,9 +175,7 @@ def whole_numbers(text: str | None, option: str) -> list[int] | None:
     except ValueError:
         numbers = []
     if not words or len(numbers) < len(words):
-        raise PaintersError(
-            f"{option} {text!r} are no whole numbers; write them as 3,4 or -2,-1"
-        )
+        raise PaintersError(f"{option} {text!r} are no whole numbers; write them as 3,4 or -2,-1")
     return numbers
 
 
@@ -189,7 +188,9 @@ def layers_in(text: str | None, n_layers: int, option: str = "--layers") -> list
     plan = Plan.parse(text, n_layers=n_layers)
     layers = plan.layer_calls
     if plan != Plan.parse(" ".join(map(str, layers)), n_layers=n_layers):
-        raise PlanError(f"{option} {text!r} says more than which layers; write it as '0-5' or '0 5'")
+        raise PlanError(
+            f"{option} {text!r} says more than which layers; write it as '0-5' or '0 5'"
+        )
     if len(set(layers)) < len(layers):
         raise PlanError(f"{option} {text!r} names a layer several times; name each once")
     return list(layers)

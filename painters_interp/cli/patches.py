@@ -34,7 +34,7 @@ Right = Annotated[
     str | None, typer.Option(help="The right answer, one token; often begins with a space.")
 ]
 Wrong = Annotated[str | None, typer.Option(help="The wrong answer, one token.")]
-# Which answers a metric reads.
+# How many answers a metric reads.
 _READS = {"logit_difference": 2, "probability": 1, "logprob": 1}
 
 
@@ -100,9 +100,7 @@ def effects(
     plans: Plans = None,
     at: Annotated[
         int | None,
-        typer.Option(
-            min=0, max=10**9, help="Change this token alone, and measure later ones."
-        ),
+        typer.Option(min=0, max=10**9, help="Change this token alone, and measure later ones."),
     ] = None,
     limit: Documents = None,
     model: Model = DEFAULT_MODEL,
@@ -122,23 +120,18 @@ def effects(
 
 
 def _answers(metric: str, right: str | None, wrong: str | None) -> tuple[str, ...] | None:
-    """The answers that a metric reads, all of which must be there, and no other."""
+    """The answers that are given, for a metric that reads them."""
     from ..patching.metrics import METRICS
 
     if metric not in METRICS:
         raise PatchError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
-    given = [option for option, word in (("--right", right), ("--wrong", wrong)) if word is not None]
-    read = ["--right", "--wrong"][: _READS.get(metric, 0)]
-    if "--wrong" in given and "--right" not in given:
+    if wrong is not None and right is None:
         raise PatchError("--wrong is compared with the right answer; give --right too")
-    if missing := [option for option in read if option not in given]:
-        raise PatchError(
-            f"--metric {metric} compares answers; give {' and '.join(read)} "
-            f"({', '.join(missing)} not given)"
-        )
-    if idle := [option for option in given if option not in read]:
+    words = {"--right": right, "--wrong": wrong}
+    given = [option for option, word in words.items() if word is not None]
+    if idle := given[_READS.get(metric, 0) :]:
         raise PatchError(f"--metric {metric} does not read {' or '.join(idle)}; leave it out")
-    return tuple(word for word in (right, wrong) if word is not None) or None
+    return tuple(word for word in words.values() if word is not None) or None
 
 
 def _folder(model: str, out: Path | None, name: str) -> Path:

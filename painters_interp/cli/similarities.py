@@ -1,6 +1,5 @@
 """`painters similarity`: how alike the residual streams at all depths are."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -91,7 +90,8 @@ def similarity(
     asked = {"texts": len(read), "plan": plan, "options": options}
     found = comparison.similarity(bridge, read, names, steps, second, **options)
     tables = _named(found, bridge, second)
-    facts = dict.fromkeys(tables, _facts(bridge, asked, None if second is None else identity(second)))
+    columns = None if second is None else identity(second)
+    facts = dict.fromkeys(tables, _facts(bridge, asked | {"columns": columns}, other))
     between = [name for name in names if name in BETWEEN_STATES]
     if nulls and between:
         shuffled = comparison.similarity(
@@ -123,7 +123,7 @@ def _named(
     return {name: table for name, table in tables.items() if len(table)}
 
 
-def _facts(bridge: "TransformerBridge", asked: dict[str, Any], other: Any) -> dict[str, Any]:
+def _facts(bridge: "TransformerBridge", asked: dict[str, Any], other: str | None) -> dict[str, Any]:
     from ..models import identity
     from ..storage import provenance
 

@@ -70,9 +70,7 @@ def similarities(asked: Asked) -> Stage:
     return Stage(calls, calls * asked.pace, write)
 
 
-def scores(
-    asked: Asked, names: Sequence[str], every_window: bool, store: Path | None
-) -> Stage:
+def scores(asked: Asked, names: Sequence[str], every_window: bool, store: Path | None) -> Stage:
     """The experiments `names`, all plans on the same items in one pass."""
     import pandas as pd
 

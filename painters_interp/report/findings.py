@@ -26,9 +26,7 @@ def summary(folder: str | Path, names: Iterable[str] | None = None) -> list[str]
     """What the tables `names` in `folder` (all of them if not given) say, in sentences."""
     folder, wanted = Path(folder), _TOLD if names is None else {*names}
     present = [name for name in _TOLD if name in wanted and (folder / f"{name}.csv").is_file()]
-    return [
-        sentence for name in present for sentence in _TOLD[name](read(folder / name).table)
-    ]
+    return [sentence for name in present for sentence in _TOLD[name](read(folder / name).table)]
 
 
 def _scores(told: Callable[[pd.DataFrame], list[str]]) -> Callable[[pd.DataFrame], list[str]]:

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from painters_interp import cli, report, storage
-from painters_interp.cli.running import DEFAULT
+from painters_interp.cli.runs import DEFAULT
 from painters_interp.tables import labelled, labels_of
 from painters_interp.tables.items import item_table, summarise
 
@@ -295,7 +295,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
         (["evaluate", "0-9"], "n_layers=6 allows 0..5"),
         (
             ["evaluate", "0-5", "--tasks", "probe_facts", "--limit", "1", "--cache", "averaged"],
-            "cache='averaged' changes how texts are written, and none of these tasks writes any",
+            "--cache 'averaged' changes how texts are written, and none of these tasks writes any",
         ),
         (["check", "--plan", "9"], "n_layers=6 allows 0..5"),
         (["similarity", "--texts", "missing.txt"], "cannot read texts from missing.txt"),

@@ -67,7 +67,7 @@ def test_effects(patch, tmp_path):
     ("words", "message"),
     [
         (("residual", "abcd", "abe"), "different numbers of tokens"),
-        (("residual", "abcd", "abed"), "give answers=(right, wrong)"),
+        (("residual", "abcd", "abed"), "give --right and --wrong"),
         (("residual", "abcd", "abed", "--wrong", "y"), "give --right too"),
         (("residual", "abcd", "abed", "--metric", "acc"), "no metric 'acc'"),
         (("across", "abcd", "--positions", "one"), "'one' are no whole numbers"),
