@@ -7,6 +7,7 @@ end-of-text token, and starts and stops at layers, which a plan may call twice o
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from ..errors import PlanError, TextError
 
 _MISSING = object()
 # They would rewrite, or write down, a model that stands in another order.
-_SWITCHES = ("enable_compatibility_mode", "process_weights", "load_state_dict")
+_SWITCHES = ("enable_compatibility_mode", "process_weights", "state_dict", "load_state_dict")
 _HF_SWITCHES = ("set_attn_implementation", "save_pretrained", "resize_token_embeddings")
+_LEFT = "pad them on the left and pass attention_mask=... (1 on real tokens)"
 _ASK = "pass attention_mask=... (1 on real tokens)"
 
 
@@ -39,6 +41,7 @@ def guarded(model: TransformerBridge) -> Iterator[None]:
         for name in ("generate", "generate_stream"):
             entrance = getattr(model, name)
             stack.enter_context(_replaced(model, name, _generate(model, entrance)))
+        stack.enter_context(_replaced(model, "run_with_cache", _cached(model)))
         stack.enter_context(_replaced(model, "hf_generate", _hf_generate(model)))
         if hasattr(root, "generate"):  # encoders write no texts
             stack.enter_context(_replaced(root, "generate", _plain_generate(model)))
@@ -68,25 +71,45 @@ def _refused(name: str) -> Callable[..., Any]:
 
 
 def _forward(model: TransformerBridge, forward: Callable[..., Any]) -> Callable[..., Any]:
+    names = [*signature(TransformerBridge.forward).parameters][2:]  # but for self and the input
+
     @wraps(forward)
     def entrance(input: Any, *args: Any, **kwargs: Any) -> Any:
-        for name in ("start_at_layer", "stop_at_layer"):
-            if kwargs.get(name) is not None:
-                raise PlanError(
-                    f"{name} has no meaning under a plan, which may call a layer twice or never; "
-                    "hook steps.{s}.hook_resid_pre or hook_resid_post instead"
-                )
+        kwargs |= dict(zip(names, args, strict=False))
+        _refuse_layers(kwargs)
         if kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
             side = kwargs.get("padding_side")
             if _several(input):
                 input, mask = _padded(model, input, kwargs.get("prepend_bos"), side)
                 kwargs["attention_mask"] = mask
             elif isinstance(input, Tensor) and not input.is_floating_point():
-                loss = kwargs.get("return_type", args[0] if args else None) in ("loss", "both")
+                loss = kwargs.get("return_type") in ("loss", "both")
                 _refuse_pads(model, input, leading=True, trailing=loss)
-        return forward(input, *args, **kwargs)
+        return forward(input, **kwargs)
 
     return entrance
+
+
+def _cached(model: TransformerBridge) -> Callable[..., Any]:
+    run = model.run_with_cache
+    names = [*signature(TransformerBridge.run_with_cache).parameters][2:]
+
+    @wraps(run)
+    def entrance(input: Any, *args: Any, **kwargs: Any) -> Any:
+        kwargs |= dict(zip(names, args, strict=False))
+        _refuse_layers(kwargs)  # it stops by itself, where the others hand this on
+        return run(input, **kwargs)
+
+    return entrance
+
+
+def _refuse_layers(given: dict[str, Any]) -> None:
+    for name in ("start_at_layer", "stop_at_layer"):
+        if given.get(name) is not None:
+            raise PlanError(
+                f"{name} has no meaning under a plan, which may call a layer twice or never; "
+                "hook steps.{s}.hook_resid_pre or hook_resid_post instead"
+            )
 
 
 def _generate(model: TransformerBridge, generate: Callable[..., Any]) -> Callable[..., Any]:
@@ -162,11 +185,16 @@ def _refuse_prompts(model: TransformerBridge, tokens: Tensor, mask: Any, told: b
             "pads; pad them on the left"
         )
     if not told:
-        _refuse_pads(model, tokens, leading=True, trailing=True)
+        _refuse_pads(model, tokens, leading=True, trailing=True, advice=_LEFT)
 
 
 def _refuse_pads(
-    model: TransformerBridge, tokens: Tensor, *, leading: bool, trailing: bool
+    model: TransformerBridge,
+    tokens: Tensor,
+    *,
+    leading: bool,
+    trailing: bool,
+    advice: str = _ASK,
 ) -> None:
     """Rows that differ in their pads at one end; a pad token that is also BOS leads all."""
     pad = getattr(model.tokenizer, "pad_token_id", None)
@@ -180,5 +208,5 @@ def _refuse_pads(
         if wanted and bool((count != count[0]).any()):
             raise TextError(
                 f"the rows {end} with different numbers of pad tokens, which would be read as "
-                f"text; {_ASK}"
+                f"text; {advice}"
             )

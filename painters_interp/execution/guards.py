@@ -49,9 +49,9 @@ class Verdicts(Generic[V]):
         Raises PlanError if it is to be found while a plan is applied, which would be judged then.
         """
         known = self._known.setdefault(model, {})
-        key = (_conditions(model), given)
+        key = (_held.get(model) or _conditions(model), given)
         if key not in known:
-            if "steps" in model._modules:
+            if _exchanged(model):
                 raise PlanError(
                     f"a plan is already applied to {model.cfg.model_name}; "
                     "leave that `with applied(...)` block first"
@@ -59,6 +59,27 @@ class Verdicts(Generic[V]):
             with undisturbed(model):
                 known[key] = tried()
         return known[key]
+
+
+_held: WeakKeyDictionary[TransformerBridge, Hashable] = WeakKeyDictionary()
+
+
+@contextmanager
+def as_judged(model: TransformerBridge) -> Iterator[None]:
+    """Let verdicts that were found before go on for a while, whatever is done to the weights."""
+    before = _held.get(model)
+    _held[model] = before or _conditions(model)
+    try:
+        yield
+    finally:
+        if before is None:
+            del _held[model]
+
+
+def _exchanged(model: TransformerBridge) -> bool:
+    """Whether something stands in the place of the layers, which are registered beside it then."""
+    modules = model.original_model.modules()
+    return any("layers_not_called" in module._modules for module in modules)
 
 
 def _conditions(model: TransformerBridge) -> Hashable:

@@ -11,23 +11,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..strategies import full
+from ..models import device_of
+from ..plans import Plan
 from ..texts import padded
 from .anatomy import Arguments
-from .application import in_float32
+from .application import in_float32, widens
+from .guards import Verdicts, out_of_memory, refuse_non_finite
+from .kinds import few_layers
 from .prefix_walk import Recording, head, record, walk
 
 Place = tuple[int, int]
 _TOLERANCE = 1e-3
 _TRIED = 64  # tokens of a sequence that are looked at
-_packable: WeakKeyDictionary[TransformerBridge, dict[int, bool]] = WeakKeyDictionary()
+_packable: Verdicts[bool] = Verdicts()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,7 @@ def grow(sequences: Sequence[Sequence[int]]) -> Tree:
 
 def pad(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Placed:
     """Record `sequences` as a right-padded batch, one row each."""
-    batch = padded(sequences, range(len(sequences)), _device(model))
+    batch = padded(sequences, range(len(sequences)), device_of(model))
     places = tuple(
         tuple((row, column) for column in range(len(sequence)))
         for row, sequence in enumerate(sequences)
@@ -119,7 +121,7 @@ def pack(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Placed
     """Record `sequences` as one row that holds their tree. Right on models that are `packable`."""
     if len(sequences) == 1:  # a tree without branches is a row, however long
         return pad(model, sequences)
-    tree, device = grow(sequences), _device(model)
+    tree, device = grow(sequences), device_of(model)
     plain = pad(model, sequences)
     owner = {n: place for path, row in zip(tree.paths, plain.places, strict=True)
              for n, place in zip(path, row, strict=True)}  # fmt: skip
@@ -208,16 +210,16 @@ def packable(model: TransformerBridge, depth: int) -> bool:
     """Whether `model` scores packed sequences of up to `depth` tokens as it does single ones.
 
     Tried on random sequences of up to that length, rounded up to a power of two, with branches
-    early and late, in float32, to 1e-3 nats; remembered per model and length.
+    early and late, in float32, on a few layers with every kind among them, to 1e-3 nats. Offloaded
+    weights of other formats are not tried, and not packed. Raises UnsupportedModelError for a
+    model whose own numbers are not finite.
     """
-    tried = _packable.setdefault(model, {})
+    if not widens(model):
+        return False
     depth = min(max(8, 1 << (depth - 1).bit_length()), int(model.cfg.n_ctx) - 1)
-    if depth not in tried:
-        tried[depth] = _agrees(model, depth)
-    return tried[depth]
+    return _packable.of(model, lambda: _agrees(model, depth), depth)
 
 
-@torch.no_grad()
 def _agrees(model: TransformerBridge, depth: int) -> bool:
     generator = torch.Generator().manual_seed(0)
     draw = torch.randint(1, model.cfg.d_vocab, (4, depth), generator=generator).tolist()
@@ -225,30 +227,28 @@ def _agrees(model: TransformerBridge, depth: int) -> bool:
     quarter = depth // 4
     sequences = [trunk, trunk[:quarter] + early[quarter : 2 * quarter],
                  trunk[:-quarter] + late[-quarter:], other[:quarter]]  # fmt: skip
-    with in_float32(model):
+    plan = few_layers(model)
+    with in_float32(model, plan):
+        expected = refuse_non_finite(model, _logprobs(model, plan, pad(model, sequences)))
         try:
-            found = [_logprobs(model, lay(model, sequences)) for lay in (pack, pad)]
-        except RuntimeError:  # a layer that cannot take the arguments: shapes of its own making
+            found = _logprobs(model, plan, pack(model, sequences))
+        except RuntimeError as error:  # a layer that cannot take arguments of such shapes
+            if out_of_memory(error):
+                raise
             return False
-    gap = (found[0] - found[1]).abs().max()
-    return bool(gap <= _TOLERANCE)  # False for NaN
+    return bool((found - expected).abs().max() <= _TOLERANCE)  # False for NaN
 
 
-def _logprobs(model: TransformerBridge, placed: Placed) -> Tensor:
-    """Log-probabilities under the intact model at some tokens of every sequence, from the last."""
+def _logprobs(model: TransformerBridge, plan: Plan, placed: Placed) -> Tensor:
+    """Log-probabilities under `plan` at some tokens of every sequence, from the last."""
     stride = 1 + max(map(len, placed.places)) // _TRIED
     read = [place for path in placed.places for place in path[::-stride]]
     rows, columns = torch.tensor(read).T
-    [(_, stream)] = walk(model, [full(len(model.blocks))], placed.recording)
+    [(_, stream)] = walk(model, [plan], placed.recording)
     with head(model) as logits_of:
         return logits_of(stream[rows, columns]).float().log_softmax(-1)
 
 
 def _dummy(model: TransformerBridge, length: int) -> Recording:
-    tokens = torch.arange(length, device=_device(model))[None] % model.cfg.d_vocab
+    tokens = torch.arange(length, device=device_of(model))[None] % model.cfg.d_vocab
     return record(model, tokens)
-
-
-def _device(model: TransformerBridge) -> torch.device:
-    device: torch.device = next(model.original_model.parameters()).device
-    return device

@@ -17,7 +17,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import several
 from ..errors import TextError, UnsupportedModelError
-from ..models import Model, as_model
+from ..models import Model, as_model, device_of
 from ..plans import Plan, Step
 from .anatomy import Arguments, Family
 from .application import as_plan, ready
@@ -75,7 +75,7 @@ def head(model: TransformerBridge) -> Iterator[Head]:
     family: Family = ready(model)
     slots = nn.ModuleList([InjectorSlot(family) for _ in model.blocks])
     injector = slots[-1]
-    device = next(model.original_model.parameters()).device
+    device = device_of(model)
 
     def logits(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
         injector.stream = rows.unsqueeze(1)
@@ -182,6 +182,8 @@ def read_out(
             found.update(dict.fromkeys(indices, numbers))
         finished.clear()
 
+    for plan in plans:  # before something else stands in the place of the layers
+        refuse_halves(model, plan)
     with head(model) as logits_of:
         read = reader(logits_of)
         for indices, stream in walk(model, plans, recording, advance):

@@ -8,7 +8,6 @@ and only the rest is run again, from the step where the change was made.
 import copy
 from contextlib import suppress
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
@@ -16,11 +15,14 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.cache_utils import Cache
 
+from ..models import device_of
 from ..plans import Plan
 from ..strategies import full
 from .anatomy import Arguments
-from .application import applied, as_plan, in_float32, ready
+from .application import applied, as_plan, in_float32, ready, widens
 from .caches import SlotCache
+from .guards import Verdicts, out_of_memory, refuse_non_finite
+from .kinds import few_layers
 from .prefix_walk import Advance, head
 from .slots import Recorded, RecorderSlot
 from .stepping import after_step
@@ -29,7 +31,7 @@ from .sublayers import refuse_halves
 _TOLERANCE = 1e-3
 # Tokens that go through a layer together: more of them would only fill memory.
 _TOKENS_AT_ONCE = 2048
-_resumable: WeakKeyDictionary[TransformerBridge, dict[int, bool]] = WeakKeyDictionary()
+_resumable: Verdicts[bool] = Verdicts()
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,36 +114,39 @@ def resume_from(model: TransformerBridge, plan: Plan, length: int, first: int) -
 def resumable(model: TransformerBridge, plan: Plan, length: int) -> bool:
     """Whether runs of `plan` on prompts of up to `length` tokens go on from keys and values.
 
-    Tried once per model and length (rounded up to a power of two) on random tokens, the intact
-    model against itself, in float32, to 1e-3 nats.
+    Tried once per model and length (rounded up to a power of two) on random tokens, a few layers
+    with every kind among them against themselves, in float32, to 1e-3 nats. Offloaded weights of
+    other formats are not tried, and not resumed. Raises UnsupportedModelError for a model whose own
+    numbers are not finite.
     """
     family = ready(model)
     if not family.causal or not all(family.attends[call.layer] for call in plan.calls):
         return False
-    tried = _resumable.setdefault(model, {})
+    if not widens(model):
+        return False
     length = min(max(8, 1 << (length - 1).bit_length()), int(model.cfg.n_ctx))
-    if length not in tried:
-        tried[length] = _agrees(model, length)
-    return tried[length]
+    return _resumable.of(model, lambda: _agrees(model, length), length)
 
 
-@torch.no_grad()
 def _agrees(model: TransformerBridge, length: int) -> bool:
     generator = torch.Generator().manual_seed(0)
-    device = next(model.original_model.parameters()).device
-    tokens = torch.randint(1, model.cfg.d_vocab, (1, length), generator=generator).to(device)
-    start, plan = length // 2, full(len(model.blocks))
-    with in_float32(model):
+    tokens = torch.randint(1, model.cfg.d_vocab, (1, length), generator=generator)
+    tokens = tokens.to(device_of(model))
+    start, plan = length // 2, few_layers(model)
+    with in_float32(model, plan):
         states = _states(model, plan, tokens)
         try:
             past = _prefilled(model, plan, tokens[:, :start])
             again = PromptRun(model, plan, tokens, start, past, states).resume(
                 0, states[:1, start:]
             )
-        except RuntimeError:  # a layer that cannot take the arguments: shapes of its own making
+        except RuntimeError as error:  # a layer that cannot take arguments of such shapes
+            if out_of_memory(error):
+                raise
             return False
         with head(model) as logits_of:
             found, expected = (logits_of(s).log_softmax(-1) for s in (again[0], states[-1, start:]))
+    refuse_non_finite(model, expected)
     return bool((found - expected).abs().max() <= _TOLERANCE)  # False for NaN
 
 

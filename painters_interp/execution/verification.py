@@ -8,7 +8,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import strategies as s
-from ..models import Model, as_model
+from ..models import Model, as_model, device_of
 from ..plans import Plan
 from .application import applied, as_plan, in_float32, ready
 from .prefix_walk import head, record, walk
@@ -70,7 +70,7 @@ def check(model: Model, plan: Plan | str) -> CheckReport:
 def _own_gap(
     model: TransformerBridge, plan: Plan, tokens: Int[Tensor, "1 pos"], causal: bool
 ) -> float | None:
-    if next(model.original_model.parameters()).dtype == torch.float32:
+    if all(p.dtype == torch.float32 for p in model.original_model.parameters()):
         return None
     with applied(model, plan):
         plain = _logprobs(model, tokens)
@@ -102,13 +102,22 @@ def specimens(model: TransformerBridge) -> list[Plan]:
 
 
 def _sequences(model: TransformerBridge) -> tuple[Int[Tensor, "1 long"], Int[Tensor, "1 short"]]:
-    device = next(model.original_model.parameters()).device
-    generator = torch.Generator().manual_seed(0)
+    """Random tokens, none of them a pad, of lengths that fit the context."""
+    generator, pad = torch.Generator().manual_seed(0), _pad(model)
+    context = min(int(model.cfg.n_ctx), model.tokenizer.model_max_length)
+    width = min(_LENGTHS[0], context)
+    lengths = (width, max(1, width * _LENGTHS[1] // _LENGTHS[0]))
     long, short = (
-        torch.randint(1, model.cfg.d_vocab, (1, n), generator=generator).to(device)
-        for n in _LENGTHS
+        torch.randint(0, int(model.cfg.d_vocab) - 1, (1, n), generator=generator) for n in lengths
     )
-    return long, short
+    device = device_of(model)
+    return (long + (long >= pad)).to(device), (short + (short >= pad)).to(device)
+
+
+def _pad(model: TransformerBridge) -> int:
+    """The token that pads: some models count positions by it."""
+    named = (model.original_model.config.pad_token_id, model.tokenizer.pad_token_id)
+    return next((p for p in named if p is not None and 0 <= p < model.cfg.d_vocab), 0)
 
 
 def _logprobs(model: TransformerBridge, tokens: Tensor, **kwargs: object) -> Tensor:
@@ -119,7 +128,8 @@ def _logprobs(model: TransformerBridge, tokens: Tensor, **kwargs: object) -> Ten
 def _decoded(model: TransformerBridge, tokens: Int[Tensor, "1 pos"]) -> Float[Tensor, "pos vocab"]:
     """Log-probabilities from a prefill of a few tokens and then one token at a time."""
     rows, cache = [], None
-    for start, end in [(0, _PREFILL), *((t, t + 1) for t in range(_PREFILL, tokens.shape[1]))]:
+    prefill = min(_PREFILL, max(1, tokens.shape[1] // 2))
+    for start, end in [(0, prefill), *((t, t + 1) for t in range(prefill, tokens.shape[1]))]:
         logits, cache = model(
             tokens[:, start:end],
             past_key_values=cache,
@@ -134,7 +144,7 @@ def _padded(model: TransformerBridge, long: Tensor, short: Tensor, *, left: bool
     """Log-probabilities of `short`, read out of a batch in which it is padded."""
     width, length = long.shape[1], short.shape[1]
     real = slice(width - length, width) if left else slice(0, length)
-    tokens = torch.cat([long, long])
+    tokens = torch.cat([long, torch.full_like(long, _pad(model))])
     mask = torch.zeros_like(tokens)
     tokens[1, real], mask[0], mask[1, real] = short[0], 1, 1
     logits: Tensor = model(tokens, attention_mask=mask)

@@ -177,3 +177,32 @@ class TestCaches:
             pytest.raises(UnsupportedModelError, match="type Mine"),
         ):
             self.read(llama, cache)
+
+
+class TestOtherForms:
+    @pytest.mark.parametrize("given", [{"stop_at_layer": 3}, {"start_at_layer": 2}])
+    def test_a_run_with_a_cache_stops_at_no_layer(self, llama, given):
+        with applied(llama, "0-2 5"), pytest.raises(PlanError, match="has no meaning under a plan"):
+            llama.run_with_cache(TOKENS, **given)
+
+    def test_a_layer_that_is_given_by_place(self, llama):
+        with (
+            applied(llama, "0-2 5"),
+            pytest.raises(PlanError, match="stop_at_layer has no meaning"),
+        ):
+            llama(TOKENS, "logits", False, None, None, None, None, None, 3)
+
+    def test_writing_down_the_bridge(self, llama):
+        with applied(llama, "0-2 5"), pytest.raises(PlanError, match="state_dict"):
+            llama.state_dict()
+
+    def test_every_weight_is_reached_and_none_twice(self, llama):
+        outside = [id(p) for p in llama.original_model.parameters()]
+        with applied(llama, "5 5 0 (1|2)"):
+            inside = [id(p) for _, p in llama.original_model.named_parameters()]
+        assert sorted(inside) == sorted(outside)
+        assert [id(p) for p in llama.original_model.parameters()] == outside
+
+    def test_an_encoder_that_writes_nothing_runs_a_plan(self, tiny_folder):
+        bert = tiny.build("bert", torch.float32, tiny_folder)
+        assert logits(bert, "0-2 5").isfinite().all()

@@ -136,3 +136,6 @@ def own_mask(module: object, args: tuple[Tensor], kwargs: dict[str, Tensor]) -> 
     mask = kwargs["attention_mask"]
     ahead = torch.ones(mask.shape[-2:]).triu(1).bool()
     return args, kwargs | {"attention_mask": mask * 0 + ahead * torch.finfo(mask.dtype).min}
+
+
+own_mask.__module__ = "transformers"  # a part of the model, not a hook of a user
