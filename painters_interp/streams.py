@@ -11,9 +11,9 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from .execution import applied, as_plan, ready
-from .models import Model, as_model
+from .models import Model, as_model, device_of
 from .plans import Plan
-from .texts import Batch, in_order, tokenize
+from .texts import Batch, Texts, as_texts, in_order, in_pieces, pad_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,39 +32,57 @@ class Streams:
 
 def capture(
     model: Model,
-    texts: Sequence[str],
+    texts: Texts,
     plan: Plan | str | None = None,
     batch_size: int = 8,
 ) -> Iterator[Streams]:
     """Yield the residual streams of `texts`, batch by batch, in the order given.
 
-    Without a plan the intact model is read at `blocks.{i}.hook_resid_pre` / `hook_resid_post`;
-    under a plan at `steps.{s}.hook_resid_pre` / `hook_resid_post` (plan.depth + 1 states).
-    Texts longer than the context are read in pieces. Nothing is computed past the last state.
+    Args:
+        model: read in eval mode, with the hooks that are on it: what they change is in the
+            streams. Between two batches it is as it was.
+        texts: one string or any number of them, read as the tokenizer makes them by default
+            (`model("text")` of TransformerLens prepends a beginning-of-text token). Those longer
+            than the context are read in pieces.
+        plan: None for the intact model, read at `blocks.{i}.hook_resid_pre` / `hook_resid_post`;
+            a plan is read at `steps.{s}.hook_resid_pre` / `hook_resid_post`.
+        batch_size: texts in one pass.
 
-    Raises TextError for no texts or a text of fewer than two tokens.
+    Yields:
+        `.states` (state, batch, pos, d_model), depth + 1 of them, in the model's dtype and on its
+        device; `.mask`, 1 on real tokens, and `.tokens` (batch, pos), padded on the right;
+        `.texts`, the index of each row's text. Nothing is computed past the last state.
+
+    Raises:
+        TextError: no texts, or one that is no string, has fewer than two tokens, or a token that
+            the model has no embedding of; named by its index.
+        PlanError: a plan of another depth, or one that is applied already.
+
+    Example:
+        >>> batch = next(iter(capture(model, "one text")))
+        >>> batch.states.shape[0] == len(model.blocks) + 1
+        True
     """
     model = as_model(model)
     ready(model)
     value = None if plan is None else as_plan(plan, model)
-    pieces, owners = in_pieces(model, texts)
-    device = next(model.original_model.parameters()).device
-
-    def batches() -> Iterator[Streams]:
-        for batch in in_order(pieces, batch_size, device):
-            ready(model)  # since the last batch the caller may have applied a plan
-            rows = tuple(owners[i] for i in batch.indices)
-            # Under no name: the streams may go as soon as the caller is done with them.
-            yield Streams(_states(model, batch, value), batch.mask, batch.tokens, rows)
-
-    return batches()
+    pieces, owners = in_pieces(model, as_texts(texts))
+    return captured(model, pieces, owners, value, batch_size)
 
 
-def in_pieces(model: TransformerBridge, texts: Sequence[str]) -> tuple[list[list[int]], list[int]]:
-    """Token ids of `texts` in pieces that fit the context of `model`, and whose piece each is."""
-    # The tokenizer knows of position embeddings that take no token, such as RoBERTa's two.
-    context = min(model.cfg.n_ctx, model.tokenizer.model_max_length)
-    return tokenize(texts, model.tokenizer, context)
+def captured(
+    model: TransformerBridge,
+    pieces: Sequence[Sequence[int]],
+    owners: Sequence[int],
+    plan: Plan | None,
+    batch_size: int,
+) -> Iterator[Streams]:
+    """`capture` of what `in_pieces` made of the texts."""
+    for batch in in_order(pieces, batch_size, device_of(model), pad_of(model)):
+        ready(model)  # since the last batch the caller may have applied a plan
+        rows = tuple(owners[i] for i in batch.indices)
+        # Under no name: the streams may go as soon as the caller is done with them.
+        yield Streams(_states(model, batch, plan), batch.mask, batch.tokens, rows)
 
 
 class _LastStateRead(Exception):

@@ -54,10 +54,13 @@ class TestTokenize:
         assert len(said) == 1
         assert not caplog.records
 
-    @pytest.mark.parametrize("texts", [[], (), "one string"])
-    def test_needs_a_list_of_texts(self, tokenizer, texts):
+    @pytest.mark.parametrize("texts", [[], (), iter([])])
+    def test_needs_a_text(self, tokenizer, texts):
         with pytest.raises(TextError, match="texts must be a list of at least one string"):
             tokenize(texts, tokenizer, context=10)
+
+    def test_one_string_is_a_list_of_one(self, tokenizer):
+        assert tokenize("hello", tokenizer, 100) == tokenize(["hello"], tokenizer, 100)
 
     def test_a_text_too_short_to_read_is_named(self, tokenizer):
         message = r"text 1 \(''\) has 1 token\(s\); two or more are needed"

@@ -1,7 +1,7 @@
 """The passes over the texts: what is paired with what, and what is left out."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
@@ -19,8 +19,8 @@ from ..execution import as_plan
 from ..measures import MEASURES, DocumentPair, DocumentStates, Massive, Measure, Result, draw_sample
 from ..plans import Plan
 from ..progress import Advance, progress
-from ..streams import Streams, capture, in_pieces
-from ..texts import in_order
+from ..streams import Streams, captured
+from ..texts import in_order, in_pieces
 from .results import Similarity
 
 SHUFFLED = "shuffled tokens"
@@ -54,20 +54,31 @@ class Document(NamedTuple):
     text: int
 
 
+@dataclass(frozen=True, eq=False)
 class Source:
     """One model's streams on the texts, as often as they are asked for."""
 
-    def __init__(
-        self,
+    model: TransformerBridge
+    plan: Plan | None
+    pieces: list[list[int]]
+    owners: list[int]
+    batch_size: int
+
+    @classmethod
+    def of(
+        cls,
         model: TransformerBridge,
         texts: Sequence[str],
         plan: Plan | str | None,
         batch_size: int,
-    ) -> None:
-        self.model, self.texts, self.batch_size = model, texts, batch_size
-        self.plan = None if plan is None else as_plan(plan, model)
-        self.pieces, _ = in_pieces(model, texts)
-        self._per_token = len(model.blocks if self.plan is None else self.plan.layer_calls)
+    ) -> "Source":
+        """The texts as `model` reads them."""
+        value = None if plan is None else as_plan(plan, model)
+        return cls(model, value, *in_pieces(model, texts), batch_size)
+
+    @property
+    def _per_token(self) -> int:
+        return len(self.model.blocks if self.plan is None else self.plan.layer_calls)
 
     @property
     def calls(self) -> int:
@@ -75,9 +86,11 @@ class Source:
         batches = in_order(self.pieces, self.batch_size, torch.device("cpu"))
         return sum(batch.tokens.numel() for batch in batches) * self._per_token
 
-    def part(self, chosen: Sequence[int]) -> "Source":
+    def part(self, chosen: Collection[int]) -> "Source":
         """The same model on some of the texts."""
-        return Source(self.model, [self.texts[i] for i in chosen], self.plan, self.batch_size)
+        kept = [k for k, owner in enumerate(self.owners) if owner in chosen]
+        pieces = [self.pieces[k] for k in kept]
+        return replace(self, pieces=pieces, owners=[self.owners[k] for k in kept])
 
     def documents(self, advance: Advance) -> Iterator[Document]:
         """The pieces of the texts, one by one.
@@ -91,7 +104,7 @@ class Source:
                 yield Document(batch.states[:, row], batch.mask[row], batch.tokens[row], text)
             advance(batch.tokens.numel() * self._per_token)
 
-        batches = capture(self.model, self.texts, self.plan, self.batch_size)
+        batches = captured(self.model, self.pieces, self.owners, self.plan, self.batch_size)
         return chain.from_iterable(map(rows, batches))
 
 
@@ -121,7 +134,8 @@ class Survey:
     @property
     def matched(self) -> bool:
         """Whether the tokens of two models are those of the same texts, one by one."""
-        return self.sources[0].pieces == self.sources[-1].pieces
+        a, b = self.sources[0], self.sources[-1]
+        return (a.pieces, a.owners) == (b.pieces, b.owners)
 
     def run(self, names: tuple[str, ...]) -> Similarity:
         """Read the streams once, after a first pass over some texts if means are needed."""
@@ -143,10 +157,13 @@ class Survey:
                 results[name + view.suffix] = recipe.result(accumulators[recipe.accumulator])
         return Similarity(results, self._carried(carriers))
 
-    def _first_texts(self) -> list[int]:
-        texts = len(self.sources[0].texts)
-        drawn = np.random.default_rng(self.seed).permutation(texts)[:_FIRST_TEXTS]
-        return sorted(int(i) for i in drawn)
+    def _first_texts(self) -> set[int]:
+        drawn = np.random.default_rng(self.seed).permutation(self._documents)[:_FIRST_TEXTS]
+        return {int(i) for i in drawn}
+
+    @property
+    def _documents(self) -> int:
+        return len(set(self.sources[0].owners))
 
     def _look(self, source: Source, advance: Advance) -> _Known:
         """The first pass over one model's streams."""
@@ -207,7 +224,7 @@ class Survey:
         """One pair for every view: all documents as the points of one cloud."""
         clouds = [self._cloud(*one, advance) for one in zip(self.sources, known, carriers,
                                                             strict=True)]  # fmt: skip
-        everything = torch.arange(len(self.sources[0].texts))
+        everything = torch.arange(self._documents)
         yield [DocumentPair(a, b, 0, everything) for a, b in zip(*clouds, strict=True)]
 
     def _cloud(

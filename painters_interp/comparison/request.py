@@ -5,10 +5,12 @@ from typing import Any
 
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..arguments import several
 from ..errors import MeasureError, ModelError
 from ..measures import BETWEEN_STATES, MEASURES
 from ..models import Model, as_model
 from ..plans import Plan
+from ..texts import Texts, as_texts
 from .passes import SHUFFLED, VIEWS, Source, Survey
 from .results import Similarity
 
@@ -17,8 +19,8 @@ _CENTERS = ("texts", "document")
 
 def similarity(
     model: Model,
-    texts: Sequence[str],
-    measures: Sequence[str] = ("cosine", "cosine_flat"),
+    texts: Texts,
+    measures: str | Sequence[str] = ("cosine", "cosine_flat"),
     plan: Plan | str | None = None,
     other: Model | None = None,
     skip_first: bool = True,
@@ -65,9 +67,10 @@ def similarity(
             raise MeasureError(f"{option}={value!r} is not one of {', '.join(known)}")
     if tokens_per_document < 1:
         raise MeasureError(f"tokens_per_document={tokens_per_document}; give 1 or more")
-    sources = [Source(model, texts, plan, batch_size)]
+    read = as_texts(texts)
+    sources = [Source.of(model, read, plan, batch_size)]
     if other is not None and not _is_null(other):
-        sources.append(Source(_other(other), texts, None, batch_size))
+        sources.append(Source.of(_other(other), read, None, batch_size))
     survey = Survey(
         tuple(sources),
         shuffled=_is_null(other),
@@ -87,13 +90,12 @@ def similarity(
 
 def calls_needed(
     model: Model,
-    texts: Sequence[str],
+    texts: Texts,
     plan: Plan | str | None = None,
     batch_size: int = 8,
 ) -> int:
     """Token-layer calls of one pass of `similarity` over `texts`, padding included."""
-    model = as_model(model)
-    return Source(model, texts, plan, batch_size).calls
+    return Source.of(as_model(model), as_texts(texts), plan, batch_size).calls
 
 
 def _is_null(other: Any) -> bool:
@@ -111,8 +113,9 @@ def _other(other: Model) -> TransformerBridge:
         ) from error
 
 
-def _known(measures: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(measures, str) or not measures:
+def _known(measures: str | Sequence[str]) -> tuple[str, ...]:
+    measures = several(measures)
+    if not measures:
         raise MeasureError(f"measures must be a list of names out of {', '.join(MEASURES)}")
     for name in measures:
         if name not in MEASURES:

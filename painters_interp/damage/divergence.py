@@ -14,19 +14,18 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
 from ..execution import as_plan, divergences, ready, record
-from ..models import Model, as_model, identity
+from ..models import Model, as_model, device_of, identity, numbers
 from ..plans import Plan, shared_calls
 from ..progress import progress
-from ..streams import in_pieces
 from ..tables import MODEL, labelled, typed
 from ..tables.labels import Plans, labels_for
-from ..texts import Batch, by_length
+from ..texts import Batch, Texts, as_texts, by_length, in_pieces, pad_of
 
 _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 4096}
 _OWN = ("kl", "kl_stderr", "kl_low", "kl_high", "n_documents", "n_tokens")
 
 
-def kl_to_intact(model: Model, plans: Plans, texts: Sequence[str], seed: int = 0) -> pd.DataFrame:
+def kl_to_intact(model: Model, plans: Plans, texts: Texts, seed: int = 0) -> pd.DataFrame:
     """KL(intact || plan) between next-token distributions, in nats per token.
 
     `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
@@ -65,7 +64,7 @@ def kl_to_intact(model: Model, plans: Plans, texts: Sequence[str], seed: int = 0
 
 
 def document_divergences(
-    model: Model, plans: Sequence[Plan], texts: Sequence[str]
+    model: Model, plans: Sequence[Plan], texts: Texts
 ) -> tuple[Float[np.ndarray, "document plan"], Float[np.ndarray, " document"]]:
     """Per document and plan the sum of KL(intact || plan) over tokens, and the number of tokens.
 
@@ -73,6 +72,7 @@ def document_divergences(
     """
     model = as_model(model)
     ready(model)
+    texts = as_texts(texts)
     batches, owners = _batches(model, texts)
     sums, tokens = np.zeros((len(texts), len(plans))), np.zeros(len(texts))
     total = sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
@@ -80,23 +80,22 @@ def document_divergences(
         for batch in batches:
             recording = record(model, batch.tokens, batch.mask)
             rows = torch.nonzero(batch.mask)
-            found = divergences(model, plans, recording, rows, advance).double().cpu().numpy()
+            found = numbers(divergences(model, plans, recording, rows, advance))
             documents = [owners[batch.indices[row]] for row in rows[:, 0].tolist()]
             np.add.at(sums, documents, found.T)
             np.add.at(tokens, documents, 1)
     return sums, tokens
 
 
-def calls_needed(model: Model, plans: Sequence[Plan], texts: Sequence[str]) -> int:
+def calls_needed(model: Model, plans: Sequence[Plan], texts: Texts) -> int:
     """Token-layer calls of `document_divergences`, padding included."""
-    model = as_model(model)
-    batches, _ = _batches(model, texts)
+    batches, _ = _batches(as_model(model), as_texts(texts))
     return sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
 
 
 def _batches(model: TransformerBridge, texts: Sequence[str]) -> tuple[list[Batch], list[int]]:
     """Pieces of texts in batches of alike lengths, and the text that each piece is of."""
     pieces, owners = in_pieces(model, texts)
-    device = next(model.original_model.parameters()).device
+    device = device_of(model)
     room = _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE["cuda"])
-    return list(by_length(pieces, room, device)), owners
+    return list(by_length(pieces, room, device, pad_of(model))), owners

@@ -16,13 +16,13 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
 from ..execution import as_plan, head, resume_from, run
-from ..models import Model, as_model
+from ..models import Model, as_model, numbers
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..statistics import of_mean
 from ..strategies import full
 from .metrics import Metric, Standard, check_metric, measured, read_positions, score_of
-from .prompts import Prompt, Text, answer_ids, one, prompts, refuse_masked, state_list
+from .prompts import Prompt, Text, answers_for, prompts, refuse_masked, state_list
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,16 +80,14 @@ def crossing(
     every = range(plan.depth + 1)
     sources = state_list(source_states, plan.depth, every)
     targets = state_list(target_states, plan.depth, every)
-    befores = prompts(model, source)
-    afters = befores if target is None else prompts(model, target)
+    befores, single = prompts(model, source)
+    afters = befores if target is None else prompts(model, target)[0]
     if len(befores) != len(afters):
         raise PatchError(f"{len(befores)} sources and {len(afters)} targets; give one for each")
-    several = [None] * len(befores) if answers is None else [answers] if one(source) else answers
-    if len(several) != len(befores):
-        raise PatchError(f"{len(several)} answers for {len(befores)} prompts; give one for each")
+    given = answers_for(model, answers, len(befores), single)
     crosses = [
-        _cross(model, a, b, metric, positions, source_positions, read, answer)
-        for a, b, answer in zip(befores, afters, several, strict=True)
+        _cross(a, b, metric, positions, source_positions, read, answer)
+        for a, b, answer in zip(befores, afters, given, strict=True)
     ]
     calls = sum(len(s.calls) for j in targets for s in plan.steps[j:])
     total = sum(_tokens(model, plan, c) for c in crosses) * len(sources) * calls
@@ -99,14 +97,13 @@ def crossing(
 
 
 def _cross(
-    model: TransformerBridge,
     source: Prompt,
     target: Prompt,
     metric: Metric,
     positions: Sequence[int] | None,
     source_positions: Sequence[int] | None,
     read: Sequence[int] | None,
-    answers: Any,
+    answers: tuple[int, ...],
 ) -> _Cross:
     taken = positions if source_positions is None else source_positions
     a, b = source.places(taken), target.places(positions)
@@ -115,10 +112,9 @@ def _cross(
             f"{len(a)} positions of the source {source} for {len(b)} of the target {target}; "
             "give positions= and source_positions= of equal length"
         )
-    answer = () if answers is None else answer_ids(model, answers)
     places = tuple(zip(a, b, strict=True))
     return _Cross(
-        source, target, places, tuple(read_positions(metric, target, min(b), read)), answer
+        source, target, places, tuple(read_positions(metric, target, min(b), read)), answers
     )
 
 
@@ -151,7 +147,7 @@ def _matrix(
             streams[:, put - target.start] = given
             finals = target.resume(j, streams, advance)
             values.append(measured(logits_of, finals[:, read - target.start], score))
-    return torch.cat(values).double().cpu().numpy()
+    return numbers(torch.cat(values))
 
 
 def _standard(logits: Tensor, cross: _Cross) -> Standard:

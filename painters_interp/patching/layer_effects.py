@@ -16,20 +16,19 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..arguments import several
 from ..errors import PatchError
 from ..execution import Recording, after_step, as_plan, ready, record, refuse_halves
-from ..models import Model, as_model, numbers
+from ..models import Model, as_model, device_of, numbers
 from ..plans import Call, Plan
 from ..progress import Advance, progress
 from ..statistics import of_mean
 from ..strategies import drop, full
-from ..streams import in_pieces
 from ..tables import typed
-from ..texts import Batch, in_order
+from ..texts import Batch, Texts, as_texts, in_order, in_pieces, pad_of
 
 
 @torch.no_grad()
 def effects(
     model: Model,
-    texts: Sequence[str],
+    texts: Texts,
     plans: Plan | str | Sequence[Plan | str] | Mapping[str, Plan | str] | None = None,
     at: int | None = None,
     skip_first: bool = True,
@@ -53,15 +52,15 @@ def effects(
     ready(model)
     rows = _labelled(model, plans, at)
     n_layers = len(model.blocks)
+    texts = as_texts(texts)
     pieces, owners = in_pieces(model, texts)
     _check_token(model, pieces, rows, at)
     sums = np.zeros((len(rows), n_layers, len(texts)))
     counts = np.zeros(len(texts))
-    device = next(model.original_model.parameters()).device
     calls = n_layers + sum(len(_calls(plan, at)) for plan in rows.values())
     width = sum(b.tokens.numel() for b in in_order(pieces, batch_size, torch.device("cpu")))
     with progress("effects", width * calls) as advance:
-        for batch in in_order(pieces, batch_size, device):
+        for batch in in_order(pieces, batch_size, device_of(model), pad_of(model)):
             measured = _measured(batch, skip_first, at)
             documents = [owners[i] for i in batch.indices]
             np.add.at(counts, documents, measured.sum(dim=1).cpu().numpy())

@@ -40,7 +40,7 @@ def readout(
     if not 0 < top <= model.cfg.d_vocab:
         raise PatchError(f"top={top} is no number of tokens; 1..{model.cfg.d_vocab} fits")
     read = prompt(model, text)
-    places, watched = read.places(positions), answer_ids(model, tuple(watch))
+    places, watched = read.places(positions), answer_ids(model, watch)
     found = run(model, read.tokens, plan).states
     with head(model) as logits_of:
         parts = [

@@ -1,16 +1,19 @@
 """What patches are made on: prompts in tokens, positions in them, answers to look for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..errors import PatchError, UnsupportedModelError
+from ..errors import PatchError, TextError, UnsupportedModelError
 from ..execution import ready
+from ..texts import as_tokens, ids_of, vocabulary_of, words_of
 
 Text = str | Sequence[int] | Tensor
 """One prompt: a text, or its token ids."""
@@ -33,83 +36,127 @@ class Prompt:
         text = "".join(self.pieces)
         return repr(text if len(text) <= 40 else f"{text[:37]}...")
 
-    def at(self, position: int) -> int:
+    def at(self, position: Any) -> int:
         """`position` counted from 0; PatchError if the prompt has no such token."""
-        if not -len(self) <= position < len(self):
+        if isinstance(position, bool) or not isinstance(position, Integral):
+            raise PatchError(f"position {position!r} is no whole number")
+        place = int(position)
+        if not -len(self) <= place < len(self):
             raise PatchError(
                 f"position {position} is outside the prompt {self}, which has {len(self)} tokens; "
                 f"{-len(self)}..{len(self) - 1} fits"
             )
-        return position % len(self)
+        return place % len(self)
 
-    def places(self, positions: Sequence[int] | None) -> list[int]:
+    def places(self, positions: Sequence[int] | int | None) -> list[int]:
         """Positions counted from 0 (None: all of them), each named once."""
         if positions is None:
             return list(range(len(self)))
-        found = [self.at(position) for position in positions]
+        found = [self.at(position) for position in listed(positions)]
         if not found or len(set(found)) < len(found):
-            raise PatchError(f"positions {[*positions]}: name at least one, and each one once")
+            raise PatchError(f"positions {listed(positions)}: name at least one, and each one once")
         return found
 
 
-def prompt(model: TransformerBridge, text: Text) -> Prompt:
+def listed(value: Any) -> list[Any]:
+    """Whole numbers as a list; one makes one."""
+    return [value] if isinstance(value, Integral) else [*value]
+
+
+def prompt(model: TransformerBridge, text: Text, name: str = "the prompt") -> Prompt:
     """`text` as the tokenizer of `model` makes it by default; token ids are taken as they are.
 
-    Raises PatchError for a prompt without tokens, or with more than the context holds.
+    Raises PatchError for a prompt without tokens, or with more than the context holds, and
+    TextError for what is neither a text nor token ids of the model's vocabulary.
     """
-    if isinstance(text, str):
-        ids = list(model.tokenizer(text, verbose=False)["input_ids"])
-    else:
-        ids = torch.as_tensor(text).flatten().tolist()
+    ids = ids_of(model, text, name) if isinstance(text, str) else _row(text, name)
     context = int(model.cfg.n_ctx)
     if not 0 < len(ids) <= context:
         raise PatchError(
-            f"the prompt {str(text)[:40]!r} has {len(ids)} tokens; 1 to {context} fit this model"
+            f"{name} {str(text)[:40]!r} has {len(ids)} tokens; 1 to {context} fit this model"
         )
-    device = next(model.original_model.parameters()).device
-    pieces = tuple(model.tokenizer.decode([i]) for i in ids)
-    return Prompt(torch.tensor([ids], device=device), pieces)
+    return Prompt(as_tokens(model, [ids], name), words_of(model, ids))
 
 
-def prompts(model: TransformerBridge, texts: Text | Sequence[Text]) -> list[Prompt]:
-    """One prompt or several, as a list. Raises PatchError for none."""
-    several: list[Any] = [texts] if one(texts) else list(texts)
-    if not several:
+def _row(ids: Any, name: str) -> list[int]:
+    """Token ids given as a list, an array or a tensor of one row."""
+    try:
+        row = torch.as_tensor(ids)
+    except (ValueError, TypeError, RuntimeError):
+        row = torch.tensor(0)
+    if row.ndim == 0:
+        raise TextError(
+            f"{name} is a {type(ids).__name__} ({str(ids)[:40]}); give a text or a row of token ids"
+        )
+    if row.numel() != row.shape[-1]:
+        raise TextError(
+            f"{name} has token ids of shape {tuple(row.shape)}; one prompt is one row of them"
+        )
+    found: list[int] = row.flatten().tolist()
+    return found
+
+
+def prompts(model: TransformerBridge, texts: Text | Iterable[Text]) -> tuple[list[Prompt], bool]:
+    """One prompt or several, and whether it was one. Raises PatchError for none."""
+    given: Any = texts
+    numbers = isinstance(given, Tensor) or (
+        isinstance(given, np.ndarray) and given.dtype.kind in "iu"
+    )
+    if not isinstance(given, Iterable):
+        raise TextError(f"the prompt is a {type(given).__name__}; give a text or token ids")
+    if not (isinstance(given, str) or numbers):
+        given = [*given]  # a column goes by position, a generator once
+    row = given.ndim == 1 if numbers else any(isinstance(i, Integral) for i in given[:1])
+    if isinstance(given, str) or row:
+        return [prompt(model, given)], True
+    if not len(given):
         raise PatchError("no prompts; give a text, or a list of at least one")
-    return [prompt(model, text) for text in several]
+    found = [prompt(model, text, f"prompt {i}") for i, text in enumerate(given)]
+    return found, numbers and len(found) == 1
 
 
-def one(texts: Any) -> bool:
-    """Whether this is one prompt: a text, or a row of token ids."""
-    if isinstance(texts, Tensor):
-        return texts.ndim == 1 or len(texts) == 1
-    return isinstance(texts, str) or (len(texts) > 0 and isinstance(texts[0], int))
+def answers_for(
+    model: TransformerBridge, answers: Any, count: int, single: bool, noun: str = "prompts"
+) -> list[tuple[int, ...]]:
+    """The answer ids of each of `count` prompts; none for None. Raises PatchError."""
+    if answers is None:
+        return [()] * count
+    if single:
+        return [answer_ids(model, answers)]
+    if isinstance(answers, (str, Integral)):
+        raise PatchError(f"one answer for {count} {noun}; give a list, one for each")
+    each = [*answers]
+    if len(each) != count:
+        raise PatchError(f"{len(each)} answers for {count} {noun}; give one for each")
+    return [answer_ids(model, answer) for answer in each]
 
 
 def answer_ids(model: TransformerBridge, answers: Any) -> tuple[int, ...]:
     """Ids of an answer, or of a (right, wrong) pair; PatchError unless each is a single token."""
-    given = (answers,) if isinstance(answers, (str, int)) else tuple(answers)
-    return tuple(_answer_id(model, answer) for answer in given)
+    several = isinstance(answers, Iterable) and not isinstance(answers, str)
+    return tuple(_answer_id(model, answer) for answer in (answers if several else (answers,)))
 
 
-def _answer_id(model: TransformerBridge, answer: Answer) -> int:
+def _answer_id(model: TransformerBridge, answer: Any) -> int:
     if isinstance(answer, str):
-        ids = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        ids = ids_of(model, answer, f"answer {answer!r}", special=False)
         if len(ids) != 1:
-            pieces = [model.tokenizer.decode([i]) for i in ids]
             raise PatchError(
-                f"answer {answer!r} is {len(ids)} tokens {pieces}; give a single token "
-                "(most words are one only with a space in front) or a token id"
+                f"answer {answer!r} is {len(ids)} tokens {[*words_of(model, ids)]}; give a single "
+                "token (most words are one only with a space in front) or a token id"
             )
-        return int(ids[0])
-    if not 0 <= answer < model.cfg.d_vocab:
-        raise PatchError(f"answer {answer} is no token id; 0..{model.cfg.d_vocab - 1} fits")
-    return answer
+        return ids[0]
+    if isinstance(answer, bool) or not isinstance(answer, Integral):
+        raise PatchError(f"answer {answer!r} is neither a text nor a token id")
+    known = vocabulary_of(model)
+    if not 0 <= int(answer) < known:
+        raise PatchError(f"answer {answer} is no token id; 0..{known - 1} fits")
+    return int(answer)
 
 
-def state_list(states: Sequence[int] | None, depth: int, default: range) -> list[int]:
+def state_list(states: Sequence[int] | int | None, depth: int, default: range) -> list[int]:
     """States to patch; PatchError for one that a run of `depth` steps does not have."""
-    chosen = list(default if states is None else states)
+    chosen = [int(k) for k in listed(default if states is None else states)]
     for state in chosen:
         if not 0 <= state <= depth:
             raise PatchError(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,13 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
 from ..execution import as_plan, head, resume_from, run
-from ..models import Model, as_model
+from ..models import Model, as_model, numbers
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..statistics import of_mean, percentiles, resamplings
 from ..strategies import full
 from .metrics import Head, Metric, Standard, check_metric, measured, score_of
-from .prompts import Prompt, Text, answer_ids, one, prompts, refuse_masked, state_list
+from .prompts import Prompt, Text, answers_for, listed, prompts, refuse_masked, state_list
 
 Place = int | tuple[int, int]
 """A position in both prompts, or one in the clean and one in the corrupted prompt."""
@@ -98,7 +99,7 @@ def patch_residual(
 def _pairs(
     model: TransformerBridge, clean: Any, corrupted: Any, positions: Any, answers: Any
 ) -> list[_PromptPair]:
-    befores, afters = prompts(model, clean), prompts(model, corrupted)
+    (befores, single), (afters, _) = prompts(model, clean), prompts(model, corrupted)
     if len(befores) != len(afters):
         raise PatchError(
             f"{len(befores)} clean prompts and {len(afters)} corrupted ones; "
@@ -109,22 +110,22 @@ def _pairs(
             f"the prompts have different numbers of tokens ({', '.join(map(str, sorted(lengths)))})"
             "; give positions=, counted from the end (-1, -2, ...) or as (clean, corrupted) pairs"
         )
-    given = [()] * len(befores) if answers is None else [answers] if one(clean) else [*answers]
-    if len(given) != len(befores):
-        raise PatchError(f"{len(given)} answers for {len(befores)} pairs; give one for each")
+    given = answers_for(model, answers, len(befores), single, "pairs")
     return [
-        _PromptPair(a, b, _places(a, b, positions), answer_ids(model, answer))
+        _PromptPair(a, b, _places(a, b, positions), answer)
         for a, b, answer in zip(befores, afters, given, strict=True)
     ]
 
 
 def _places(
-    clean: Prompt, corrupted: Prompt, positions: Sequence[Place] | None
+    clean: Prompt, corrupted: Prompt, positions: Sequence[Place] | int | None
 ) -> tuple[tuple[int, int], ...]:
-    given = range(len(corrupted)) if positions is None else positions
-    both = [(p, p) if isinstance(p, int) else p for p in given]
+    named: Any = range(len(corrupted)) if positions is None else positions
+    both = [(p, p) if isinstance(p, Integral) else tuple(p) for p in listed(named)]
     if not both:
         raise PatchError("no positions named; give at least one")
+    if any(len(pair) != 2 for pair in both):
+        raise PatchError(f"positions {both}: each is a number, or a (clean, corrupted) pair")
     return tuple((clean.at(a), corrupted.at(b)) for a, b in both)
 
 
@@ -160,7 +161,7 @@ def _sweep(
             streams[torch.arange(len(live)), where[:, 1] - target.start] = source[k, where[:, 0]]
             finals = target.resume(k, streams, advance)
             values[i, live] = measured(logits_of, finals[:, -1:], score)
-    return torch.cat([baselines, values.flatten()]).double().cpu().numpy()
+    return numbers(torch.cat([baselines, values.flatten()]))
 
 
 def _score(metric: Metric, logits_of: Head, clean: Tensor, pair: _PromptPair) -> Any:

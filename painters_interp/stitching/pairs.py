@@ -10,8 +10,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TextError
 from ..execution import Recording, record, walk
+from ..models import device_of
 from ..plans import Plan, Step
-from ..texts import Batch, in_order, tokenize
+from ..texts import Batch, Texts, as_texts, context_of, in_order, in_pieces, pad_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,8 @@ class ModelPair:
         pieces = [(d, piece) for d in documents for piece in self.documents[d]]
         pieces.sort(key=lambda owned: -len(owned[1]))  # alike lengths, less padding
         sequences = [piece for _, piece in pieces]
-        for batch in in_order(sequences, self.batch_size, torch.device("cpu")):
+        pad = min(map(pad_of, (self.source, self.target)))  # a token of both
+        for batch in in_order(sequences, self.batch_size, torch.device("cpu"), pad):
             recordings = [
                 record(m, *on_device_of(m, batch.tokens, batch.mask))
                 for m in (self.source, self.target)
@@ -57,21 +59,27 @@ class ModelPair:
 
 
 def shared_tokens(
-    source: TransformerBridge, target: TransformerBridge, texts: Sequence[str]
+    source: TransformerBridge, target: TransformerBridge, texts: Texts
 ) -> list[list[list[int]]]:
     """For each text its pieces, as both tokenizers make them; TextError where they differ."""
-    models = (source, target)
-    context = min(min(m.cfg.n_ctx, m.tokenizer.model_max_length) for m in models)
-    (pieces, owners), (others, _) = (tokenize(texts, m.tokenizer, context) for m in models)
-    for a, b, owner in zip(pieces, others, owners, strict=False):
+    texts, models = as_texts(texts), (source, target)
+    context = min(map(context_of, models))
+    read = [_documents(m, texts, context) for m in models]
+    for index, (a, b) in enumerate(zip(*read, strict=True)):
         if a != b:
             raise TextError(
-                f"text {owner} ({texts[owner][:40]!r}) is other tokens to "
+                f"text {index} ({texts[index][:40]!r}) is other tokens to "
                 f"{source.cfg.model_name} than to {target.cfg.model_name}; stitching compares "
                 "streams token by token: take two models with one tokenizer"
             )
+    return read[0]
+
+
+def _documents(
+    model: TransformerBridge, texts: Sequence[str], context: int
+) -> list[list[list[int]]]:
     documents: list[list[list[int]]] = [[] for _ in texts]
-    for piece, owner in zip(pieces, owners, strict=True):
+    for piece, owner in zip(*in_pieces(model, texts, context), strict=True):
         documents[owner].append(piece)
     return documents
 
@@ -92,7 +100,7 @@ def split(documents: int, test_share: float, seed: int) -> tuple[list[int], list
 
 def on_device_of(model: TransformerBridge, *tensors: Tensor) -> list[Tensor]:
     """The tensors where the weights of `model` are."""
-    device = next(model.original_model.parameters()).device
+    device = device_of(model)
     return [tensor.to(device) for tensor in tensors]
 
 

@@ -24,7 +24,7 @@ from painters_interp.damage import kl_to_intact
 from painters_interp.evaluation import PROBES, prepare
 from painters_interp.execution import residuals_alive
 from painters_interp.plans import Plan, shared_calls
-from painters_interp.streams import in_pieces
+from painters_interp.texts import in_pieces
 
 Clock = Callable[[], float]
 
