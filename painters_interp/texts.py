@@ -8,7 +8,7 @@ adds none (GPT-2, SmolLM2, Qwen).
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pandas as pd
 import torch
@@ -20,11 +20,13 @@ from .models import device_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-else:
-    TransformerBridge = Any
 
-Texts = str | Iterable[str]
-"""One text, or any number of them: a list, a pandas or datasets column, a generator."""
+    # One text, or any number of them: a list, a pandas or datasets column, a generator.
+    Texts: TypeAlias = str | Iterable[str]
+    # Token ids, (batch, pos): a tensor, or rows of one length.
+    TokenIds: TypeAlias = Int[Tensor, "batch pos"] | Sequence[Sequence[int]]
+else:  # what is not of these types is refused here, in words
+    TransformerBridge = Texts = TokenIds = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +99,7 @@ def context_of(model: TransformerBridge) -> int:
     return min(int(model.cfg.n_ctx), int(_tokenizer(model).model_max_length))
 
 
-def tokenize(
-    texts: Texts, tokenizer: Any, context: int
-) -> tuple[list[list[int]], list[int]]:
+def tokenize(texts: Texts, tokenizer: Any, context: int) -> tuple[list[list[int]], list[int]]:
     """Token ids as the tokenizer makes them by default, in pieces of at most `context` tokens.
 
     Returns the pieces and, for each, the index of its text; a warning says how many texts came
@@ -150,7 +150,7 @@ def words_of(model: TransformerBridge, ids: Sequence[int]) -> tuple[str, ...]:
 
 
 def as_tokens(
-    model: TransformerBridge, tokens: Any, name: str = "tokens"
+    model: TransformerBridge, tokens: TokenIds, name: str = "tokens"
 ) -> Int[Tensor, "batch pos"]:
     """Rows of token ids (a tensor, an array, lists) where `model` takes its tokens.
 
@@ -162,7 +162,7 @@ def as_tokens(
     except (ValueError, TypeError, RuntimeError) as error:
         raise TextError(f"{name}: no rows of token ids of one length ({error})") from error
     if ids.ndim != 2:
-        raise TextError(f"{name}: shape {tuple(ids.shape)}; (batch, pos) is needed")
+        raise TextError(f"{name} have shape {tuple(ids.shape)}; (batch, pos) is needed")
     refuse_unknown(model, ids, name)
     return ids.to(device_of(model), torch.long)
 

@@ -96,9 +96,7 @@ def test_prompts_and_answers_too(llama, form):
     pairs = (["abc d", "efg h"], ["abd d", "efh h"])
     answers = ["x", "y"]
     expected = patching.patch_residual(llama, *pairs, "logprob", answers=answers)
-    found = patching.patch_residual(
-        llama, *map(form, pairs), "logprob", answers=form(answers)
-    )
+    found = patching.patch_residual(llama, *map(form, pairs), "logprob", answers=form(answers))
     pd.testing.assert_frame_equal(found, expected)
 
 

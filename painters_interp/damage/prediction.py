@@ -21,6 +21,7 @@ from ..measures import Curve, Matrix, Result
 from ..models import Model, as_model
 from ..statistics import LEVEL, RESAMPLES, percentiles, resamplings
 from ..tables import require
+from ..texts import Texts, as_texts
 from .divergence import document_divergences
 
 MEASURES = ("cosine", "cosine_centered", "angular", "cka", "rsa", "knn", "procrustes",
@@ -41,7 +42,7 @@ class Prediction(NamedTuple):
 
 def predict_damage(
     model: Model,
-    texts: Sequence[str],
+    texts: Texts,
     measures: Sequence[str] = MEASURES,
     experiment: pd.DataFrame | None = None,
     level: float = LEVEL,
@@ -55,7 +56,7 @@ def predict_damage(
     resampled together, so an interval says how much rho depends on the documents. The row
     "depth" is the distance of the altered layers from the middle: a measure should beat it.
     """
-    model = as_model(model)
+    model, texts = as_model(model), as_texts(texts)
     table = damages(len(model.blocks)) if experiment is None else experiment
     require(table, "variant", "plan", "n_layers", "layer", "other")
     table = table[table["layer"].notna()].reset_index(drop=True)

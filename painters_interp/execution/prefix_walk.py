@@ -19,6 +19,7 @@ from ..arguments import several
 from ..errors import TextError, UnsupportedModelError
 from ..models import Model, as_model, device_of
 from ..plans import Plan, Step
+from ..texts import TokenIds, as_tokens
 from .anatomy import Arguments, Family
 from .application import as_plan, ready
 from .slots import InjectorSlot, Recorded, RecorderSlot
@@ -242,9 +243,9 @@ def score_targets(
 def token_logprobs(
     model: Model,
     plans: Plan | str | Sequence[Plan | str],
-    tokens: Int[Tensor, "batch pos"],
-    attention_mask: Int[Tensor, "batch pos"] | None = None,
-) -> Float[Tensor, "plan batch pos-1"]:
+    tokens: TokenIds,
+    attention_mask: TokenIds | None = None,
+) -> Float[Tensor, "plan batch next"]:
     """Log-probability in nats of every token given the real tokens before it, under each plan.
 
     Entry t is log p(token t+1 | real tokens up to t), in float32 (float64 for a float64 model);
@@ -252,7 +253,8 @@ def token_logprobs(
     mask, so left and right padding give the same numbers.
 
     Raises UnsupportedModelError for masked language models, which have no next token, and
-    TextError for tokens that are not a batch of sequences of two tokens or more.
+    TextError for tokens that are not a batch of sequences of two tokens or more, or that the model
+    has no embeddings of.
     """
     model = as_model(model)
     if not ready(model).causal:
@@ -260,8 +262,11 @@ def token_logprobs(
             f"{model.cfg.model_name} is a masked language model: it has no next-token "
             "probabilities. Use `applied` and read its logits at masked positions"
         )
-    if tokens.ndim != 2 or tokens.shape[1] < 2:
+    tokens = as_tokens(model, tokens)
+    if tokens.shape[1] < 2:
         raise TextError(f"tokens have shape {tuple(tokens.shape)}; (batch, pos >= 2) is needed")
+    if attention_mask is not None:
+        attention_mask = torch.as_tensor(attention_mask).to(tokens)
     real = torch.ones_like(tokens) if attention_mask is None else attention_mask
     checked = [as_plan(plan, model) for plan in several(plans, str, Plan)]
     # The row that predicts token t+1 is the last real token at or before t.

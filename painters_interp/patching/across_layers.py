@@ -3,7 +3,7 @@
 Where the target run goes on as before, layer j reads what layer i would have read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,17 +42,17 @@ class _Cross:
 
 def crossing(
     model: Model,
-    source: Text | Sequence[Text],
-    target: Text | Sequence[Text] | None = None,
+    source: Text | Iterable[Text],
+    target: Text | Iterable[Text] | None = None,
     metric: Metric = "kl",
     plan: Plan | str | None = None,
-    positions: Sequence[int] | None = None,
+    positions: Sequence[int] | int | None = None,
     *,
-    source_positions: Sequence[int] | None = None,
+    source_positions: Sequence[int] | int | None = None,
     answers: Any = None,
-    read: Sequence[int] | None = None,
-    source_states: Sequence[int] | None = None,
-    target_states: Sequence[int] | None = None,
+    read: Sequence[int] | int | None = None,
+    source_states: Sequence[int] | int | None = None,
+    target_states: Sequence[int] | int | None = None,
 ) -> pd.DataFrame:
     """Can layer j read what layer i wrote? State i of one run becomes state j of another.
 
@@ -100,9 +100,9 @@ def _cross(
     source: Prompt,
     target: Prompt,
     metric: Metric,
-    positions: Sequence[int] | None,
-    source_positions: Sequence[int] | None,
-    read: Sequence[int] | None,
+    positions: Sequence[int] | int | None,
+    source_positions: Sequence[int] | int | None,
+    read: Sequence[int] | int | None,
     answers: tuple[int, ...],
 ) -> _Cross:
     taken = positions if source_positions is None else source_positions

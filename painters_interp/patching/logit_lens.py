@@ -1,6 +1,6 @@
 """The logit lens: what the model would say if a state were its last."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import torch
@@ -20,11 +20,11 @@ def readout(
     model: Model,
     text: Text,
     plan: Plan | str | None = None,
-    positions: Sequence[int] = (-1,),
+    positions: Sequence[int] | int = -1,
     *,
-    states: Sequence[int] | None = None,
+    states: Sequence[int] | int | None = None,
     top: int = 3,
-    watch: Sequence[Answer] = (),
+    watch: Answer | Iterable[Answer] = (),
 ) -> pd.DataFrame:
     """The likeliest next tokens by each state, through the model's own final norm and head.
 

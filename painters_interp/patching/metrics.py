@@ -112,7 +112,7 @@ def _checked(metric: Callable[[Tensor], Tensor], name: str) -> Score:
 
 
 def read_positions(
-    metric: Metric, prompt: Prompt, first: int, read: Sequence[int] | None
+    metric: Metric, prompt: Prompt, first: int, read: Sequence[int] | int | None
 ) -> list[int]:
     """Where a metric is read, from the first patched position on; it is averaged over them.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from ..errors import PatchError, TextError, UnsupportedModelError
 from ..execution import ready
 from ..texts import as_tokens, ids_of, vocabulary_of, words_of
 
-Text = str | Sequence[int] | Tensor
-"""One prompt: a text, or its token ids."""
-
-Answer = str | int
-"""A single token: its text, which often begins with a space, or its id."""
+if TYPE_CHECKING:
+    # One prompt: a text, or its token ids.
+    Text: TypeAlias = str | Sequence[int] | Tensor
+    # A single token: its text, which often begins with a space, or its id.
+    Answer: TypeAlias = str | int
+else:  # what is not of these types is refused here, in words
+    Text = Answer = Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ def prompt(model: TransformerBridge, text: Text, name: str = "the prompt") -> Pr
     Raises PatchError for a prompt without tokens, or with more than the context holds, and
     TextError for what is neither a text nor token ids of the model's vocabulary.
     """
-    ids = ids_of(model, text, name) if isinstance(text, str) else _row(text, name)
+    ids = ids_of(model, text, name) if isinstance(text, str) else _row(model, text, name)
     context = int(model.cfg.n_ctx)
     if not 0 < len(ids) <= context:
         raise PatchError(
@@ -78,7 +80,7 @@ def prompt(model: TransformerBridge, text: Text, name: str = "the prompt") -> Pr
     return Prompt(as_tokens(model, [ids], name), words_of(model, ids))
 
 
-def _row(ids: Any, name: str) -> list[int]:
+def _row(model: TransformerBridge, ids: Any, name: str) -> list[int]:
     """Token ids given as a list, an array or a tensor of one row."""
     try:
         row = torch.as_tensor(ids)
@@ -92,7 +94,7 @@ def _row(ids: Any, name: str) -> list[int]:
         raise TextError(
             f"{name} has token ids of shape {tuple(row.shape)}; one prompt is one row of them"
         )
-    found: list[int] = row.flatten().tolist()
+    found: list[int] = as_tokens(model, row.reshape(1, -1), name)[0].tolist()
     return found
 
 

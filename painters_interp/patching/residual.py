@@ -1,6 +1,6 @@
 """Residual patching: the clean run's stream put into the corrupted run, one place at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from numbers import Integral
@@ -48,14 +48,14 @@ class _PromptPair:
 
 def patch_residual(
     model: Model,
-    clean: Text | Sequence[Text],
-    corrupted: Text | Sequence[Text],
+    clean: Text | Iterable[Text],
+    corrupted: Text | Iterable[Text],
     metric: Metric = "logit_difference",
     plan: Plan | str | None = None,
-    positions: Sequence[Place] | None = None,
+    positions: Sequence[Place] | int | None = None,
     *,
     answers: Any = None,
-    states: Sequence[int] | None = None,
+    states: Sequence[int] | int | None = None,
 ) -> pd.DataFrame:
     """How much of the clean run's answer each place of its residual stream carries.
 

@@ -23,6 +23,7 @@ from ..execution import Head, head, ready, record
 from ..models import Model, as_model, identity
 from ..progress import progress
 from ..tables import typed
+from ..texts import Texts, TokenIds, as_texts, as_tokens
 from .maps import METHODS, Moments, Stitch, fit_weight, random_weight, refuse_few
 from .pairs import ModelPair, PairBatch, on_device_of, shared_tokens, split, states_at, through
 
@@ -38,7 +39,7 @@ _STATES = ("source_state", "target_state")
 def stitch(
     source: Model,
     target: Model,
-    texts: Sequence[str],
+    texts: Texts,
     states: Iterable[tuple[int, int]] | None = None,
     method: str = "ridge",
     ridge: float | Sequence[float] = RIDGES,
@@ -64,7 +65,7 @@ def stitch(
     Raises PlanError for states, methods or baselines that do not exist, TextError for texts that
     the tokenizers split differently or that are too few, UnsupportedModelError for a masked target.
     """
-    source, target = as_model(source), as_model(target)
+    source, target, texts = as_model(source), as_model(target), as_texts(texts)
     pair = ModelPair(source, target, shared_tokens(source, target, texts), batch_size)
     chosen = _checked(pair, states, method, baselines)
     train, test = split(len(texts), test_share, seed)
@@ -86,7 +87,7 @@ def stitch(
 def fit_stitch(
     source: Model,
     target: Model,
-    texts: Sequence[str],
+    texts: Texts,
     source_state: int,
     target_state: int,
     method: str = "ridge",
@@ -94,7 +95,7 @@ def fit_stitch(
     batch_size: int = 8,
 ) -> Stitch:
     """One map, fitted on all of `texts`; arguments and errors are those of `stitch`."""
-    source, target = as_model(source), as_model(target)
+    source, target, texts = as_model(source), as_model(target), as_texts(texts)
     pair = ModelPair(source, target, shared_tokens(source, target, texts), batch_size)
     [(i, j)] = _checked(pair, [(source_state, target_state)], method, ())
     return _fitted(pair, list(range(len(texts))), i, [j], method, ridge)[0][0].stitch
@@ -105,12 +106,15 @@ def stitched_logits(
     source: Model,
     target: Model,
     stitch: Stitch,
-    tokens: Int[Tensor, "batch pos"],
-    attention_mask: Int[Tensor, "batch pos"] | None = None,
+    tokens: TokenIds,
+    attention_mask: TokenIds | None = None,
 ) -> Float[Tensor, "batch pos vocab"]:
     """Logits of the target running on the source's mapped stream."""
     source, target = as_model(source), as_model(target)
-    mask = torch.ones_like(tokens) if attention_mask is None else attention_mask
+    tokens = as_tokens(source, as_tokens(target, tokens))
+    mask = torch.ones_like(tokens)
+    if attention_mask is not None:
+        mask = torch.as_tensor(attention_mask)
     before, after = (record(m, *on_device_of(m, tokens, mask)) for m in (source, target))
     stream = through(source, before, before.stream, 0, stitch.source_state)
     mapped = stitch(stream).to(after.stream)
