@@ -18,6 +18,7 @@ _LONGEST = 600  # characters of a message; a name of thousands would hide what i
 _PACKAGE = str(Path(__file__).parent.parent)
 # What the functions call something, and what it is called here.
 _TERMS = (
+    (r", or pass verify=False to read it as it is", ""),
     (r" or give a function[^;]*", ""),
     (r"answers=\(right, wrong\)(?: for each prompt)?", "--right and --wrong"),
     (r"answers=(?:right|answer|\(right,\))(?: for each prompt)?", "--right"),
@@ -39,10 +40,8 @@ def status_of(error: BaseException) -> int:
         case KeyboardInterrupt() | typer.Abort():
             _say("interrupted")
             return 130
-        case SystemExit():
-            return error.code if isinstance(error.code, int) else 2
-        case BrokenPipeError():
-            pass  # whoever read has read enough
+        case SystemExit() | BrokenPipeError():
+            return 0 if getattr(error, "code", 2) == 0 else 2  # whoever read has read enough
         case TyperException():
             _say(error.format_message())
         case PaintersError():

@@ -39,7 +39,7 @@ def model_of(text: str) -> str:
     return str(path_of(text)) if text.startswith("~") or len(text) > _LONGEST_NAME else text
 
 
-def amount_of(text: str) -> float:
+def amount_of(text: str | float) -> float:
     """A number of items, or below 1 a share of them, as lm-eval reads its --limit."""
     try:
         number = float(text)
@@ -52,6 +52,14 @@ def amount_of(text: str) -> float:
             f"--limit {text!r}: give a whole number of items, or a share such as 0.1"
         )
     return number
+
+
+def folder_of(text: str) -> Path:
+    """The folder that was typed, which must be there. Raises PaintersError."""
+    path = path_of(text)
+    if not path.is_dir():
+        raise PaintersError(f"there is no folder {path}")
+    return path
 
 
 Model = Annotated[
@@ -73,7 +81,7 @@ Tasks = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option(
-        parser=path_of,
+        parser=folder_of,
         metavar="<folder>",
         help="Folder of local task data: DATA/<task>/<split>.jsonl.",
     ),

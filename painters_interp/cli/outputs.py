@@ -1,19 +1,16 @@
 """Where results go: found, tried and known to be ours before any work begins."""
 
-import json
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError
-from ..storage import FORMATS, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TABLES, _FIGURES = (".csv", ".json", ".parquet"), (".pdf", ".png")
+_FIGURES = (".pdf", ".png")
 
 
 def folder_for(model: str, out: Path | None) -> Path:
@@ -41,6 +38,7 @@ def write_all(
     Nothing is written before all of them are there.
     """
     from .. import report
+    from ..storage import write_table
 
     written = [write_table(table, folder / name, facts[name]) for name, table in tables.items()]
     drawable = [name for name in tables if name in report.DRAWINGS]
@@ -52,59 +50,35 @@ def try_tables(folder: Path, names: Iterable[str]) -> None:
 
     Leaves nothing behind. What this package did not write is never overwritten.
     """
+    from ..report import items_beside
+    from ..storage import writable, writable_file
+
     for name in names:
-        for part in (name, f"{name}.items"):
-            for ending in (*_TABLES, *_FIGURES):
-                _refuse_foreign(folder / f"{part}{ending}")
-    try_folder(folder)
+        table, _ = writable(folder / name), writable(items_beside(folder / name))
+        for ending in _FIGURES:
+            figure = writable_file(table.with_suffix(ending))
+            # A figure has no facts of its own: it is of the table whose name it bears.
+            if figure.exists() and not table.exists():
+                raise OutputError(
+                    f"{figure} exists, and no table that it could be of; give another name, or "
+                    "move it away"
+                )
 
 
 def try_table(path: Path, items: bool = False) -> None:
     """Raise OutputError unless the table at `path` (and its items) can be written."""
     from ..report import items_beside
+    from ..storage import writable
 
-    if not path.name:
-        raise OutputError(f"{path} names no table; give a name such as scores")
-    table = path if path.suffix in FORMATS else path.with_name(f"{path.name}.csv")
-    for file in (table, items_beside(path)) if items else (table,):
-        _refuse_foreign(file)
-        _refuse_foreign(file.with_suffix(".json"))
-    try_folder(table.parent)
+    writable(path)
+    if items:
+        writable(items_beside(path))
 
 
 def try_folder(folder: Path) -> None:
     """Raise OutputError unless something can be written in the folder; leaves nothing behind."""
-    made: list[Path] = []
-    try:
-        for path in (*reversed(folder.parents), folder):
-            if not path.exists():
-                path.mkdir()
-                made.append(path)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"0")
-            probe.flush()
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(
-            f"cannot write in {folder}: {reason}; give a folder that you may write in"
-        ) from error
-    finally:
-        for path in reversed(made):
-            path.rmdir()
+    from ..storage import writable_file
 
-
-def _refuse_foreign(path: Path) -> None:
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder, where a file is to be written; give another name")
-    if path.exists() and not _is_ours(path.with_suffix(".json")):
-        raise OutputError(
-            f"{path} is there already, and not one of this package's results; give another name"
-        )
-
-
-def _is_ours(facts: Path) -> bool:
-    """Whether what lies beside a file says that this package wrote it."""
-    try:
-        return "painters_interp" in json.loads(facts.read_text(encoding="utf-8"))["packages"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; give a folder")
+    writable_file(folder / "results")

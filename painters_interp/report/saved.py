@@ -12,6 +12,12 @@ from ..tables import MODEL, TASK, typed
 
 _KEY = [*MODEL, "plan", *TASK, "seed"]
 
+_NUMBERS = {
+    *("value", "stderr", "chance", "delta", "delta_low", "delta_high", "p", "p_adjusted"),
+    *("low", "high", "place", "row", "column", "normalised", "kl", "kl_low", "kl_high"),
+    *("nats", "tokens", "position", "state"),
+}
+
 
 class Saved(NamedTuple):
     """A table as it was written; `items` is None where it does not rest on any."""
@@ -34,6 +40,7 @@ def read(path: str | Path) -> Saved:
     rest on: those of another run.
     """
     table, items = read_table(path), items_beside(path)
+    _refuse_words(table, Path(path).name)
     if not items.is_file():
         return Saved(table, None)
     rows = read_table(items)
@@ -43,6 +50,14 @@ def read(path: str | Path) -> Saved:
             "both again"
         )
     return Saved(table, rows)
+
+
+def _refuse_words(table: pd.DataFrame, name: str) -> None:
+    """Raise TableError where a word stands in a column of numbers."""
+    for column in _NUMBERS & {*map(str, table)}:
+        numbers = pd.to_numeric(table[column], errors="coerce")
+        if (words := table.loc[numbers.isna() & table[column].notna(), column]).size:
+            raise TableError(f"{name}: {column} {words.iloc[0]!r} is no number; write it again")
 
 
 def _rests_on(table: pd.DataFrame, items: pd.DataFrame) -> bool:

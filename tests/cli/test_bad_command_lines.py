@@ -1,0 +1,223 @@
+"""Whatever is wrong with a command line: one line says so, exit code 2, nothing left behind."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import tiny
+
+from painters_interp import cli, models
+
+LOAD = lru_cache(models.load_model)
+HUGE = "9" * 400
+LONG = "x" * 5_000
+# What is right of a command, to which one thing is added that is not.
+RIGHT = {
+    "run": ["run", "--tasks", "probe_facts"],
+    "similarity": ["similarity"],
+    "evaluate": ["evaluate", "0-5", "--tasks", "probe_facts", "--limit", "1"],
+    "check": ["check", "--plan", "0-5"],
+    "residual": ["patch", "residual", "ab", "ac", "--right", "x", "--wrong", "y"],
+    "across": ["patch", "across", "abcd"],
+    "effects": ["patch", "effects"],
+    "grid": ["patch", "grid", "swaps"],
+}
+ALL = tuple(RIGHT)
+READ = ("similarity", "effects", "grid")
+WRITE = tuple(name for name in RIGHT if name not in ("check", "evaluate"))
+# Options, the commands that have them, and values that cannot be.
+WRONG = [
+    ("--device", ALL, ["meta", "tpu"]),
+    ("--dtype", ALL, ["int4"]),
+    ("--nonsense", ALL, ["1"]),
+    ("--model", ALL, ["~nosuchuser", LONG, "no/such/place/anywhere", "folder", "file"]),
+    ("--model", ("run", "evaluate"), ["", ".", "..", "/", "a\0b", "file.gguf", "~nosuchuser/x"]),
+    ("--out", WRITE, ["", "/", "~nosuchuser/out", "file/out", LONG]),
+    ("--out", ("evaluate",), ["", ".", "/", "..", "config", "taken", "file/out", LONG, "a\0b"]),
+    ("--seed", ("run", "similarity", "evaluate"), ["-1", HUGE, "1.5", "x"]),
+    ("--limit", ("run", "evaluate", *READ), ["0", "-1", "1.5", "x", "nan", HUGE]),
+    ("--tasks", ("run", "evaluate"), [",", "nonsense", "$\\frac{$", ""]),
+    ("--data", ("run", "evaluate"), ["", "missing", "file", "~nosuchuser"]),
+    ("--store", ("run", "evaluate"), ["", "file", "file/store", LONG]),
+    ("--experiments", ("run",), ["nonsense", ",", "", "loops,nonsense"]),
+    ("--num-fewshot", ("evaluate",), ["-1", "x", HUGE]),
+    ("--cache", ("evaluate",), ["nonsense", "averaged", ""]),
+    ("--metrics", ("evaluate",), ["nonsense", "acc"]),
+    ("--texts", READ, ["", "missing", "folder", "empty", "binary", "~nosuchuser", LONG]),
+    ("--measures", ("similarity",), ["nonsense", ",", "", "cosine,nonsense"]),
+    ("--center", ("similarity",), ["nonsense", ""]),
+    ("--massive", ("similarity",), ["nonsense", ""]),
+    ("--other", ("similarity",), ["~nosuchuser", LONG, "folder", ""]),
+    ("--plan", ("similarity", "check", "residual", "across", "effects"), ["9", "", "((", "0@0"]),
+    ("--positions", ("residual", "across"), ["one", "", "1.5", "9", HUGE]),
+    ("--source-positions", ("across",), ["one", "9", "0,0"]),
+    ("--metric", ("residual", "across"), ["acc", ""]),
+    ("--metric", ("across",), ["logit_difference", "probability", "logprob"]),
+    ("--right", ("across",), ["x"]),
+    ("--wrong", ("across",), ["x"]),
+    ("--at", ("effects",), ["-1", "999", "x", HUGE]),
+    ("--layers", ("grid",), ["0@2", "9", "", "0.attn", "(0|1)", "0 0", "0*2", "0"]),
+]  # fmt: skip
+OTHER = [
+    ["nonsense"],
+    ["plan"],
+    ["plan", ""],
+    ["plan", "0-8 (9-20"],
+    ["plan", "0-30"],
+    ["plan", "0", "--layers", "0"],
+    ["plan", "0", "--layers", HUGE],
+    ["plan", "0", "1"],
+    ["plan", "0*100001"],
+    ["plan", LONG],
+    ["models", "extra"],
+    ["fetch", "~nosuchuser"],
+    ["fetch", LONG],
+    ["fetch", "folder"],
+    ["figures"],
+    ["figures", "."],
+    ["figures", ""],
+    ["figures", "missing"],
+    ["figures", "~nosuchuser"],
+    ["figures", LONG],
+    ["figures", "broken"],
+    ["evaluate"],
+    ["evaluate", "0-5", "--items"],
+    ["evaluate", "0-9", "--tasks", "probe_facts"],
+    ["patch", "nonsense"],
+    ["patch", "grid", "nonsense"],
+    ["patch", "residual", "ab"],
+    ["patch", "residual", "ab", "abc"],
+    ["patch", "residual", "ab", "ac"],
+    ["patch", "residual", "ab", "ac", "--wrong", "y"],
+    ["patch", "residual", "ab", "ac", "--right", "xyz", "--wrong", "y"],
+    ["patch", "across"],
+]
+
+
+def lines() -> Iterator[list[str]]:
+    for option, commands, values in WRONG:
+        for command in commands:
+            for value in values:
+                right = RIGHT[command]
+                if option in right:  # in place of the right one
+                    at = right.index(option)
+                    right = right[:at] + right[at + 2 :]
+                yield [*right, option, value]
+    yield from OTHER
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save("llama", tmp_path_factory.mktemp("checkpoints") / "tiny-llama")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with some things in the way."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "taken.csv").mkdir()
+    for name in ("file", "empty"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "config.json").write_text('{"the": "user\'s"}')
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x80")
+    (tmp_path / "file.gguf").write_bytes(b"nothing")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "depth.csv").write_text(
+        "measure,axis,place,value,low,high\na,state,0,abc,,\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model is read from disk once, not by every command."""
+    monkeypatch.setattr(models, "load_model", LOAD)
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    return {p: p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len([*lines()]) >= 240
+
+
+@pytest.mark.parametrize(
+    "words", lines(), ids=lambda words: " ".join(words)[:60].replace("\0", "~")
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_bad_command_line(words, place, checkpoint, monkeypatch, capsys) -> None:
+    before = contents(place)
+    if "--model" not in words and words[0] in ("run", "similarity", "evaluate", "check", "patch"):
+        words = [*words, "--model", str(checkpoint)]
+    monkeypatch.setattr(sys, "argv", ["painters", *words])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = capsys.readouterr().err.splitlines()
+    said = [line for line in said if " is read unchecked: " not in line]
+    assert stop.value.code == 2, said
+    assert len(said) == 1 or said[0].startswith("converting"), said
+    assert said[-1].startswith("painters: ")
+    assert len(said[-1]) > len("painters: ")
+    assert "unforeseen" not in said[-1], said
+    assert len(said[-1]) < 800
+    assert contents(place) == before
+
+
+PROCESS = [sys.executable, "-m", "painters_interp"]
+
+
+def started(words: list[str], **streams: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*PROCESS, *words], stderr=subprocess.PIPE, text=True, timeout=120, check=False, **streams
+    )  # fmt: skip
+
+
+def test_a_process_tells_in_a_line_and_ends_with_2(place) -> None:
+    for words in (["plan", "0-30"], ["nonsense"], ["figures", "~nosuchuser"]):
+        ended = started(words, stdout=subprocess.PIPE)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_output_that_is_full_is_said() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = started(["plan", "0-29"], stdout=full)
+    assert ended.returncode == 2
+    assert ended.stderr == "painters: No space left on device\n"
+
+
+def test_an_output_that_nobody_reads_ends_the_command_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        ended = started(["plan", "0-29"], stdout=pipe)
+    assert (ended.returncode, ended.stderr) == (2, "")
+
+
+def test_an_interruption_during_imports_is_a_line_and_130(tmp_path) -> None:
+    """As if somebody pressed Ctrl-C while typer is imported."""
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    here = str(Path(cli.__file__).parents[2])
+    path = os.pathsep.join([str(tmp_path), here])
+    ended = started(["models"], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
+    assert (ended.returncode, ended.stderr) == (130, "painters: interrupted\n")
+
+
+def test_an_interruption_of_the_work_is_a_line_and_130(monkeypatch, capsys) -> None:
+    from painters_interp.plans import Plan
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Plan, "parse", interrupted)
+    monkeypatch.setattr(sys, "argv", ["painters", "plan", "0-29"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert (stop.value.code, capsys.readouterr().err) == (130, "painters: interrupted\n")
