@@ -4,13 +4,19 @@ Work is counted in token-layer calls (one layer applied to one token), the only 
 forward passes, similarity and scoring share, so that the time left is right across stages.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from tqdm.asyncio import tqdm_asyncio
 from tqdm.auto import tqdm
 
 Advance = Callable[[int], object]
+
+# Seconds between two states of a bar that goes to a file, where each is written behind the last.
+_IN_A_FILE = 60.0
+_IN_A_NOTEBOOK = tqdm is not tqdm_asyncio
 
 _open: ContextVar[tqdm | None] = ContextVar("open_progress_bar", default=None)
 
@@ -19,17 +25,25 @@ _open: ContextVar[tqdm | None] = ContextVar("open_progress_bar", default=None)
 def progress(what: str, total: int) -> Iterator[Advance]:
     """Show `what` is running and yield a function that advances the bar by token-layer calls.
 
-    Inside another `progress` the outer bar is advanced and only its label changes.
+    Inside another `progress` the outer bar is advanced and only its label changes. Where nobody
+    watches (output to a file), a line a minute is written.
     Set the environment variable TQDM_DISABLE=1 for silence.
     """
     outer = _open.get()
     if outer is not None:
-        outer.set_description(what)
+        outer.set_description(what, refresh=_watched())
         yield outer.update
         return
-    with tqdm(desc=what, total=total, unit="call", unit_scale=True, dynamic_ncols=True) as bar:
+    pace = {} if _watched() else {"mininterval": _IN_A_FILE, "maxinterval": _IN_A_FILE}
+    looks = {"unit": "call", "unit_scale": True, "dynamic_ncols": True}
+    with tqdm(desc=what, total=total, **looks, **pace) as bar:
         token = _open.set(bar)
         try:
             yield bar.update
         finally:
             _open.reset(token)
+
+
+def _watched() -> bool:
+    """Whether the bar is on a terminal, or a notebook's own."""
+    return _IN_A_NOTEBOOK or sys.stderr.isatty()

@@ -198,8 +198,10 @@ class Survey:
         self, known: list[_Known], carriers: list[Massive], advance: Advance
     ) -> Iterator[list[DocumentPair]]:
         """A pair for every view, document by document, tokens matched one by one."""
-        streams = (source.documents(advance) for source in self.sources)
-        return map(partial(self._pairs, known, carriers), *streams)
+        streams = [source.documents(advance) for source in self.sources]
+        yield from map(partial(self._pairs, known, carriers), *streams)
+        for stream in streams[1:]:  # the first one ended this; the others count their last batch
+            next(stream, None)
 
     def _pairs(
         self, known: list[_Known], carriers: list[Massive], *documents: Document
