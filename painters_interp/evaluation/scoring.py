@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..execution import Recording, score_targets, walk
+from ..execution import ROWS, Recording, score_targets, undisturbed, user_hooks, walk
 from ..models import Model, as_model
 from ..plans import Plan
 from ..strategies import full
@@ -23,15 +23,19 @@ from .writing import Prompts, generate
 _STEPS = 4  # tokens that are written to see how long one takes
 
 
-@torch.no_grad()
 def time_per_call(model: TransformerBridge, questions: Questions) -> float:
     """Seconds that one layer takes for one token here, measured on a few of the questions.
 
     Where texts are written, on the beginning of some: a token that is written takes far longer
     than one of a prompt.
     """
-    if not questions.packs:
+    with undisturbed(model):
+        if questions.packs:
+            return _time_per_call_of_reading(model, questions)
         return _time_per_call_of_writing(model, questions.prompts)
+
+
+def _time_per_call_of_reading(model: TransformerBridge, questions: Questions) -> float:
     inputs = questions.inputs(questions.packs[len(questions.packs) // 2])
     recording = questions.layout.record(model, inputs).recording
     seconds = 0.0
@@ -103,8 +107,11 @@ def _packs(model: TransformerBridge, questions: Questions) -> Iterator[_Pack]:
     asked: list[list[int]] = [[] for _ in questions.sequences]
     for index, request in enumerate(questions.requests):
         asked[request.sequence].append(index)
-    for members in questions.packs:
-        placed = questions.layout.record(model, questions.inputs(members))
+    packs, layout = questions.packs, questions.layout
+    if user_hooks(model):  # they see one sequence at a time
+        packs, layout = tuple((index,) for index in range(len(questions.sequences))), ROWS
+    for members in packs:
+        placed = layout.record(model, questions.inputs(members))
         requests: list[int] = []
         starts: list[int] = []
         sources: list[tuple[int, int]] = []

@@ -26,6 +26,7 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backw
 _LENS_HOOKS = ("fwd_hooks", "bwd_hooks")
 # What these libraries hang on modules is part of how the model computes.
 _LIBRARIES = ("transformers", "transformer_lens", "accelerate", "peft", "torch", "painters_interp")
+_LENS = "transformer_lens"
 # Ways of the bridge to compute that its users switch on and off.
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 # A buffer of up to so many numbers may be state, such as a rotary table; larger ones hold weights.
@@ -137,7 +138,7 @@ def undisturbed(model: TransformerBridge) -> Iterator[None]:
     Afterwards every hook is back in its order, every submodule in its mode, and what modules keep
     from pass to pass as it was, whatever happened.
     """
-    with torch.no_grad(), measuring(model), _without_hooks(model), _keeping_state(model):
+    with torch.no_grad(), measuring(model), without_hooks(model), _keeping_state(model):
         yield
 
 
@@ -164,11 +165,11 @@ def user_hooks(model: TransformerBridge) -> tuple[str, ...]:
     """
     found: dict[str, None] = {}
     for name, module in model.named_modules():
-        if _carries(module):
+        if carries(module):
             found[_readable(module, name)] = None
     known = {id(module) for module in model.modules()}
     for name, module in model.original_model.named_modules():
-        if id(module) not in known and _carries(module):
+        if id(module) not in known and carries(module):
             found[_readable(module, name)] = None
     return tuple(found)
 
@@ -184,34 +185,48 @@ def _modules(model: TransformerBridge) -> list[nn.Module]:
     return [*{id(module): module for module in both}.values()]
 
 
-def _carries(module: nn.Module) -> bool:
-    return any(_of_user(hook) for place in _HOOKS for hook in getattr(module, place).values())
+def carries(module: nn.Module) -> bool:
+    """Whether a hook of the user hangs at `module` itself."""
+    return any(_of_user(module, place) for place in _HOOKS)
 
 
-def _of_user(hook: Any) -> bool:
-    """Whether a torch hook was hung up by the user, with TransformerLens or without."""
+def made_by(hook: Any) -> str:
+    """The library, or the module of the user, that the function of a hook comes from."""
     hook = getattr(hook, "func", hook)  # of a partial
     origin = str(getattr(hook, "__module__", None) or type(hook).__module__)
-    # TransformerLens wraps what it is given in a function of its own.
-    return origin == HookPoint.__module__ or origin.partition(".")[0] not in _LIBRARIES
+    return origin.partition(".")[0]
+
+
+def _of_user(module: nn.Module, place: str) -> list[int]:
+    """The keys of torch hooks that were hung up by the user, with TransformerLens or without."""
+    hooks = getattr(module, place)
+    if hooks and isinstance(module, HookPoint):
+        # What it is given, TransformerLens wraps in a function of its own. Some architectures
+        # come with hooks for good, by which one of its points passes on to another.
+        handles = [*module.fwd_hooks, *module.bwd_hooks]
+        own = [h for h in handles if h.is_permanent and made_by(h.user_hook) == _LENS]
+        return [key for key in hooks if key not in {handle.hook.id for handle in own}]
+    return [key for key, hook in hooks.items() if made_by(hook) not in _LIBRARIES]
 
 
 @contextmanager
-def _without_hooks(model: TransformerBridge) -> Iterator[None]:
+def without_hooks(model: TransformerBridge) -> Iterator[None]:
+    """Set the hooks of the user aside; afterwards all are back, in their order."""
     aside: list[tuple[nn.Module, str, Any]] = []
     try:
         for module in _modules(model):
-            if not _carries(module):
+            if not carries(module):
                 continue
             for place in _HOOKS:
                 hooks = getattr(module, place)
                 aside.append((module, place, hooks))
-                kept = {key: hook for key, hook in hooks.items() if not _of_user(hook)}
+                gone = _of_user(module, place)
+                kept = {key: hook for key, hook in hooks.items() if key not in gone}
                 setattr(module, place, OrderedDict(kept))
             if isinstance(module, HookPoint):
                 for place in _LENS_HOOKS:
-                    aside.append((module, place, getattr(module, place)))
-                    setattr(module, place, [])
+                    aside.append((module, place, handles := getattr(module, place)))
+                    setattr(module, place, [h for h in handles if h.hook.id in _running(module)])
         yield
     finally:
         for module, place, hooks in reversed(aside):
@@ -219,6 +234,10 @@ def _without_hooks(model: TransformerBridge) -> Iterator[None]:
                 # What a library has hung up meanwhile, on first use, comes after what was there.
                 hooks.update(getattr(module, place))
             setattr(module, place, hooks)
+
+
+def _running(point: HookPoint) -> set[int]:
+    return {key for place in _HOOKS for key in getattr(point, place)}
 
 
 @contextmanager

@@ -10,7 +10,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..plans import Plan
 from ..strategies import full
+from .guards import user_hooks
 from .prefix_walk import Advance, Head, Recording, read_out, walk
+from .watched import logits_at
 
 
 @torch.no_grad()
@@ -28,8 +30,12 @@ def divergences(
     than the plans ask for, without telling `advance`. Besides what the walk holds, memory grows
     with d_model times the rows, and not with rows times vocabulary.
     """
-    [(_, stream)] = walk(model, [full(len(model.blocks))], recording)
-    intact = stream[rows[:, 0], rows[:, 1]]
+    plan = full(len(model.blocks))
+    if user_hooks(model):  # then `read_out` goes by logits, too
+        intact = logits_at(model, plan, recording.tokens, recording.mask, rows)
+    else:
+        [(_, stream)] = walk(model, [plan], recording)
+        intact = stream[rows[:, 0], rows[:, 1]]
     found = read_out(
         model, plans, recording, rows, lambda logits_of: _Against(intact, logits_of), advance
     )

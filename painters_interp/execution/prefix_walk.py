@@ -6,7 +6,7 @@ have given them. The result equals `applied`, which the tests hold to.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -22,9 +22,11 @@ from ..plans import Plan, Step
 from ..texts import TokenIds, as_tokens
 from .anatomy import Arguments, Family
 from .application import as_plan, ready
+from .guards import user_hooks, without_hooks
 from .slots import InjectorSlot, Recorded, RecorderSlot
 from .stepping import after_step
 from .sublayers import refuse_halves
+from .watched import logits_at, refuse_hooked_head
 
 Advance = Callable[[int], object]
 Head = Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row vocab"]]
@@ -39,10 +41,15 @@ _PLANS_AT_ONCE = 16
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A batch as the layers would see it: the embedding output and each layer's arguments."""
+    """A batch as the layers would see it: the embedding output and each layer's arguments.
+
+    Sequences packed in one row have no `tokens`.
+    """
 
     stream: Float[Tensor, "batch pos d_model"]
     calls: tuple[Arguments, ...]
+    tokens: Int[Tensor, "batch pos"] | None = None
+    mask: Int[Tensor, "batch pos"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +74,16 @@ def record(
         model(tokens, attention_mask=mask)
     stream = slots[-1].stream
     assert stream is not None
-    return Recording(stream, tuple(call.without_cache() for call in calls))
+    return Recording(stream, tuple(call.without_cache() for call in calls), tokens, mask)
 
 
 @contextmanager
 def head(model: TransformerBridge) -> Iterator[Head]:
-    """The model's own final norm, head, soft caps and scales, as a function of residual rows."""
+    """The model's own final norm, head, soft caps and scales, as a function of residual rows.
+
+    Hooks of the user do not see these passes. Raises UnsupportedModelError for hooks that ought to.
+    """
+    hooked = refuse_hooked_head(model)
     family: Family = ready(model)
     slots = nn.ModuleList([InjectorSlot(family) for _ in model.blocks])
     injector = slots[-1]
@@ -81,7 +92,8 @@ def head(model: TransformerBridge) -> Iterator[Head]:
     def logits(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
         injector.stream = rows.unsqueeze(1)
         dummy = torch.zeros((len(rows), 1), dtype=torch.long, device=device)
-        out: Tensor = model(dummy)
+        with without_hooks(model) if hooked else nullcontext():
+            out: Tensor = model(dummy)
         return out.squeeze(1)
 
     with family.exchanged(slots):
@@ -168,10 +180,18 @@ def read_out(
 
     `reader` is given the head and returns what to keep of a piece of logits, which are float32
     (float64 for a float64 model). Logits are computed at `sources` only, for several finished
-    plans together, so that the head's weights are read once for all of them.
+    plans together, so that the head's weights are read once for all of them. On a model with hooks
+    of the user every plan runs by itself, and instead of a head `reader` is given the identity.
     """
     dtype = torch.promote_types(recording.stream.dtype, torch.float32)
     most = max(1, _LOGITS_AT_ONCE // int(model.cfg.d_vocab))
+    if user_hooks(model):
+        read, numbers = reader(lambda logits: logits), []
+        for plan in plans:
+            logits = logits_at(model, plan, recording.tokens, recording.mask, sources)
+            numbers.append(_read(lambda rows: rows, read, logits[None], dtype, most)[0])
+            advance(len(plan.calls) * recording.stream.shape[0] * recording.stream.shape[1])
+        return torch.stack(numbers)
     at_once = most // max(1, len(sources)) or _PLANS_AT_ONCE
     finished: list[tuple[list[int], Tensor]] = []
     found: dict[int, Tensor] = {}

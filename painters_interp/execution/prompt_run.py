@@ -21,7 +21,7 @@ from ..strategies import full
 from .anatomy import Arguments
 from .application import applied, as_plan, in_float32, ready, widens
 from .caches import SlotCache
-from .guards import Verdicts, out_of_memory, refuse_non_finite
+from .guards import Verdicts, out_of_memory, refuse_non_finite, user_hooks
 from .kinds import few_layers
 from .prefix_walk import Advance, head
 from .slots import Recorded, RecorderSlot
@@ -106,9 +106,11 @@ def resume_from(model: TransformerBridge, plan: Plan, length: int, first: int) -
     """From which position a run of `length` tokens is resumed when the first change is at `first`.
 
     There if the model's layers can go on from keys and values, else at 0: linear layers keep a
-    state, encoders look ahead.
+    state, encoders look ahead. Hooks of the user always see whole prompts.
     """
-    return first if first and resumable(model, plan, length) else 0
+    if not first or user_hooks(model):
+        return 0
+    return first if resumable(model, plan, length) else 0
 
 
 def resumable(model: TransformerBridge, plan: Plan, length: int) -> bool:

@@ -16,6 +16,7 @@ from transformers.cache_utils import Cache
 from ..plans import Half, Plan, Step
 from .anatomy import Arguments, Family
 from .caches import Owner, SlotCache, average
+from .notices import Notices
 from .sublayers import only
 
 CACHES = ("exact", "averaged")
@@ -119,6 +120,7 @@ class Loop:
 
     def __init__(self, plan: Plan, model: TransformerBridge, groups: list[Group], cache: str):
         self._owner, self._groups = Owner(str(plan), cache, id(model), len(plan.calls)), groups
+        self._notices = Notices(plan, list(model.blocks))
 
     def begin(self, caches: Iterable[Cache]) -> None:
         """A pass begins clean, whatever ended the one before.
@@ -129,6 +131,7 @@ class Loop:
             group.clear()
         for cache in caches:
             self._owner.claim(cache)
+        self._notices.give()
 
 
 class Slot(nn.Module):
