@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from .execution import applied, as_plan, ready
+from .execution import applied, as_plan, measuring, ready
 from .models import Model, as_model, device_of
 from .plans import Plan
 from .texts import Batch, Texts, as_texts, in_order, in_pieces, pad_of
@@ -108,6 +108,6 @@ def _states(
 
     hooks = [(point, read) for point in points]
     under = nullcontext() if plan is None else applied(model, plan)
-    with under, model.hooks(fwd_hooks=hooks), suppress(_LastStateRead):
+    with measuring(model), under, model.hooks(fwd_hooks=hooks), suppress(_LastStateRead):
         model(batch.tokens, attention_mask=batch.mask)
     return states[0]

@@ -1,10 +1,11 @@
 """The passes over the texts: what is paired with what, and what is left out."""
 
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,19 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import MeasureError
 from ..execution import as_plan
-from ..measures import MEASURES, DocumentPair, DocumentStates, Massive, Measure, Result, draw_sample
+from ..measures import (
+    MEASURES,
+    Curve,
+    DocumentPair,
+    DocumentStates,
+    Massive,
+    Matrix,
+    Measure,
+    Result,
+    draw_sample,
+    massive_tokens,
+)
+from ..models import widened
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..streams import Streams, captured
@@ -46,12 +59,18 @@ VIEWS = {
 
 
 class Document(NamedTuple):
-    """The streams of a text, or of a piece of one that is longer than the context."""
+    """The streams of a text, or of a piece of one that is longer than the context.
+
+    All but the states are on the processor, so that nothing waits for a device to know which
+    tokens count. `heavy`: where massive activations are. `sound`: whether all is finite for sure.
+    """
 
     states: Float[Tensor, "state pos d_model"]
     mask: Int[Tensor, " pos"]
     tokens: Int[Tensor, " pos"]
     text: int
+    heavy: Bool[Tensor, "state pos"]
+    sound: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +100,11 @@ class Source:
         return len(self.model.blocks if self.plan is None else self.plan.layer_calls)
 
     @property
+    def name(self) -> str:
+        """What the model is called in tables."""
+        return str(self.model.cfg.model_name)
+
+    @property
     def calls(self) -> int:
         """Token-layer calls of one pass, padding included."""
         batches = in_order(self.pieces, self.batch_size, torch.device("cpu"))
@@ -99,13 +123,20 @@ class Source:
         the next batch is read.
         """
 
-        def rows(batch: Streams) -> Iterator[Document]:
-            for row, text in enumerate(batch.texts):
-                yield Document(batch.states[:, row], batch.mask[row], batch.tokens[row], text)
+        def documents_of(batch: Streams) -> Iterator[Document]:
+            mask, tokens = batch.mask.cpu(), batch.tokens.cpu()
+            each = batch.states.unbind(1)
+            # What decides how to go on comes home, once a batch. A sum takes one reading of the
+            # streams, and is finite almost always if they are.
+            heavy = torch.stack([*map(massive_tokens, each, mask)]).cpu()
+            sums = torch.stack([one.sum(dtype=_wide(one)) for one in each]).isfinite().tolist()
+            rows = zip(mask, tokens, batch.texts, heavy, sums, strict=True)
+            for row, facts in enumerate(rows):
+                yield Document(batch.states[:, row], *facts)
             advance(batch.tokens.numel() * self._per_token)
 
         batches = captured(self.model, self.pieces, self.owners, self.plan, self.batch_size)
-        return chain.from_iterable(map(rows, batches))
+        return chain.from_iterable(map(documents_of, batches))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +185,26 @@ class Survey:
         for view, accumulators in zip(self.views, found, strict=True):
             for name in names:
                 recipe = MEASURES[name]
-                results[name + view.suffix] = recipe.result(accumulators[recipe.accumulator])
-        return Similarity(results, self._carried(carriers))
+                result = recipe.result(accumulators[recipe.accumulator])
+                results[name + view.suffix] = self._named(result)
+                _say_undefined(name + view.suffix, result)
+        return Similarity(results, self._carried(carriers), self._compared())
+
+    def _named(self, result: Result) -> Result:
+        """With the model that rows and columns are states of, if they are of two."""
+        if not isinstance(result, Matrix) or len(self.sources) < 2:
+            return result
+        rows, columns = (f"state of {source.name}" for source in self.sources)
+        return replace(result, row_axis=rows, column_axis=columns)
+
+    def _compared(self) -> dict[str, Any]:
+        source, plan = self.sources[0], self.sources[0].plan
+        return {
+            "source": source.name,
+            "target": SHUFFLED if self.shuffled else self.sources[-1].name,
+            "plan": None if plan is None else str(plan),
+            "texts": self._documents,
+        }
 
     def _first_texts(self) -> set[int]:
         drawn = np.random.default_rng(self.seed).permutation(self._documents)[:_FIRST_TEXTS]
@@ -167,17 +216,17 @@ class Survey:
 
     def _look(self, source: Source, advance: Advance) -> _Known:
         """The first pass over one model's streams."""
-        massive, total, tokens, dtype = Massive(), torch.tensor(0.0), 0, torch.float32
+        massive, sums, tokens = Massive(), [], 0
         for document in source.documents(advance):
-            massive.update(*document)
+            massive.update(*document[:5])
             reading = DocumentStates(document.states, self._counted(document))
-            dtype = reading.vectors.dtype
-            total = total + reading.vectors.sum(1).double()
+            sums.append(reading.vectors.sum(1))
             tokens += reading.count
-        return _Known((total / tokens).to(dtype), tuple(massive.dimensions))
+        total = widened(torch.stack(sums)).sum(0)
+        return _Known((total / tokens).to(sums[0]), tuple(massive.dimensions))
 
     def _counted(self, document: Document) -> Bool[Tensor, " pos"]:
-        counted = document.mask.bool()
+        counted = document.mask.bool()  # a copy
         if self.skip_first:
             counted[0] = False
         return counted
@@ -188,7 +237,8 @@ class Survey:
         """A document in every view; `heavy` tokens carry massive activations."""
         mean = None if known.mean is None or not self.centred else known.mean
         reading = DocumentStates(document.states, self._counted(document), mean)
-        reading.refuse_not_finite(document.text)
+        if not document.sound:
+            reading.refuse_not_finite(document.text)
         return [
             reading.without(known.dimensions, heavy) if view.dropped else reading
             for view in self.views
@@ -207,7 +257,7 @@ class Survey:
         self, known: list[_Known], carriers: list[Massive], *documents: Document
     ) -> list[DocumentPair]:
         """One document of each model, in every view."""
-        heavy = [c.update(*d) for c, d in zip(carriers, documents, strict=True)]
+        heavy = [c.update(*d[:5]) for c, d in zip(carriers, documents, strict=True)]
         in_any = torch.stack(heavy).any(0)
         readings = [self._readings(d, k, in_any) for d, k in zip(documents, known, strict=True)]
         return [
@@ -218,7 +268,7 @@ class Survey:
     def _pair(self, rows: DocumentStates, columns: DocumentStates, text: int) -> DocumentPair:
         sample = draw_sample(rows.count, text, self.sample, self.seed)
         columns = columns.shuffled(text, self.seed) if self.shuffled else columns
-        return DocumentPair(rows, columns, text, sample)
+        return _pair(rows, columns, text, sample)
 
     def _by_document(
         self, known: list[_Known], carriers: list[Massive], advance: Advance
@@ -226,8 +276,8 @@ class Survey:
         """One pair for every view: all documents as the points of one cloud."""
         clouds = [self._cloud(*one, advance) for one in zip(self.sources, known, carriers,
                                                             strict=True)]  # fmt: skip
-        everything = torch.arange(self._documents)
-        yield [DocumentPair(a, b, 0, everything) for a, b in zip(*clouds, strict=True)]
+        sample = draw_sample(self._documents, 0, self.sample, self.seed)
+        yield [_pair(a, b, 0, sample) for a, b in zip(*clouds, strict=True)]
 
     def _cloud(
         self, source: Source, known: _Known, massive: Massive, advance: Advance
@@ -235,7 +285,7 @@ class Survey:
         """The mean vector of each document, in every view."""
         sums: list[dict[int, tuple[Tensor, int]]] = [{} for _ in self.views]
         for document in source.documents(advance):
-            heavy = massive.update(*document)
+            heavy = massive.update(*document[:5])
             for held, reading in zip(sums, self._readings(document, known, heavy), strict=True):
                 before, tokens = held.get(document.text, (0.0, 0))
                 total = before + reading.vectors.sum(1)
@@ -245,7 +295,7 @@ class Survey:
     def _carried(self, carriers: list[Massive]) -> pd.DataFrame:
         """The massive activations of each model."""
         tables = [
-            carrier.table().assign(model=str(source.model.cfg.model_name))
+            carrier.table().assign(model=source.name)
             for carrier, source in zip(carriers, self.sources, strict=True)
         ]
         return pd.concat(tables, ignore_index=True)
@@ -255,6 +305,32 @@ def _take_in(found: list[dict[type[Measure], Measure]], views: list[DocumentPair
     for pair, accumulators in zip(views, found, strict=True):
         for accumulator in accumulators.values():
             accumulator.update(pair)
+
+
+def _pair(
+    rows: DocumentStates, columns: DocumentStates, text: int, sample: Int[Tensor, " sample"]
+) -> DocumentPair:
+    """Both on one device and in one format: models may differ in either."""
+    return DocumentPair(rows, rows if columns is rows else columns.beside(rows), text, sample)
+
+
+def _wide(states: Tensor) -> torch.dtype:
+    return torch.promote_types(states.dtype, torch.float32)
+
+
+def _say_undefined(name: str, result: Result) -> None:
+    """Warn where a measure has no value for some documents, or for none."""
+    if isinstance(result, (Matrix, Curve)):
+        documents = np.isnan(result.per_document).reshape(len(result.documents), -1)
+        wrong, all_of, noun = int(documents.any(axis=1).sum()), len(documents), "documents"
+        then = "; each entry is the mean of the documents that have it"
+    else:
+        wrong, all_of, noun = int(np.isnan(result.values).sum()), len(result.values), "places"
+        then = " (tokens all alike, or too few of them)"
+    if wrong:
+        warnings.warn(
+            f"{name} is undefined somewhere in {wrong} of {all_of} {noun}{then}", stacklevel=4
+        )
 
 
 def _as_cloud(sums: dict[int, tuple[Tensor, int]]) -> DocumentStates:

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
-from ..execution import as_plan, divergences, ready, record
+from ..execution import as_plan, divergences, measuring, ready, record
 from ..models import Model, as_model, device_of, identity, numbers
+from ..notices import say_nan
 from ..plans import Plan, shared_calls
 from ..progress import progress
 from ..tables import MODEL, labelled, typed
@@ -76,7 +77,7 @@ def document_divergences(
     batches, owners = _batches(model, texts)
     sums, tokens = np.zeros((len(texts), len(plans))), np.zeros(len(texts))
     total = sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
-    with progress("KL to the intact model", total) as advance:
+    with measuring(model), progress("KL to the intact model", total) as advance:
         for batch in batches:
             recording = record(model, batch.tokens, batch.mask)
             rows = torch.nonzero(batch.mask)
@@ -84,6 +85,8 @@ def document_divergences(
             documents = [owners[batch.indices[row]] for row in rows[:, 0].tolist()]
             np.add.at(sums, documents, found.T)
             np.add.at(tokens, documents, 1)
+    for plan, lost in zip(plans, np.isnan(sums).sum(axis=0), strict=True):
+        say_nan(f"KL of plan {str(plan)!r} to the intact model", int(lost), len(sums), "texts")
     return sums, tokens
 
 

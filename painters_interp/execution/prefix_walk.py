@@ -22,7 +22,7 @@ from ..plans import Plan, Step
 from ..texts import TokenIds, as_tokens
 from .anatomy import Arguments, Family
 from .application import as_plan, ready
-from .guards import user_hooks, without_hooks
+from .guards import measuring, user_hooks, without_hooks
 from .slots import InjectorSlot, Recorded, RecorderSlot
 from .stepping import after_step
 from .sublayers import refuse_halves
@@ -294,9 +294,9 @@ def token_logprobs(
     previous = torch.where(real.bool(), positions, -1).cummax(dim=1).values[:, :-1]
     batch, pos = torch.nonzero(real[:, 1:].bool() & (previous >= 0), as_tuple=True)
     sources = torch.stack([batch, previous[batch, pos]], dim=1)
-    scores = score_targets(
-        model, checked, record(model, tokens, attention_mask), sources, tokens[batch, pos + 1]
-    )
+    with measuring(model):
+        recording = record(model, tokens, attention_mask)
+        scores = score_targets(model, checked, recording, sources, tokens[batch, pos + 1])
     shape = (len(checked), tokens.shape[0], tokens.shape[1] - 1)
     out = scores.logprobs.new_full(shape, torch.nan)
     out[:, batch, pos] = scores.logprobs

@@ -50,6 +50,11 @@ class PromptRun:
     states: Float[Tensor, "state pos d_model"]
     _calls: dict[int, tuple[Arguments, ...]] = field(default_factory=dict, repr=False)
 
+    @property
+    def rows_at_once(self) -> int:
+        """How many rows `resume` takes through a layer together; more only fill memory."""
+        return max(1, _TOKENS_AT_ONCE // (self.tokens.shape[1] - self.start))
+
     @torch.no_grad()
     def resume(
         self,
@@ -61,8 +66,7 @@ class PromptRun:
 
         `advance` is told the token-layer calls of each step.
         """
-        at_once = max(1, _TOKENS_AT_ONCE // streams.shape[1])
-        parts = [streams[i : i + at_once] for i in range(0, len(streams), at_once)]
+        parts = torch.split(streams, self.rows_at_once)
         return torch.cat([self._resumed(step, part, advance) for part in parts])
 
     def _resumed(self, step: int, streams: Tensor, advance: Advance) -> Tensor:

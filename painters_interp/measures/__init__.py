@@ -15,6 +15,7 @@ from .documents import draw_sample as draw_sample
 from .geometry import CKA, KNN, RSA, Procrustes
 from .layers import BlockInfluence, ResidualNorm, UpdateCosine, UpdateRatio, Variance
 from .massive import Massive as Massive
+from .massive import massive_tokens as massive_tokens
 from .moments import Moments
 from .tokens import Angular, Cosine, CosineCentred, CosineFlat
 

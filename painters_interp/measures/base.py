@@ -1,16 +1,20 @@
 """What every measure is: fed document by document, read once at the end."""
 
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import MeasureError
+from ..models import numbers, widened
 from ..statistics import LEVEL, RESAMPLES, percentiles, resamplings
 from .documents import DocumentPair
 
@@ -26,51 +30,69 @@ class Ends(NamedTuple):
 class Matrix:
     """A measure between every pair of states, as a mean over documents.
 
-    `per_document` holds one matrix for each of `documents` (indices of the texts). A measure that
-    is a ratio of means over documents, such as CKA, has the two factors of its denominator beside
-    it: the matrix is `mean(per_document) / sqrt(mean(row_scale) x mean(column_scale))`.
+    `per_document` holds one matrix for each of `documents` (indices of the texts), NaN where the
+    measure is undefined: such an entry is the mean over the other documents. A measure that is a
+    ratio of means over documents, such as CKA, has the two factors of its denominator beside it:
+    the matrix is `mean(per_document) / sqrt(mean(row_scale) x mean(column_scale))`.
+
+    `row_axis` and `column_axis` say what rows and columns are: states, and of which of two models.
     """
 
     per_document: Float[np.ndarray, "document row column"]
     documents: tuple[int, ...]
     row_scale: Float[np.ndarray, "document row"] | None = None
     column_scale: Float[np.ndarray, "document column"] | None = None
+    row_axis: str = "state"
+    column_axis: str = "state"
 
     @cached_property
     def matrix(self) -> pd.DataFrame:
         """Rows and columns are states, 0 being the embedding output."""
-        even = np.full((1, len(self.documents)), 1 / len(self.documents))
-        return self._labelled(self.resampled(even)[0])
+        return self._labelled(self.resampled(_even(self.documents))[0])
+
+    @cached_property
+    def defined(self) -> Int[np.ndarray, "row column"]:
+        """In how many documents each entry is defined."""
+        return _count(self.per_document)
 
     def resampled(
         self, weights: Float[np.ndarray, "resample document"]
     ) -> Float[np.ndarray, "resample row column"]:
         """The matrix for other weights of the documents; each row of `weights` sums to 1."""
-        cross: np.ndarray = np.tensordot(weights, self.per_document, axes=1)
+        cross = weighted_means(weights, self.per_document)
         if self.row_scale is None or self.column_scale is None:
             return cross
-        rows, columns = weights @ self.row_scale, weights @ self.column_scale
-        with np.errstate(invalid="ignore"):  # a variance estimated below zero has no root: NaN
-            cross /= np.sqrt(rows[:, :, None] * columns[:, None, :])
-        return cross
+        if (self.defined == len(self.documents)).all():
+            rows = (weights @ self.row_scale)[:, :, None]
+            columns = (weights @ self.column_scale)[:, None, :]
+        else:  # numerator and denominator of an entry are over the same documents
+            missing = np.isnan(self.per_document)
+            scales = self.row_scale[:, :, None], self.column_scale[:, None, :]
+            rows, columns = (
+                weighted_means(weights, np.where(missing, np.nan, scale)) for scale in scales
+            )
+        # A variance estimated at zero or below has no root to divide by: NaN.
+        positive = (rows > 0) & (columns > 0)
+        ratio: np.ndarray = cross / np.sqrt(np.where(positive, rows * columns, np.nan))
+        return ratio
 
     def interval(self, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Ends:
-        """Bootstrap interval of every entry over documents; NaN for a single document."""
-        n = len(self.documents)
-        if n < 2:
-            nothing = self._labelled(np.full(self.per_document.shape[1:], np.nan))
-            return Ends(nothing, nothing)
-        low, high = percentiles(self.resampled(resamplings(n, resamples, seed)), level)
+        """Bootstrap interval of every entry over its documents; NaN for fewer than two."""
+        low, high = _ends(self.resampled, self.defined, len(self.documents), level, resamples, seed)
         return Ends(self._labelled(low), self._labelled(high))
 
     def _labelled(self, values: Float[np.ndarray, "row column"]) -> pd.DataFrame:
-        index, columns = (pd.RangeIndex(size, name="state") for size in values.shape)
+        index = pd.RangeIndex(values.shape[0], name=self.row_axis)
+        columns = pd.RangeIndex(values.shape[1], name=self.column_axis)
         return pd.DataFrame(values, index=index, columns=columns)
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A measure of every state or every layer (`axis`), as a mean over documents."""
+    """A measure of every state or every layer (`axis`), as a mean over documents.
+
+    `per_document` is NaN where the measure is undefined, which leaves the document out there.
+    """
 
     per_document: Float[np.ndarray, "document place"]
     documents: tuple[int, ...]
@@ -79,15 +101,22 @@ class Curve:
     @cached_property
     def curve(self) -> "pd.Series[float]":
         """One value for each state or layer."""
-        return self._labelled(self.per_document.mean(axis=0))
+        return self._labelled(self.resampled(_even(self.documents))[0])
+
+    @cached_property
+    def defined(self) -> Int[np.ndarray, " place"]:
+        """In how many documents each value is defined."""
+        return _count(self.per_document)
+
+    def resampled(
+        self, weights: Float[np.ndarray, "resample document"]
+    ) -> Float[np.ndarray, "resample place"]:
+        """The curve for other weights of the documents; each row of `weights` sums to 1."""
+        return weighted_means(weights, self.per_document)
 
     def interval(self, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Ends:
-        """Bootstrap interval of every value over documents; NaN for a single document."""
-        n = len(self.documents)
-        if n < 2:
-            nothing = self._labelled(np.full(self.per_document.shape[1:], np.nan))
-            return Ends(nothing, nothing)
-        low, high = percentiles(resamplings(n, resamples, seed) @ self.per_document, level)
+        """Bootstrap interval of every value over its documents; NaN for fewer than two."""
+        low, high = _ends(self.resampled, self.defined, len(self.documents), level, resamples, seed)
         return Ends(self._labelled(low), self._labelled(high))
 
     def _labelled(self, values: Float[np.ndarray, " place"]) -> "pd.Series[float]":
@@ -118,6 +147,53 @@ class Pooled:
 Result = Matrix | Curve | Pooled
 
 
+def weighted_means(
+    weights: Float[np.ndarray, "resample document"], values: Float[np.ndarray, "document *place"]
+) -> Float[np.ndarray, "resample *place"]:
+    """Means over documents, at every place over those that are not NaN there; NaN if none is."""
+    missing = np.isnan(values)
+    if not missing.any():
+        means: np.ndarray = np.tensordot(weights, values, axes=1)
+        return means
+    total = np.tensordot(weights, np.where(missing, 0, values), axes=1)
+    share = np.tensordot(weights, (~missing).astype(float), axes=1)
+    partial: np.ndarray = total / np.where(share == 0, np.nan, share)
+    return partial
+
+
+def _even(documents: tuple[int, ...]) -> Float[np.ndarray, "1 document"]:
+    return np.full((1, len(documents)), 1 / len(documents))
+
+
+def _count(per_document: Float[np.ndarray, "document *place"]) -> Int[np.ndarray, "*place"]:
+    count: np.ndarray = (~np.isnan(per_document)).sum(axis=0)
+    return count
+
+
+def _ends(
+    resampled: Callable[[np.ndarray], np.ndarray],
+    defined: Int[np.ndarray, "*place"],
+    documents: int,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> tuple[Float[np.ndarray, "*place"], Float[np.ndarray, "*place"]]:
+    """Bootstrap ends over documents; NaN where fewer than two are defined."""
+    if documents < 2:
+        nothing = np.full(defined.shape, np.nan)
+        return nothing, nothing
+    drawn = resampled(resamplings(documents, resamples, seed))
+    low, high = percentiles(drawn, level)
+    if (partly := defined < documents).any():
+        # A sample that drew none of an entry's documents says nothing of it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # no sample drew any
+            ends = np.nanquantile(drawn[:, partly], [(1 - level) / 2, (1 + level) / 2], axis=0)
+        ends[:, defined[partly] < 2] = np.nan
+        low[partly], high[partly] = ends
+    return low, high
+
+
 class Measure(ABC):
     """An accumulator over documents. Its memory does not depend on the number of tokens."""
 
@@ -127,25 +203,33 @@ class Measure(ABC):
 
 
 class PerDocument(Measure):
-    """Keeps a weighted mean for each document; a document in pieces is the mean of its pieces."""
+    """Keeps a weighted mean for each document; a document in pieces is the mean of its pieces.
+
+    The sums stay where the streams are until the result is read.
+    """
 
     def __init__(self) -> None:
-        self._sums: dict[int, tuple[np.ndarray, float]] = {}
+        self._sums: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def _add(self, document: int, total: Tensor | np.ndarray, weight: float | int) -> None:
-        """`total` is the sum, over so much `weight`, of what is averaged."""
-        array = total.double().cpu().numpy() if isinstance(total, Tensor) else total
-        before, so_far = self._sums.get(document, (0.0, 0.0))
-        self._sums[document] = (before + array, so_far + weight)
+    def _add(self, document: int, total: Tensor, weight: Tensor | float | int) -> None:
+        """`total` is the sum, over so much `weight`, of what is averaged; NaN adds nothing."""
+        total = widened(total)
+        share = total.isnan().logical_not().to(total.dtype) * weight
+        total = total.nan_to_num(0.0, torch.inf, -torch.inf)
+        if document in self._sums:
+            before, so_far = self._sums[document]
+            total, share = before + total, so_far + share
+        self._sums[document] = total, share
 
     @property
     def _documents(self) -> tuple[int, ...]:
         return tuple(self._sums)
 
     def _means(self) -> np.ndarray:
-        """One row per document. Raises MeasureError if no document had enough tokens."""
+        """One row per document, NaN where undefined. Raises MeasureError if none had tokens."""
         if not self._sums:
             raise MeasureError(
                 f"no text had enough tokens for {type(self).__name__}; see its docstring"
             )
-        return np.stack([total / weight for total, weight in self._sums.values()])
+        # 0 / 0 where nothing of a document was defined.
+        return numbers(torch.stack([total / share for total, share in self._sums.values()]))

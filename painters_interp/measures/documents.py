@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import MeasureError
+from ..models import widened
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,15 +26,25 @@ class DocumentStates:
     mean: Float[Tensor, "state d_model"] | None = None
 
     @cached_property
+    def places(self) -> Int[Tensor, " token"]:
+        """The positions of the counted tokens, where `counted` is: on the processor, best."""
+        return torch.nonzero(self.counted).flatten()
+
+    @cached_property
     def vectors(self) -> Float[Tensor, "state token d_model"]:
         """The counted tokens, in float32 or better."""
-        chosen = self.states[:, self.counted]
+        chosen = self.states.index_select(1, self.places.to(self.states.device))
         return chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+
+    @property
+    def rounding(self) -> float:
+        """How far vectors may be apart that are the same but for rounding, as a share of both."""
+        return min(16 * torch.finfo(self.states.dtype).eps, 2**-7)
 
     @cached_property
     def count(self) -> int:
         """How many tokens count."""
-        return int(self.counted.sum())
+        return len(self.places)
 
     @cached_property
     def lengths(self) -> Float[Tensor, "state token"]:
@@ -48,8 +59,19 @@ class DocumentStates:
 
     @property
     def centred(self) -> Float[Tensor, "state token d_model"]:
-        """Vectors less `mean`, or less the mean of the document."""
-        return self.deviations if self.mean is None else self.vectors - self.mean[:, None]
+        """Vectors less `mean`, or less the mean of the document; 0 where only rounding is left."""
+        left = self.deviations if self.mean is None else self.vectors - self.mean[:, None]
+        length = torch.linalg.vector_norm(left, dim=-1)
+        return left.masked_fill((length <= self.rounding * self.lengths)[..., None], 0)
+
+    def beside(self, other: "DocumentStates") -> "DocumentStates":
+        """The same streams on the device of another model's and in a format that holds both."""
+        kind = torch.promote_types(self.vectors.dtype, other.vectors.dtype)
+        place = other.states.device
+        if place.type == "mps":  # which has no float64
+            kind = torch.float32
+        mean = None if self.mean is None else self.mean.to(place, kind)
+        return DocumentStates(self.states.to(place, kind), self.counted, mean)
 
     @cached_property
     def updates(self) -> Float[Tensor, "layer token d_model"]:
@@ -63,8 +85,8 @@ class DocumentStates:
         there are two or more.
         """
         states = self.states.clone()
-        places = torch.nonzero(self.counted).flatten()
-        cycle = np.random.default_rng((seed, document)).permutation(len(places))
+        places = self.places.to(states.device)
+        cycle = np.random.default_rng((seed, document)).permutation(self.count)
         order = torch.as_tensor(cycle, device=places.device)
         # Each place of a random cycle takes what stands at the next one.
         states[:, places[order]] = self.states[:, places[order.roll(1)]]
@@ -77,7 +99,7 @@ class DocumentStates:
         which = torch.tensor(dimensions, dtype=torch.long, device=self.states.device)
         states = self.states.index_fill(-1, which, 0)
         mean = None if self.mean is None else self.mean.index_fill(-1, which, 0)
-        return DocumentStates(states, self.counted & ~tokens, mean)
+        return DocumentStates(states, self.counted & ~tokens.to(self.counted.device), mean)
 
     def refuse_not_finite(self, document: int) -> None:
         """Raise MeasureError, naming state and text, if a counted token is NaN or infinite."""
@@ -119,8 +141,19 @@ class DocumentPair:
         self,
     ) -> tuple[Float[Tensor, "row sample d_row"], Float[Tensor, "column sample d_column"]]:
         """The vectors of the sample, as rows and as columns, in float64."""
-        rows = self.rows.vectors[:, self.sample].double()
-        return rows, rows if self.same else self.columns.vectors[:, self.sample].double()
+        rows = self._sample(self.rows)
+        return rows, rows if self.same else self._sample(self.columns)
+
+    def _sample(self, states: DocumentStates) -> Float[Tensor, "state sample d"]:
+        vectors = states.vectors
+        return widened(vectors.index_select(1, self.sample.to(vectors.device)))
+
+    @cached_property
+    def alike(self) -> tuple[Bool[Tensor, " row"], Bool[Tensor, " column"]]:
+        """In which states of the rows and of the columns all tokens of the sample are alike."""
+        rows, columns = self.sampled
+        found = same_tokens(rows, self.rows.rounding)
+        return found, found if self.same else same_tokens(columns, self.columns.rounding)
 
     @cached_property
     def distances(
@@ -144,12 +177,31 @@ def draw_sample(count: int, document: int, size: int, seed: int) -> Int[Tensor, 
 def cosines(
     rows: Float[Tensor, "row token d"], columns: Float[Tensor, "column token d"]
 ) -> Float[Tensor, "token row column"]:
-    """Cosine of every token's vectors in one set of states with those in another; 0 for none."""
+    """Cosine of every token's vectors in one set of states with those in another.
+
+    NaN where a vector is zero: it has no direction.
+    """
     products = rows.transpose(0, 1) @ columns.permute(1, 2, 0)
     for vectors, axis in ((rows, 2), (columns, 1)):
-        lengths = torch.linalg.vector_norm(vectors, dim=-1)
-        products /= lengths.clamp_min(torch.finfo(lengths.dtype).tiny).T.unsqueeze(axis)
+        products /= torch.linalg.vector_norm(vectors, dim=-1).T.unsqueeze(axis)
     return products.clamp_(-1, 1)
+
+
+def same_tokens(vectors: Float[Tensor, "state token d"], rounding: float) -> Bool[Tensor, " state"]:
+    """In which states all tokens are one vector, but for `rounding`: no measure of how they lie."""
+    apart = torch.linalg.vector_norm(vectors - vectors.mean(1, keepdim=True), dim=(1, 2))
+    found: Tensor = apart <= rounding * torch.linalg.vector_norm(vectors, dim=(1, 2))
+    return found
+
+
+def without_rows(
+    values: Float[Tensor, "row column"],
+    rows: Bool[Tensor, " row"],
+    columns: Bool[Tensor, " column"],
+) -> Float[Tensor, "row column"]:
+    """NaN at the rows and columns named."""
+    undefined = rows[:, None] | columns
+    return values.masked_fill(undefined, torch.nan)
 
 
 def token_grams(vectors: Float[Tensor, "state token d"]) -> Float[Tensor, "state token token"]:

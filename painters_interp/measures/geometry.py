@@ -7,15 +7,14 @@ two states to have a dimension in common.
 from abc import abstractmethod
 from typing import ClassVar
 
-import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
-from scipy.stats import rankdata
 from torch import Tensor
+from torch.nn.functional import pad
 
 from .base import Matrix, PerDocument
-from .documents import DocumentPair, token_grams
+from .documents import DocumentPair, same_tokens, token_grams, without_rows
 
 Tokens = Float[Tensor, "state sample sample"]
 
@@ -27,15 +26,23 @@ class CKA(PerDocument):
 
     The unbiased HSIC of Song et al. (2012) is averaged over documents before the ratio is taken
     (Nguyen et al., arXiv 2010.15327), so that short documents leave no bias. Documents of fewer
-    than 4 counted tokens are left out; longer ones than 256 are read in equal parts.
+    than 4 counted tokens are left out, and a state in which all of them are alike; longer ones
+    than 256 are read in equal parts.
     """
 
     def update(self, pair: DocumentPair) -> None:
         rows, columns = pair.rows.vectors, pair.columns.vectors
         parts = max(1, -(-rows.shape[1] // _TOKENS_AT_ONCE))
         for a, b in zip(rows.chunk(parts, 1), columns.chunk(parts, 1), strict=True):
-            if (n := a.shape[1]) >= 4:
-                self._add(pair.document, n * _hsic(a, a if pair.same else b), n)
+            if (n := a.shape[1]) < 4:
+                continue
+            packed = n * _hsic(a, a if pair.same else b)
+            # A last row and column hold the denominators.
+            undefined = (
+                pad(same_tokens(vectors, states.rounding), (0, 1))
+                for vectors, states in ((a, pair.rows), (b, pair.columns))
+            )
+            self._add(pair.document, without_rows(packed, *undefined), n)
 
     def result(self) -> Matrix:
         packed = self._means()
@@ -80,16 +87,20 @@ def _unbiased(
 
 
 class _SampleMatrix(PerDocument):
-    """A measure on the sample of a document's tokens; shorter samples are left out."""
+    """A measure on the sample of a document's tokens; shorter samples are left out.
+
+    So is a state in which all tokens of the sample are alike.
+    """
 
     fewest: ClassVar[int]
 
     @abstractmethod
-    def _between(self, pair: DocumentPair) -> Float[np.ndarray, "row column"]: ...
+    def _between(self, pair: DocumentPair) -> Float[Tensor, "row column"]: ...
 
     def update(self, pair: DocumentPair) -> None:
         if (size := len(pair.sample)) >= self.fewest:
-            self._add(pair.document, size * self._between(pair), size)
+            between = without_rows(self._between(pair), *pair.alike)
+            self._add(pair.document, size * between, size)
 
     def result(self) -> Matrix:
         return Matrix(self._means(), self._documents)
@@ -98,26 +109,32 @@ class _SampleMatrix(PerDocument):
 class RSA(_SampleMatrix):
     """Representational similarity: Spearman correlation of two states' token distances; [-1, 1].
 
-    Euclidean distances between all pairs of a document's sampled tokens (4 or more).
+    Euclidean distances between all pairs of a document's sampled tokens (4 or more), which must
+    differ.
     """
 
     fewest = 4
 
-    def _between(self, pair: DocumentPair) -> Float[np.ndarray, "row column"]:
+    def _between(self, pair: DocumentPair) -> Float[Tensor, "row column"]:
         rows, columns = pair.distances
         a = _ranks(rows)
         b = a if pair.same else _ranks(columns)
-        agreement: np.ndarray = a @ b.T
-        return agreement
+        return a @ b.T
 
 
-def _ranks(distances: Tokens) -> Float[np.ndarray, "state pair"]:
-    """Ranks of the distances, centred and of length 1; equal distances share their mean rank."""
-    first, second = torch.triu_indices(distances.shape[1], distances.shape[2], offset=1)
-    ranks = rankdata(distances[:, first, second].cpu().numpy(), axis=-1)
-    ranks -= ranks.mean(axis=-1, keepdims=True)
-    lengths = np.linalg.norm(ranks, axis=-1, keepdims=True)
-    unit: np.ndarray = np.divide(ranks, lengths, out=np.zeros_like(ranks), where=lengths > 0)
+def _ranks(distances: Tokens) -> Float[Tensor, "state pair"]:
+    """Ranks of the distances, centred and of length 1 (NaN if they are all equal).
+
+    Equal distances share their mean rank.
+    """
+    size, place = distances.shape[1], distances.device
+    first, second = torch.triu_indices(size, size, offset=1, device=place)
+    values = distances[:, first, second].contiguous()
+    ordered = values.sort(dim=-1).values
+    below, up_to = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+    ranks = (below + up_to).to(values.dtype)  # twice the mean rank, up to a constant
+    ranks = ranks - ranks.mean(-1, keepdim=True)
+    unit: Tensor = ranks / torch.linalg.vector_norm(ranks, dim=-1, keepdim=True)
     return unit
 
 
@@ -125,24 +142,28 @@ class KNN(_SampleMatrix):
     """Mutual nearest neighbours: the share of a token's 5 nearest that two states agree on; [0, 1].
 
     Euclidean distance among a document's sampled tokens (7 or more). Unrelated states agree on
-    5 / (sample - 1) by chance: 0.16 at 32 tokens. Huh et al., arXiv 2405.07987.
+    5 / (sample - 1) by chance: 0.16 at 32 tokens. Tokens that tie for the last places, such as
+    equal ones in state 0, share them. Huh et al., arXiv 2405.07987.
     """
 
     fewest, neighbours = 7, 5
 
-    def _between(self, pair: DocumentPair) -> Float[np.ndarray, "row column"]:
+    def _between(self, pair: DocumentPair) -> Float[Tensor, "row column"]:
         rows, columns = pair.distances
         a = self._near(rows)
         b = a if pair.same else self._near(columns)
-        shared = rearrange(a, "row x y -> row (x y)") @ rearrange(b, "col x y -> col (x y)").T
-        return (shared / (self.neighbours * len(pair.sample))).cpu().numpy()
+        # What two states agree on of a shared place is the smaller share.
+        shared = torch.stack([torch.minimum(one, b).sum((1, 2)) for one in a])
+        return shared / (self.neighbours * len(pair.sample))
 
     def _near(self, distances: Tokens) -> Tokens:
-        """1 where a token is among the nearest of another."""
+        """1 where a token is among the nearest of another, less where it shares a place."""
         itself = torch.eye(distances.shape[1], dtype=torch.bool, device=distances.device)
         others = distances.masked_fill(itself, torch.inf)
-        nearest = others.topk(self.neighbours, dim=-1, largest=False).indices
-        return torch.zeros_like(others).scatter_(-1, nearest, 1)
+        last = others.kthvalue(self.neighbours, dim=-1, keepdim=True).values
+        nearer, tied = (others < last).to(others.dtype), (others == last).to(others.dtype)
+        left = self.neighbours - nearer.sum(-1, keepdim=True)
+        return nearer + tied * left / tied.sum(-1, keepdim=True)
 
 
 class Procrustes(_SampleMatrix):
@@ -155,7 +176,7 @@ class Procrustes(_SampleMatrix):
 
     fewest = 3
 
-    def _between(self, pair: DocumentPair) -> Float[np.ndarray, "row column"]:
+    def _between(self, pair: DocumentPair) -> Float[Tensor, "row column"]:
         # With A = X X^T and B = Y Y^T, the singular values of X^T Y squared are the eigenvalues of
         # A^1/2 B A^1/2: of the size of the sample, whatever the width.
         a, b = (_normed_grams(vectors) for vectors in pair.sampled)
@@ -167,7 +188,7 @@ class Procrustes(_SampleMatrix):
             found[row, first:] = values
             if pair.same:
                 found[first:, row] = values
-        return found.clamp(max=1).cpu().numpy()
+        return found.clamp(max=1)
 
 
 def _normed_grams(vectors: Float[Tensor, "state sample d"]) -> Tokens:

@@ -13,7 +13,10 @@ from .documents import DocumentPair, DocumentStates
 
 
 class _TokenCurve(PerDocument):
-    """The mean over a document's tokens of something that each state or layer does to a token."""
+    """The mean over a document's tokens of something that each state or layer does to a token.
+
+    NaN, if undefined, is left out, and the document if all its tokens are.
+    """
 
     axis: ClassVar[str] = "layer"
 
@@ -21,19 +24,24 @@ class _TokenCurve(PerDocument):
     def _values(self, reading: DocumentStates) -> Float[Tensor, "place token"]: ...
 
     def update(self, pair: DocumentPair) -> None:
-        if count := pair.rows.count:
-            self._add(pair.document, self._values(pair.rows).sum(1), count)
+        if pair.rows.count:
+            values = self._values(pair.rows)
+            self._add(pair.document, values.nansum(1), values.isnan().logical_not().sum(1))
 
     def result(self) -> Curve:
         return Curve(self._means(), self._documents, self.axis)
 
 
 class BlockInfluence(_TokenCurve):
-    """1 less the cosine of what a layer reads with what it leaves; in [0, 2]. arXiv 2403.03853."""
+    """1 less the cosine of what a layer reads with what it leaves; in [0, 2]. arXiv 2403.03853.
+
+    Undefined where one of them is zero.
+    """
 
     def _values(self, reading: DocumentStates) -> Float[Tensor, "layer token"]:
         products = vecdot(reading.vectors[:-1], reading.vectors[1:])
-        return 1 - _over(products, reading.lengths[:-1] * reading.lengths[1:])
+        influence: Tensor = 1 - products / reading.lengths[:-1] / reading.lengths[1:]
+        return influence
 
 
 class ResidualNorm(_TokenCurve):
@@ -46,26 +54,24 @@ class ResidualNorm(_TokenCurve):
 
 
 class UpdateRatio(_TokenCurve):
-    """Length of a layer's update over the length of the stream that it reads."""
+    """Length of a layer's update over that of the stream that it reads; undefined if that is 0."""
 
     def _values(self, reading: DocumentStates) -> Float[Tensor, "layer token"]:
-        ratio: Tensor = vector_norm(reading.updates, dim=-1) / reading.lengths[:-1]
-        return ratio
+        before = reading.lengths[:-1]
+        ratio: Tensor = vector_norm(reading.updates, dim=-1) / before
+        return ratio.masked_fill(before == 0, torch.nan)
 
 
 class UpdateCosine(_TokenCurve):
-    """Cosine of a layer's update with the stream that it reads: below 0 it erases; in [-1, 1]."""
+    """Cosine of a layer's update with the stream that it reads: below 0 it erases; in [-1, 1].
+
+    Undefined where one of them is zero.
+    """
 
     def _values(self, reading: DocumentStates) -> Float[Tensor, "layer token"]:
         products = vecdot(reading.updates, reading.vectors[:-1])
-        return _over(products, vector_norm(reading.updates, dim=-1) * reading.lengths[:-1])
-
-
-def _over(
-    products: Float[Tensor, "layer token"], lengths: Float[Tensor, "layer token"]
-) -> Float[Tensor, "layer token"]:
-    """A cosine; 0 where one of the two vectors is."""
-    return products / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)
+        cosine: Tensor = products / vector_norm(reading.updates, dim=-1) / reading.lengths[:-1]
+        return cosine
 
 
 class Variance(PerDocument):

@@ -29,7 +29,10 @@ class _Carrier:
 
 
 class Massive:
-    """An accumulator over texts, of every real token, whether measures count it or not."""
+    """An accumulator over texts, of every real token, whether measures count it or not.
+
+    A state whose median is zero has no size that anything could be massive against.
+    """
 
     def __init__(self) -> None:
         self._carriers: dict[tuple[int, int], _Carrier] = {}
@@ -40,22 +43,36 @@ class Massive:
         mask: Int[Tensor, " pos"],
         tokens: Int[Tensor, " pos"],
         text: int,
+        found: Bool[Tensor, "state pos"] | None = None,
     ) -> Bool[Tensor, " pos"]:
-        """Take in one text; return which tokens carry a massive activation in any state."""
-        medians = _medians(states, mask)
-        peaks = states.abs().amax(-1).masked_fill(~mask.bool(), 0)
-        found = peaks > RATIO * medians[:, None]
-        for state, pos in torch.nonzero(found).tolist():
-            entries = states[state, pos].abs()
-            for dimension in torch.nonzero(entries > RATIO * medians[state]).flatten().tolist():
+        """Take in one text; return which tokens carry a massive activation in any state.
+
+        `found` is what `massive_tokens` finds in it, where that came home with a whole batch.
+        """
+        found = massive_tokens(states, mask).to(mask.device) if found is None else found
+        if len(where := torch.nonzero(found)):
+            self._note(states, _medians(states, mask), tokens, text, where)
+        return found.any(0)
+
+    def _note(
+        self,
+        states: Float[Tensor, "state pos d_model"],
+        medians: Float[Tensor, " state"],
+        tokens: Int[Tensor, " pos"],
+        text: int,
+        where: Int[Tensor, "found 2"],
+    ) -> None:
+        for state, pos in where.tolist():
+            median = float(medians[state])
+            entries = states[state, pos].cpu()
+            for dimension in torch.nonzero(entries.abs() > RATIO * median).flatten().tolist():
                 carrier = self._carriers.setdefault((state, dimension), _Carrier())
-                value = float(states[state, pos, dimension])
+                value = float(entries[dimension])
                 carrier.tokens += 1
                 carrier.first += pos == 0
                 if abs(value) > abs(carrier.largest):
-                    carrier.largest, carrier.ratio = value, abs(value) / float(medians[state])
+                    carrier.largest, carrier.ratio = value, abs(value) / median
                     carrier.text, carrier.position, carrier.token = text, pos, int(tokens[pos])
-        return found.any(0)
 
     @property
     def dimensions(self) -> list[int]:
@@ -87,10 +104,19 @@ class Massive:
         return pd.DataFrame(rows, columns=[*columns, "token"])
 
 
+def massive_tokens(
+    states: Float[Tensor, "state pos d_model"], mask: Int[Tensor, " pos"]
+) -> Bool[Tensor, "state pos"]:
+    """Which real tokens carry a massive activation in which state; found where the streams are."""
+    medians = _medians(states, mask)
+    peaks = states.abs().amax(-1).masked_fill(~mask.bool().to(states.device), 0)
+    return (peaks > RATIO * medians[:, None]) & (medians > 0)[:, None]
+
+
 def _medians(
     states: Float[Tensor, "state pos d_model"], mask: Int[Tensor, " pos"]
 ) -> Float[Tensor, " state"]:
     """Median magnitude of the real tokens in each state, from a spread of their entries."""
-    entries = states[:, mask.bool()].flatten(1)
+    entries = states.index_select(1, torch.nonzero(mask).flatten().to(states.device)).flatten(1)
     step = entries.shape[1] // _ENTRIES | 1  # odd, so that it does not keep to a few dimensions
     return entries[:, ::step].abs().float().median(-1).values.to(states.dtype)

@@ -1,10 +1,11 @@
 """Measures of all tokens together, from second moments: effective rank and linearity."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import MeasureError
+from ..models import numbers, widened
 from .base import Measure, Pooled
 from .documents import DocumentPair
 
@@ -16,7 +17,7 @@ class Moments(Measure):
     """Sums of x x^T at every state, and of x y^T across every layer: layers x d_model^2 numbers."""
 
     def __init__(self) -> None:
-        self._tokens = 0
+        self._tokens, self._rounding = 0, 0.0
         self._origin = self._sums = self._own = self._across = torch.tensor(0.0)
 
     def update(self, pair: DocumentPair) -> None:
@@ -25,6 +26,7 @@ class Moments(Measure):
             return
         if not self._tokens:
             self._begin(vectors)
+        self._rounding = pair.rows.rounding
         x = vectors - self._origin
         self._tokens += x.shape[1]
         self._sums += x.sum(1)
@@ -45,36 +47,51 @@ class Moments(Measure):
     def effective_rank(self) -> Pooled:
         """exp(entropy) of each state's normalised covariance spectrum; 1 to d_model.
 
-        Roy and Vetterli (2007). Over all counted tokens at once; at most their number.
+        Roy and Vetterli (2007). Over all counted tokens at once; at most their number. NaN for a
+        state in which all of them are alike.
         """
         self._refuse_few()
-        return _pooled([_rank(self._covariance(k)) for k in range(len(self._own))], "state")
+        ranks = torch.stack([_rank(self._covariance(k)) for k in range(len(self._own))])
+        return _pooled(ranks.masked_fill(self._alike(), torch.nan), "state")
 
     def linearity(self) -> Pooled:
         """Share of a state's variance that a linear map of the state before explains; at most 1.
 
         arXiv 2405.12250, adjusted for the number of parameters (otherwise few tokens look
-        linear). NaN unless there are more tokens than dimensions.
+        linear). NaN unless there are more tokens than dimensions, and where all tokens are alike
+        before the layer or after it.
         """
         self._refuse_few()
-        return _pooled([self._explained(layer) for layer in range(len(self._across))], "layer")
+        alike = self._alike()
+        shares = torch.stack([self._explained(layer) for layer in range(len(self._across))])
+        return _pooled(shares.masked_fill(alike[:-1] | alike[1:], torch.nan), "layer")
+
+    def _alike(self) -> Bool[Tensor, " state"]:
+        """In which states all tokens are one vector but for rounding."""
+        variances = [self._covariance(k).diagonal().sum() for k in range(len(self._own))]
+        means = widened(self._sums) / self._tokens + widened(self._origin.squeeze(1))
+        spread = torch.stack(variances)
+        found: Tensor = spread <= self._rounding**2 * (means.square().sum(-1) + spread)
+        return found
 
     def _explained(self, layer: int) -> Tensor:
         n, d_model = self._tokens, self._own.shape[-1]
         before, after = (self._covariance(layer), self._covariance(layer + 1))
         if n <= d_model + 1:
             return before.new_tensor(torch.nan)
-        means = self._sums.double() / n
-        across = self._across[layer].double() / n - torch.outer(means[layer], means[layer + 1])
-        before.diagonal().add_(_RIDGE * before.diagonal().mean())
+        means = widened(self._sums) / n
+        across = widened(self._across[layer]) / n - torch.outer(means[layer], means[layer + 1])
+        ridge = _RIDGE * before.diagonal().mean()
+        # Never singular: a state without variance is NaN in the end, and not an error here.
+        before.diagonal().add_(ridge.clamp_min(torch.finfo(before.dtype).tiny))
         maps = torch.linalg.solve(before, across)
         left = 1 - (maps * across).sum() / after.diagonal().sum()
         adjusted: Tensor = 1 - left * (n - 1) / (n - d_model - 1)
         return adjusted
 
     def _covariance(self, state: int) -> Float[Tensor, "d_model d_model"]:
-        mean = self._sums[state].double() / self._tokens
-        return self._own[state].double() / self._tokens - torch.outer(mean, mean)
+        mean = widened(self._sums[state]) / self._tokens
+        return widened(self._own[state]) / self._tokens - torch.outer(mean, mean)
 
     def _refuse_few(self) -> None:
         if self._tokens < 2:
@@ -87,5 +104,5 @@ def _rank(covariance: Float[Tensor, "d_model d_model"]) -> Tensor:
     return rank
 
 
-def _pooled(values: list[Tensor], axis: str) -> Pooled:
-    return Pooled(torch.stack(values).cpu().numpy(), axis)
+def _pooled(values: Float[Tensor, " place"], axis: str) -> Pooled:
+    return Pooled(numbers(values), axis)

@@ -2,35 +2,42 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..errors import MeasureError
+from ..models import widened
 from .base import Matrix, PerDocument
 from .documents import DocumentPair, DocumentStates, cosines
 
+_NUMBERS_AT_ONCE = 1 << 17  # of a flattened sequence
+
 
 class _TokenMatrix(PerDocument):
-    """The mean over a document's tokens of something between every two states of a token."""
+    """The mean over a document's tokens of something between every two states of a token.
+
+    NaN, if undefined, is left out, and the document if all its tokens are.
+    """
 
     @abstractmethod
     def _values(self, pair: DocumentPair) -> Float[Tensor, "token row column"]: ...
 
     def update(self, pair: DocumentPair) -> None:
         refuse_widths(pair, type(self).__name__)
-        if count := pair.rows.count:
-            self._add(pair.document, self._values(pair).sum(0), count)
+        if pair.rows.count:
+            values = self._values(pair)
+            self._add(pair.document, values.nansum(0), values.isnan().logical_not().sum(0))
 
     def result(self) -> Matrix:
         return Matrix(self._means(), self._documents)
 
 
 class Cosine(_TokenMatrix):
-    """Cosine of a token's states with each other; in [-1, 1]."""
+    """Cosine of a token's states with each other; in [-1, 1]. Undefined for a vector of zeros."""
 
     def _values(self, pair: DocumentPair) -> Float[Tensor, "token row column"]:
         return pair.cosines
@@ -39,7 +46,8 @@ class Cosine(_TokenMatrix):
 class CosineCentred(_TokenMatrix):
     """Cosine after the mean is subtracted: what is left without the direction all tokens share.
 
-    The mean is that of a state over the texts of a first pass, or over the document.
+    The mean is that of a state over the texts of a first pass, or over the document. Undefined for
+    a vector that is the mean up to rounding.
     """
 
     def _values(self, pair: DocumentPair) -> Float[Tensor, "token row column"]:
@@ -56,8 +64,8 @@ class Angular(_TokenMatrix):
     def _values(self, pair: DocumentPair) -> Float[Tensor, "token row column"]:
         between = pair.cosines
         if pair.same:  # rounding would show a state at a distance from itself
-            between = between.clone()
-            between.diagonal(dim1=1, dim2=2).fill_(1)
+            own = between.diagonal(dim1=1, dim2=2)
+            between = between.diagonal_scatter(own.where(own.isnan(), 1.0), dim1=1, dim2=2)
         return between.arccos() / math.pi
 
 
@@ -67,21 +75,29 @@ class CosineFlat(PerDocument):
     The token of largest norm dominates it: two otherwise independent sequences that share one
     massive token come out nearly parallel. arXiv 2407.09298, Fig. 3; each sequence counts once
     here, where the published mean over batches gives a short last batch more weight.
+
+    MOVES
+    Sums are in float64. Undefined for a sequence of zeros.
     """
 
     def update(self, pair: DocumentPair) -> None:
         refuse_widths(pair, type(self).__name__)
-        rows = _flat(pair.rows)
-        columns = rows if pair.same else _flat(pair.columns)
-        self._add(pair.document, rows @ columns.mT, 1.0)
+        cross = rows = columns = torch.zeros((), dtype=torch.float64)
+        for a, b in zip(_parts(pair.rows), _parts(pair.columns), strict=True):
+            cross = cross.to(a.device) + a @ b.mT
+            rows = rows.to(a.device) + a.square().sum(1)
+            columns = columns.to(b.device) + b.square().sum(1)
+        cosine = cross / rows.sqrt()[:, None] / columns.sqrt()
+        self._add(pair.document, cosine.clamp(-1, 1), 1.0)
 
     def result(self) -> Matrix:
         return Matrix(self._means(), self._documents)
 
 
-def _flat(reading: DocumentStates) -> Float[Tensor, "state pos_d"]:
-    flat = rearrange(reading.states, "state pos d -> state (pos d)")
-    return normalize(flat.to(torch.promote_types(flat.dtype, torch.float32)), dim=-1)
+def _parts(document: DocumentStates) -> Iterator[Float[Tensor, "state number"]]:
+    """A flattened sequence in float64, so many numbers at a time that their copies stay small."""
+    flat = rearrange(document.states, "state pos d -> state (pos d)")
+    return map(widened, torch.split(flat, _NUMBERS_AT_ONCE, dim=1))
 
 
 def refuse_widths(pair: DocumentPair, measure: str) -> None:

@@ -61,7 +61,8 @@ def zones(
 
     Agglomerative clustering with average linkage in which only neighbours may join. `distance`
     says that large values mean unlike (as for `angular`). With a `Matrix`, `stability` comes from
-    a bootstrap over its documents. Raises MeasureError for a matrix between different states.
+    a bootstrap over its documents, of the samples that leave no entry without a document. Raises
+    MeasureError for a matrix between different states, or with entries that are NaN.
     """
     if isinstance(similarity, pd.DataFrame):
         return _divided(similarity.to_numpy(dtype=float), groups, distance)
@@ -69,7 +70,7 @@ def zones(
     if (n := len(similarity.documents)) < 2:
         return found
     again = similarity.resampled(resamplings(n, resamples, seed))
-    return _stable(found, [_divided(matrix, groups, distance) for matrix in again])
+    return _stable(found, [_divided(one, groups, distance) for one in again if _complete(one)])
 
 
 def zones_along(
@@ -84,8 +85,9 @@ def zones_along(
     found = _divided(_apart(curve.curve.to_numpy()), groups, distance=True)
     if (n := len(curve.documents)) < 2:
         return found
-    again = resamplings(n, resamples, seed) @ curve.per_document
-    return _stable(found, [_divided(_apart(one), groups, distance=True) for one in again])
+    again = curve.resampled(resamplings(n, resamples, seed))
+    apart = [_apart(one) for one in again if _complete(one)]
+    return _stable(found, [_divided(one, groups, distance=True) for one in apart])
 
 
 def _apart(values: Float[np.ndarray, " place"]) -> Float[np.ndarray, "place place"]:
@@ -110,5 +112,12 @@ def _divided(matrix: Float[np.ndarray, "row column"], groups: int, distance: boo
     return Zones(size, tuple(int(b) + 1 for b in np.flatnonzero(np.diff(labels))))
 
 
+def _complete(values: Float[np.ndarray, "..."]) -> bool:
+    """Whether a bootstrap sample has a value everywhere: it may draw no document of an entry."""
+    return bool(np.isfinite(values).all())
+
+
 def _stable(found: Zones, again: list[Zones]) -> Zones:
+    if not again:
+        return found
     return Zones(found.size, found.boundaries, float(np.mean([found.agreement(z) for z in again])))

@@ -7,7 +7,7 @@ What loads weights is imported on first use, so that listing and fetching need n
 import lazy_loader
 
 _NAMES = {
-    "device": ["device_of", "numbers"],
+    "device": ["device_of", "numbers", "widened"],
     "door": ["Model", "as_model"],
     "fingerprint": ["identity", "tokenizer_digest", "weights_digest"],
     "loading": ["load_model"],

@@ -53,6 +53,11 @@ def device_of(model: Any) -> torch.device:
     raise ModelError(f"{model.cfg.model_name} has no weights, so it computes nowhere")
 
 
+def widened(tensor: Tensor) -> Tensor:
+    """`tensor` in float64 where it stands, or on the processor if its device has no float64."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
 def numbers(tensor: Tensor) -> Float[np.ndarray, "..."]:
     """`tensor` in float64 on the processor: moved first, then widened.
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
-from ..execution import as_plan, head, resume_from, run
+from ..execution import as_plan, head, measuring, resume_from, run
 from ..models import Model, as_model, numbers
+from ..notices import say_nan
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..statistics import of_mean
@@ -91,8 +92,11 @@ def crossing(
     ]
     calls = sum(len(s.calls) for j in targets for s in plan.steps[j:])
     total = sum(_tokens(model, plan, c) for c in crosses) * len(sources) * calls
-    with progress("crossing", total) as advance:
+    with measuring(model), progress("crossing", total) as advance:
         found = [_matrix(model, c, metric, plan, sources, targets, advance) for c in crosses]
+    for cross, values in zip(crosses, found, strict=True):
+        wrong = int(np.isnan(values).sum())
+        say_nan(f"{name} of the prompt {cross.target}", wrong, len(values), "patches")
     return _table(np.stack(found), sources, targets).assign(metric=name, prompts=len(crosses))
 
 
@@ -143,10 +147,12 @@ def _matrix(
         score = score_of(metric, _standard(logits_of(own), cross))
         values = [measured(logits_of, own[None], score)]
         for j in targets:
-            streams = target.states[j, target.start :].repeat(len(sources), 1, 1)
-            streams[:, put - target.start] = given
-            finals = target.resume(j, streams, advance)
-            values.append(measured(logits_of, finals[:, read - target.start], score))
+            # Rows are made and read as they are run: all sources at once would fill the memory.
+            for some in torch.split(given, target.rows_at_once):
+                streams = target.states[j, target.start :].repeat(len(some), 1, 1)
+                streams[:, put - target.start] = some
+                finals = target.resume(j, streams, advance)
+                values.append(measured(logits_of, finals[:, read - target.start], score))
     return numbers(torch.cat(values))
 
 

@@ -1,6 +1,5 @@
 """How a change at one layer changes what every later layer writes (arXiv 2505.13898)."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import takewhile
@@ -15,14 +14,17 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import several
 from ..errors import PatchError
-from ..execution import Recording, after_step, as_plan, ready, record, refuse_halves
+from ..execution import Recording, after_step, as_plan, measuring, ready, record, refuse_halves
+from ..measures import Curve
 from ..models import Model, as_model, device_of, numbers
+from ..notices import say_nan
 from ..plans import Call, Plan
 from ..progress import Advance, progress
-from ..statistics import of_mean
 from ..strategies import drop, full
 from ..tables import typed
 from ..texts import Batch, Texts, as_texts, in_order, in_pieces, pad_of
+
+_WHY = "its update is zero or not finite"
 
 
 @torch.no_grad()
@@ -39,7 +41,8 @@ def effects(
     f_l(h) is what layer l adds to the intact model's stream h, f_l(h') what it adds under a plan;
     by default one plan per dropped layer. The change is averaged over the tokens of a document
     (without the first one, unless `skip_first=False`) and then over documents. A layer counts
-    where a plan calls it (on average over its calls), from the first changed step on.
+    where a plan calls it (on average over its calls), from the first changed step on. Where a
+    layer adds nothing to the intact stream its change is undefined: such tokens are left out.
 
     With `at`, the plan holds at that token alone, and the change is measured at later tokens: how
     much later computation depends on what the layer wrote there. Such plans leave layers out.
@@ -55,30 +58,32 @@ def effects(
     texts = as_texts(texts)
     pieces, owners = in_pieces(model, texts)
     _check_token(model, pieces, rows, at)
-    sums = np.zeros((len(rows), n_layers, len(texts)))
-    counts = np.zeros(len(texts))
+    sums, counts = np.zeros((2, len(rows), n_layers, len(texts)))
     calls = n_layers + sum(len(_calls(plan, at)) for plan in rows.values())
     width = sum(b.tokens.numel() for b in in_order(pieces, batch_size, torch.device("cpu")))
-    with progress("effects", width * calls) as advance:
+    with measuring(model), progress("effects", width * calls) as advance:
         for batch in in_order(pieces, batch_size, device_of(model), pad_of(model)):
             measured = _measured(batch, skip_first, at)
             documents = [owners[i] for i in batch.indices]
-            np.add.at(counts, documents, measured.sum(dim=1).cpu().numpy())
-            count = partial(_count, sums, documents, measured)
+            count = partial(_count, sums, counts, documents, measured)
             _changes(model, batch, [*rows.values()], at, advance, count)
-    return _table(rows, sums / counts, at)
+    return _table(rows, sums / np.where(counts == 0, np.nan, counts), at)
 
 
 def _count(
     sums: Float[np.ndarray, "row layer document"],
+    counts: Float[np.ndarray, "row layer document"],
     documents: Sequence[int],
     measured: Bool[Tensor, "batch pos"],
     row: int,
     layer: int,
     change: Float[Tensor, "batch pos"],
 ) -> None:
-    total = torch.where(measured, change, 0).sum(dim=1)
-    np.add.at(sums[row, layer], documents, numbers(total))
+    defined = measured & ~change.isnan()
+    both = torch.stack([torch.where(defined, change, 0).sum(dim=1), defined.sum(dim=1)])
+    total, count = numbers(both)
+    np.add.at(sums[row, layer], documents, total)
+    np.add.at(counts[row, layer], documents, count)
 
 
 def _labelled(model: TransformerBridge, plans: Any, at: int | None) -> dict[str, Plan]:
@@ -155,7 +160,9 @@ def _changes(
 
         def compare(layer: int, update: Tensor, row: int = row) -> None:
             own = states[layer + 1] - states[layer]
-            tell(row, layer, (update - own).norm(dim=-1) / own.norm(dim=-1))
+            length = own.norm(dim=-1)
+            change = (update - own).norm(dim=-1) / length
+            tell(row, layer, change.masked_fill(length == 0, torch.nan))
             advance(batch.tokens.numel())
 
         under = _everywhere(plan) if at is None else _at_token(plan, at)
@@ -228,18 +235,19 @@ def _calls(plan: Plan, at: int | None) -> list[int]:
 def _table(
     rows: Mapping[str, Plan], changes: Float[np.ndarray, "row layer document"], at: int | None
 ) -> pd.DataFrame:
-    """One row per plan and layer measured; `changes` are summed over a layer's calls."""
-    parts = []
+    """One row per plan and layer measured; a document counts where its change is defined."""
+    parts, everyone = [], tuple(range(changes.shape[2]))
     for (label, plan), change in zip(rows.items(), changes, strict=True):
-        times = Counter(_calls(plan, at))
-        layers = sorted(times)
-        means = change[layers] / np.array([times[layer] for layer in layers])[:, None]
+        layers = sorted(set(_calls(plan, at)))
+        means = Curve(change[layers].T, everyone, "layer")
+        wrong = int(np.isnan(means.per_document).any(axis=1).sum())
+        say_nan(f"the change of a layer under plan {label!r}", wrong, len(everyone), "texts", _WHY)
         missing = set(range(plan.n_layers)) - set(plan.layer_calls)
         left_out = missing.pop() if _only_leaves_out(plan) and len(missing) == 1 else None
-        low, high = of_mean(means.T)
-        part = pd.DataFrame({"layer": layers, "value": means.mean(axis=1), "low": low})
-        part = part.assign(high=high, label=label, dropped=left_out, plan=str(plan))
-        parts.append(part)
+        low, high = means.interval()
+        part = pd.DataFrame({"value": means.curve, "low": low, "high": high})
+        part = part.assign(layer=layers, documents=means.defined)
+        parts.append(part.assign(label=label, dropped=left_out, plan=str(plan)))
     order = ["label", "dropped", "plan", "layer", "value", "low", "high", "documents", "changed_at"]
     table = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    return typed(table.assign(documents=changes.shape[2], changed_at=at)[order])
+    return typed(table.assign(changed_at=at)[order])

@@ -8,8 +8,9 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
-from ..execution import as_plan, head, run
+from ..execution import as_plan, head, measuring, run
 from ..models import Model, as_model
+from ..notices import say_nan
 from ..plans import Plan
 from ..strategies import full
 from .prompts import Answer, Prompt, Text, answer_ids, prompt, refuse_masked, state_list
@@ -41,13 +42,16 @@ def readout(
         raise PatchError(f"top={top} is no number of tokens; 1..{model.cfg.d_vocab} fits")
     read = prompt(model, text)
     places, watched = read.places(positions), answer_ids(model, watch)
-    found = run(model, read.tokens, plan).states
-    with head(model) as logits_of:
-        parts = [
-            _read(model, read, place, chosen, logits_of(found[chosen, place]), top, watched)
-            for place in places
-        ]
-    return pd.concat(parts, ignore_index=True)
+    with measuring(model):
+        found = run(model, read.tokens, plan).states
+        with head(model) as logits_of:
+            parts = [
+                _read(model, read, place, chosen, logits_of(found[chosen, place]), top, watched)
+                for place in places
+            ]
+    table = pd.concat(parts, ignore_index=True)
+    say_nan(f"the answer of {read}", int(table["logprob"].isna().sum()), len(table), "rows")
+    return table
 
 
 def _read(

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..execution import run
+from ..errors import PatchError
+from ..execution import measuring, run
 from ..models import Model, as_model
+from ..texts import pad_of
 from .prompts import Text, prompt, refuse_masked, state_list
 
 
@@ -37,7 +39,13 @@ def patchscope(
     taken, put = source.at(source_position), target.at(target_position)
     n_layers = len(model.blocks)
     state_list([source_state, target_state], n_layers, range(0))
-    given = mapping(run(model, source.tokens, None).states[source_state, taken])
+    room = int(model.cfg.n_ctx) - len(target)
+    if not 0 < max_new_tokens <= room:
+        raise PatchError(
+            f"max_new_tokens={max_new_tokens}; 1 to {room} fit behind the target prompt {target}"
+        )
+    with measuring(model):
+        given = mapping(run(model, source.tokens, None).states[source_state, taken])
     waiting = [True]
 
     def patch(stream: Tensor, hook: Any) -> Tensor:
@@ -51,13 +59,13 @@ def patchscope(
 
     last = target_state == n_layers
     point = f"blocks.{target_state - last}.hook_resid_{'post' if last else 'pre'}"
-    with model.hooks(fwd_hooks=[(point, patch)]):
+    with measuring(model), model.hooks(fwd_hooks=[(point, patch)]):
         out = model.original_model.generate(
             target.tokens,
             attention_mask=torch.ones_like(target.tokens),
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            pad_token_id=model.tokenizer.pad_token_id,
+            pad_token_id=pad_of(model),
         )
     text: str = model.tokenizer.decode(out[0, len(target) :], skip_special_tokens=True)
     return text

@@ -14,8 +14,9 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
-from ..execution import as_plan, head, resume_from, run
+from ..execution import as_plan, head, measuring, resume_from, run
 from ..models import Model, as_model, numbers
+from ..notices import say_nan
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..statistics import of_mean, percentiles, resamplings
@@ -83,9 +84,11 @@ def patch_residual(
     pairs = _pairs(model, clean, corrupted, positions, answers)
     found = [np.empty((0,))] * len(pairs)
     calls = [sum(len(s.calls) for s in plan.steps[k:]) for k in chosen]
-    with progress("patching", sum(_tokens(model, plan, p) for p in pairs) * sum(calls)) as advance:
+    total = sum(_tokens(model, plan, p) for p in pairs) * sum(calls)
+    with measuring(model), progress("patching", total) as advance:
         for i, pair in enumerate(pairs):
             found[i] = _sweep(model, pair, metric, plan, chosen, advance)
+            _say_nan(name, pair.corrupted, found[i])
     values = np.stack(found)  # (pair, 2 + state * place): the corrupted and the clean run first
     table = _table(values[:, 0], values[:, 1], values[:, 2:])
     labels = [
@@ -94,6 +97,11 @@ def patch_residual(
         for place, token in _labelled(pairs)
     ]
     return pd.concat([pd.DataFrame(labels), table], axis=1).assign(metric=name, pairs=len(pairs))
+
+
+def _say_nan(metric: str, prompt: Prompt, values: Float[np.ndarray, " value"]) -> None:
+    wrong = int(np.isnan(values).sum())
+    say_nan(f"{metric} of the prompt {prompt}", wrong, len(values), "patches")
 
 
 def _pairs(
@@ -155,12 +163,16 @@ def _sweep(
         score = _score(metric, logits_of, ends[1], pair)
         baselines = measured(logits_of, ends, score)
         values = baselines[0].expand(len(states), len(pair.places)).clone()
-        where = torch.tensor([pair.places[i] for i in live], device=ends.device).reshape(-1, 2)
         for i, k in enumerate(states if live else ()):
-            streams = target.states[k, target.start :].repeat(len(live), 1, 1)
-            streams[torch.arange(len(live)), where[:, 1] - target.start] = source[k, where[:, 0]]
-            finals = target.resume(k, streams, advance)
-            values[i, live] = measured(logits_of, finals[:, -1:], score)
+            # Rows are made and read as they are run: all places at once would fill the memory.
+            for start in range(0, len(live), target.rows_at_once):
+                some = live[start : start + target.rows_at_once]
+                rows = torch.arange(len(some), device=ends.device)
+                taken, put = torch.tensor([pair.places[p] for p in some], device=ends.device).T
+                streams = target.states[k, target.start :].repeat(len(some), 1, 1)
+                streams[rows, put - target.start] = source[k, taken]
+                finals = target.resume(k, streams, advance)
+                values[i, some] = measured(logits_of, finals[:, -1:], score)
     return numbers(torch.cat([baselines, values.flatten()]))
 
 

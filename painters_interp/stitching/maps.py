@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import TextError
+from ..models import widened
 
 METHODS = ("ridge", "orthogonal")
 
@@ -49,7 +50,7 @@ class Moments:
     @classmethod
     def of(cls, x: Float[Tensor, "token source"], y: Float[Tensor, "token target"]) -> "Moments":
         """Moments of one batch of tokens, in float64."""
-        x, y = _double(x), _double(y)
+        x, y = widened(x), widened(y)
         x_mean, y_mean = x.mean(0), y.mean(0)
         x, y = x - x_mean, y - y_mean
         return cls(len(x), x_mean, y_mean, x.T @ x, x.T @ y, y.square().sum(0))
@@ -128,8 +129,3 @@ def refuse_few(tokens: int, width: int) -> None:
 def _spread(moments: Moments, rotation: Tensor) -> Tensor:
     """Total variance of the source after `rotation`."""
     return (rotation * (moments.xx @ rotation)).sum()
-
-
-def _double(tensor: Tensor) -> Tensor:
-    """In float64, on the tensor's own device where that has it."""
-    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()

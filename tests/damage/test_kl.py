@@ -184,4 +184,4 @@ def test_bad_input_is_refused(llama: TransformerBridge) -> None:
     with pytest.raises(PlanError, match="is for 7 layers, not 6"):
         kl_to_intact(llama, [s.full(7)], DOCUMENTS)
     with pytest.raises(TextError, match="texts must be a list"):
-        kl_to_intact(llama, ["0-5"], "one text")
+        kl_to_intact(llama, ["0-5"], [])
