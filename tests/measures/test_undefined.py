@@ -159,7 +159,8 @@ def test_intervals_know_how_many_documents_there_are():
     documents = [random_states(1), alike(1), random_states(2), alike(1, seed=3)]
     found = measured("rsa", *documents)
     low, high = found.interval(resamples=50)
-    assert (low.loc[1, 0] <= found.matrix.loc[1, 0] <= high.loc[1, 0]) and low.notna().all(axis=None)
+    assert low.loc[1, 0] <= found.matrix.loc[1, 0] <= high.loc[1, 0]
+    assert low.notna().all(axis=None)
     alone = measured("rsa", *documents[:2]).interval(resamples=50)
     assert alone.low.loc[1].isna().all()
     assert alone.low.loc[0, 2] <= alone.high.loc[0, 2]
