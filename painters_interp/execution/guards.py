@@ -87,7 +87,7 @@ def _conditions(model: TransformerBridge) -> Hashable:
     """What decides how a model computes, besides the numbers in its weights."""
     root = model.original_model
     return (
-        tuple(map(_settings, _configs(root))),
+        tuple(map(_settings, _configs(root.config))),
         frozenset(weight.dtype for weight in root.parameters()),
         device_of(model),
         bool(getattr(model, "compatibility_mode", False)),
@@ -96,10 +96,10 @@ def _conditions(model: TransformerBridge) -> Hashable:
     )
 
 
-def _configs(root: nn.Module) -> list[PreTrainedConfig]:
-    """The configurations of a model and its parts, each once: parts may hold copies."""
-    held = (vars(module).get("config") for module in root.modules())
-    return [*{id(c): c for c in held if isinstance(c, PreTrainedConfig)}.values()]
+def _configs(config: PreTrainedConfig) -> list[PreTrainedConfig]:
+    """A configuration and those inside it, of the parts of a model."""
+    parts = [part for part in vars(config).values() if isinstance(part, PreTrainedConfig)]
+    return [config, *(inner for part in parts for inner in _configs(part))]
 
 
 def _settings(config: PreTrainedConfig) -> tuple[tuple[str, str], ...]:
@@ -163,6 +163,8 @@ def user_hooks(model: TransformerBridge) -> tuple[str, ...]:
 
     Hooks of TransformerLens, transformers, accelerate and the like do not count.
     """
+    if not any(map(carries, _modules(model))):
+        return ()
     found: dict[str, None] = {}
     for name, module in model.named_modules():
         if carries(module):
@@ -187,7 +189,8 @@ def _modules(model: TransformerBridge) -> list[nn.Module]:
 
 def carries(module: nn.Module) -> bool:
     """Whether a hook of the user hangs at `module` itself."""
-    return any(_of_user(module, place) for place in _HOOKS)
+    held = vars(module)
+    return any(held[place] and _of_user(module, place) for place in _HOOKS)
 
 
 def made_by(hook: Any) -> str:
