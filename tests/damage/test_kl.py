@@ -116,9 +116,12 @@ def test_the_intact_models_predictions_are_made_once_for_many_plans(
     suite = experiments.plans(experiments.single_layers(N))
     batches: list[int] = []
     monkeypatch.setattr(prefix_walk, "_LOGITS_AT_ONCE", 128 * model.cfg.d_vocab)
-    handle = model.original_model.lm_head.register_forward_hook(
-        lambda module, given, logits: batches.append(logits.shape[0])
-    )
+
+    def count(module, given, logits):
+        batches.append(logits.shape[0])
+
+    count.__module__ = "torch"  # hooks of a user would see a pass for each plan
+    handle = model.original_model.lm_head.register_forward_hook(count)
     divergences(model, suite, recording, rows)
     handle.remove()
     assert sum(batches) == 30 * (len(suite) + 1)
