@@ -133,12 +133,12 @@ def _metric(table: pd.DataFrame) -> str:
 def _both_caches(part: pd.DataFrame, whole: pd.DataFrame, column: str) -> str:
     """`column` decoded exactly, and what averaging adds on the same items."""
     wide = part.pivot(index="item", columns="cache", values=column)
-    added = (wide["averaged"] - wide["exact"]).to_numpy(dtype=float)
-    low, high = (float(end) for end in statistics.of_mean(added))
+    averaged, exact = (wide[[cache]].to_numpy(dtype=float) for cache in ("averaged", "exact"))
+    [low], [high] = statistics.difference(averaged, exact)
     intact = whole.loc[whole["cache"] == "exact", column].mean()
     return (
-        f"{wide['exact'].mean():.2f} (intact {intact:.2f}), with the averaged cache "
-        f"{added.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+        f"{exact.mean():.2f} (intact {intact:.2f}), with the averaged cache "
+        f"{(averaged - exact).mean():+.2f} [{low:+.2f}, {high:+.2f}]"
     )
 
 

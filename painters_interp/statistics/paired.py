@@ -3,10 +3,52 @@
 from itertools import product
 
 import numpy as np
-from jaxtyping import Bool, Float, Int8
+from jaxtyping import Bool, Float, Int, Int8
 from scipy import stats
 
+from .resampling import LEVEL, Interval, resamplings, studentised
+
 FLIPS = 9999
+
+
+def difference(
+    first: Float[np.ndarray, "unit of"],
+    second: Float[np.ndarray, "unit #of"],
+    level: float = LEVEL,
+    weights: Float[np.ndarray, "resample unit"] | None = None,
+) -> Interval:
+    """Interval of mean(first) - mean(second), whose rows are of the same units.
+
+    Where all values of a column are 0 or 1 it is `proportions`, elsewhere `studentised` with
+    `weights` (`resamplings` of the units if not given). NaN for a single unit, and where a value
+    is.
+    """
+    n = len(first)
+    if n < 2:
+        nothing = np.full(first.shape[1:], np.nan)
+        return Interval(nothing, nothing)
+    with np.errstate(invalid="ignore"):  # infinite perplexities
+        apart = first - second
+    low, high = studentised(apart, resamplings(n) if weights is None else weights, level)
+    binary = (np.isin(first, (0, 1)) & np.isin(second, (0, 1))).all(axis=0)
+    exact = proportions((apart == 1).sum(axis=0), (apart == -1).sum(axis=0), n, level)
+    return Interval(np.where(binary, exact.low, low), np.where(binary, exact.high, high))
+
+
+def proportions(
+    wins: Int[np.ndarray, "*of"], losses: Int[np.ndarray, "*of"], n: int, level: float = LEVEL
+) -> Interval:
+    """Interval of the difference of two paired proportions, (wins - losses) / n.
+
+    The adjusted Wald interval of Bonett and Price (2012, Journal of Educational and Behavioral
+    Statistics 37, 479-488): one win and one loss are added. `wins` are the units on which the
+    first alone succeeds, `losses` the second alone. Never of width zero. At level .95 and n of 8
+    to 400, proportions of .05 to .9 and changes of .02 to .85 it covers .948 to 1 (Newcombe's
+    hybrid score interval .918 to 1, and is longer where few units change).
+    """
+    won, lost = ((count + 1) / (n + 2) for count in (wins, losses))
+    reach = stats.norm.ppf((1 + level) / 2) * np.sqrt((won + lost - (won - lost) ** 2) / (n + 2))
+    return Interval(np.maximum(won - lost - reach, -1), np.minimum(won - lost + reach, 1))
 
 
 def mcnemar(first: Bool[np.ndarray, " unit"], second: Bool[np.ndarray, " unit"]) -> float:

@@ -24,7 +24,7 @@ from zlib import crc32
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from .. import statistics
 from ..errors import TableError
@@ -89,19 +89,48 @@ class Run:
         with np.errstate(invalid="ignore"):  # infinite perplexities
             return np.asarray(resampled.std(axis=0, ddof=1))
 
+    @cached_property
+    def influences(self) -> Float[np.ndarray, "item plan"]:
+        """Numbers whose mean is the metric, by leaving each item out in turn (the jackknife's)."""
+        if self.facts["aggregation"] in ("mean", "jackknife"):
+            return self.values.T
+        n, whole = self.n, self.parts.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            without = self.aggregation.of((whole - self.parts) / (n - 1))
+            return np.asarray(self.value + (n - 1) * (without.mean(axis=0) - without))
+
+    @cached_property
+    def binary(self) -> Bool[np.ndarray, " plan"]:
+        """Under which plans every item is a success or a failure."""
+        zeros_and_ones = np.isin(self.values, (0, 1)).all(axis=1)
+        return np.asarray(zeros_and_ones & (self.facts["aggregation"] == "mean"))
+
+    def interval(
+        self, first: Sequence[int], second: int, seed: int
+    ) -> tuple[Float[np.ndarray, " first"], Float[np.ndarray, " first"]]:
+        """95 % paired interval of the metric under the plans `first` less that under `second`."""
+        ours, theirs = self.influences[:, [*first]], self.influences[:, [second]]
+        low, high = statistics.difference(ours, theirs, weights=self.weights(seed))
+        same = np.equal(first, second)  # a plan and itself do not differ by chance
+        return np.where(same, 0.0, low), np.where(same, 0.0, high)
+
     def p_values(self, first: Sequence[int], second: int, seed: int) -> Float[np.ndarray, " first"]:
         """Paired p of the plans `first` against the plan `second`.
 
         McNemar's exact test where every value is 0 or 1, else a sign-flip test of the metric:
         the two plans' answers change places on random items.
         """
-        chosen = self.values[[*first, second]]
-        if self.facts["aggregation"] == "mean" and np.isin(chosen, (0, 1)).all():
-            right = chosen == 1
-            return np.array([statistics.mcnemar(one, right[-1]) for one in right[:-1]])
-        return self._flipped(first, second, seed)
+        binary = self.binary[[*first]] & self.binary[second]
+        p, places = np.full(len(first), np.nan), np.asarray(first)
+        right = self.values == 1
+        p[binary] = [statistics.mcnemar(right[one], right[second]) for one in places[binary]]
+        if not binary.all():
+            p[~binary] = self._flipped(places[~binary], second, seed)
+        return p
 
-    def _flipped(self, first: Sequence[int], second: int, seed: int) -> Float[np.ndarray, " first"]:
+    def _flipped(
+        self, first: Int[np.ndarray, " first"], second: int, seed: int
+    ) -> Float[np.ndarray, " first"]:
         ours, theirs = self.parts[:, first], self.parts[:, [second]]
         middle = (ours + theirs).mean(axis=0) / 2
         apart = (ours - theirs) / (2 * self.n)
@@ -183,11 +212,13 @@ def summarise(items: pd.DataFrame, intact: str | None = None, seed: int = 0) -> 
     """From an item table to a result table: one row per plan, task and metric (`MEASURED`).
 
     `stderr` is lm-eval's closed form for means, else the spread over bootstrap samples. Against
-    the plan `intact`, where it is in the same run: `delta`, the value's difference, with
-    the 95 % paired percentile bootstrap interval `delta_low`, `delta_high`; `p` of McNemar's exact
-    test for metrics that are 0 or 1 per item and of a sign-flip test for others; and `p_adjusted`
-    after Benjamini and Hochberg over the plans of the same task and metric. NaN without `intact`,
-    for a single item, and for the p of the intact model itself.
+    the plan `intact`, where it is in the same run: `delta`, the value's difference, with its
+    paired 95 % interval `delta_low`, `delta_high`; `p`; and `p_adjusted` after Benjamini and
+    Hochberg over the plans of the same task and metric. For metrics that are 0 or 1 per item the
+    interval is Bonett and Price's (`statistics.proportions`) and p of McNemar's exact test; for
+    others they are a bootstrap-t (`statistics.studentised`) of each item's influence and a
+    sign-flip test. NaN without `intact`, for a single item, where too few items change to tell,
+    and for the p of the intact model itself.
     """
     found = [_summary(run, intact, seed) for run in runs(items)]
     table = pd.concat(found, ignore_index=True)
@@ -201,18 +232,16 @@ def _summary(run: Run, intact: str | None, seed: int) -> pd.DataFrame:
     table = pd.DataFrame({"plan": run.plans, "value": run.value, "stderr": run.stderr(resampled)})
     table = table.assign(n=run.n, chance=run.chance.mean(), **dict.fromkeys(DIFFERENCE, np.nan))
     if intact in run.plans:
-        table = table.assign(**_differences(run, run.plans.index(intact), resampled, seed))
+        table = table.assign(**_differences(run, run.plans.index(intact), seed))
     return table.assign(**{c: run.facts[c] for c in (*MODEL, *TASK, "higher_is_better", "seed")})
 
 
-def _differences(
-    run: Run, base: int, resampled: Float[np.ndarray, "resample plan"], seed: int
-) -> dict[str, Any]:
+def _differences(run: Run, base: int, seed: int) -> dict[str, Any]:
     others = [place for place in range(len(run.plans)) if place != base]
     p = np.full(len(run.plans), np.nan)
     if others:
         p[others] = run.p_values(others, base, seed)
-    low, high = _interval(run, resampled, resampled[:, [base]])
+    low, high = run.interval(range(len(run.plans)), base, seed)
     with np.errstate(invalid="ignore"):  # infinite perplexities
         delta = run.value - run.value[base]
     return {
@@ -224,21 +253,11 @@ def _differences(
     }
 
 
-def _interval(
-    run: Run, ours: Float[np.ndarray, "resample plan"], theirs: Float[np.ndarray, "resample 1"]
-) -> statistics.Interval:
-    if run.n < 2:
-        nothing = np.full(ours.shape[1], np.nan)
-        return statistics.Interval(nothing, nothing)
-    with np.errstate(invalid="ignore"):
-        return statistics.percentiles(ours - theirs)
-
-
 def compare(items: pd.DataFrame, first: str, second: str, seed: int = 0) -> pd.DataFrame:
     """Two plans on the same items: one row per run, that is per task and metric.
 
-    `delta` is the value of `first` less that of `second`, with its 95 % paired bootstrap interval,
-    and `p` as in `summarise`. Raises TableError if a plan is not in the table, or if one of them
+    `delta` is the value of `first` less that of `second`, with its paired 95 % interval and `p` as
+    in `summarise`. Raises TableError if a plan is not in the table, or if one of them
     was measured in a run (model, dtype, task version, items, ...) where the other was not.
     """
     both = items[items["plan"].isin([first, second])]
@@ -278,8 +297,7 @@ def _question(facts: dict[str, Any]) -> tuple[str, str]:
 
 
 def _comparison(run: Run, first: int, second: int, seed: int) -> dict[str, Any]:
-    resampled = run.resampled(seed)
-    low, high = _interval(run, resampled[:, [first]], resampled[:, [second]])
+    low, high = run.interval([first], second, seed)
     return {
         **{c: run.facts[c] for c in (*MODEL, *TASK)},
         "plan": run.plans[first],
