@@ -90,10 +90,11 @@ def loop_heatmap(
     ax.invert_yaxis()
     halved = "selected" in table
     best = _loop_scores(table, "selected" if halved else "score")
-    rows = best.astype(float).fillna(-np.inf).to_numpy().argmax(axis=0)
+    marks = best.astype(float).fillna(-np.inf).to_numpy()
+    (columns,) = np.nonzero(marks.max(axis=0) > (0 if halved else -np.inf))
     ax.plot(
-        np.arange(len(rows)) + 0.5,
-        rows + 0.5,
+        columns + 0.5,
+        marks.argmax(axis=0)[columns] + 0.5,
         linestyle="none",
         marker="o",
         markersize=3.4,

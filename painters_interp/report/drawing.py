@@ -40,7 +40,11 @@ def _loops(saved: Saved) -> Figure:
     rows = _clear(saved.table)
     if saved.items is None or rows["n"].min() < 2:
         return figures.loop_heatmap(rows)
-    return figures.loop_heatmap(select_and_report(rows, saved.items, by="affected"))
+    halved = select_and_report(rows, saved.items, by="affected")
+    if halved.loc[halved["selected"].to_numpy(dtype=bool), "score"].notna().any():
+        return figures.loop_heatmap(halved)
+    warnings.warn("loops: too few items to choose k on one half of them", stacklevel=2)
+    return figures.loop_heatmap(rows)
 
 
 def _clear(table: pd.DataFrame) -> pd.DataFrame:

@@ -23,5 +23,6 @@ from .results import is_intact as is_intact
 from .results import median_over_tasks as median_over_tasks
 from .results import normalise as normalise
 from .results import primary as primary
+from .results import scaled as scaled
 from .results import scored as scored
 from .results import summarise_seeds as summarise_seeds

@@ -5,9 +5,12 @@ measured and what produced it; every other column is a label of the experiment t
 belongs to (`experiment`, `variant`, `layer`, `other`, `first`, `affected`, `shuffle_seed`, ...).
 """
 
+import warnings
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from ..errors import TableError
 from .columns import DIFFERENCE, MODEL, RESULT, SCORE, TASK, require
@@ -56,28 +59,44 @@ def _best(metrics: "pd.Series[str]") -> str:
 def normalise(table: pd.DataFrame) -> pd.DataFrame:
     """Add `score`, on the paper's scale: 0 is chance and 1 the intact model, per task and metric.
 
-    Metrics without a chance level, and those where less is better, have no such scale; their rows
-    are left out. `score_stderr` is `stderr` in the same unit. Raises TableError if nothing is
-    left, or if a task lacks its intact row, or if its intact model is at chance.
+    `score_stderr` is `stderr` in the same unit. Metrics without a chance level, and those where
+    less is better, have no such scale; their rows are left out. Where the intact model is not
+    above chance there is none either: such tasks have the score NaN, are named in a warning, and
+    no median takes them in. Raises TableError if no metric has a scale, or a task no intact row.
     """
+    scores = on_scale(table)
+    if flat := unscaled(scores):
+        warnings.warn(
+            f"task {', '.join(map(repr, flat))}: the intact model is not above chance, so no score "
+            "can be scaled; left out",
+            stacklevel=2,
+        )
+    return scores
+
+
+def on_scale(table: pd.DataFrame) -> pd.DataFrame:
+    """`normalise` without a word of the tasks that have no scale."""
     require(table, "task", "metric", "value", "chance", "higher_is_better")
     upwards = table["higher_is_better"].eq(True).fillna(False).astype(bool)
     table = table[upwards & table["chance"].notna()]
     if table.empty:
         raise TableError("no metric here has a chance level and improves upwards; nothing to scale")
-    table = _with_intact(table)
-    unit = table["intact"] - table["chance"]
-    if (flat := unit.eq(0)).any():
-        task = table.loc[flat, "task"].iloc[0]
-        raise TableError(f"task {task!r}: the intact model is at chance, so no score can be scaled")
+    unit = _intact_values(table) - table["chance"].to_numpy(dtype=float)
+    unit = np.where(unit > 0, unit, np.nan)
     scores: dict[str, Any] = {"score": (table["value"] - table["chance"]) / unit}
     if "stderr" in table:
-        scores["score_stderr"] = table["stderr"] / unit.abs()
-    return table.assign(**scores).drop(columns="intact")
+        scores["score_stderr"] = table["stderr"] / unit
+    return table.assign(**scores)
+
+
+def unscaled(table: pd.DataFrame) -> list[str]:
+    """The tasks of scored rows on which the intact model, of one run, is not above chance."""
+    intact = table.loc[is_intact(table)]
+    return [str(task) for task in intact.loc[intact["score"].isna().to_numpy(), "task"].unique()]
 
 
 def above_chance(table: pd.DataFrame, errors: float = 2.0) -> pd.DataFrame:
-    """The rows of tasks on which the intact model is clearly better than guessing.
+    """The rows of tasks on which the intact model of the same run is clearly better than guessing.
 
     Clearly: by more than `errors` standard errors. On other tasks the scale from chance to intact
     is noise, and so would be a median over tasks that takes them in.
@@ -85,27 +104,27 @@ def above_chance(table: pd.DataFrame, errors: float = 2.0) -> pd.DataFrame:
     require(table, "task", "metric", "value", "stderr", "chance")
     intact = table[is_intact(table)]
     margin = intact["value"] - intact["chance"] - errors * intact["stderr"].fillna(0.0)
-    clear = intact.loc[margin > 0, ["task", "metric"]].drop_duplicates()
-    return table.merge(clear, on=["task", "metric"])
+    keys = [c for c in _RUN if c in table]
+    clear = intact.loc[margin.gt(0).to_numpy(), keys].drop_duplicates()
+    return table.merge(clear, on=keys)
 
 
-def _with_intact(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a column `intact`: what the unaltered model reaches in the same run."""
+def _intact_values(table: pd.DataFrame) -> Float[np.ndarray, " row"]:
+    """For each row what the unaltered model reaches in the same run."""
     keys = [c for c in _RUN if c in table]
     # The experiments of a suite each carry an intact row: the same measurement, joined repeatedly.
     intact = table.loc[is_intact(table), [*keys, "value"]].drop_duplicates()
-    intact = intact.rename(columns={"value": "intact"})
     if (twice := intact.duplicated(keys)).any():
         task = intact.loc[twice, "task"].iloc[0]
         raise TableError(f"task {task!r}: several intact rows disagree; keep one run per table")
-    joined = table.merge(intact, on=keys, how="left").set_axis(table.index)
-    if (without := joined["intact"].isna()).any():
+    joined = table[keys].merge(intact, on=keys, how="left", indicator=True)
+    if (without := joined["_merge"].eq("left_only")).any():
         task = joined.loc[without, "task"].iloc[0]
         raise TableError(
             f"task {task!r}: no row of the intact model; "
             'evaluate the full plan too, with variant (or label) "intact"'
         )
-    return joined
+    return joined["value"].to_numpy(dtype=float)
 
 
 def scored(table: pd.DataFrame) -> pd.DataFrame:
@@ -113,19 +132,29 @@ def scored(table: pd.DataFrame) -> pd.DataFrame:
     return table if "score" in table else normalise(primary(table))
 
 
+def scaled(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of tasks that have a `score` under some plan of the same model."""
+    within = [c for c in (*MODEL, "task") if c in table]
+    known = table["score"].groupby([table[c] for c in within], dropna=False).transform("count")
+    return table[known.to_numpy() > 0]
+
+
 def median_over_tasks(table: pd.DataFrame) -> pd.DataFrame:
     """One row per labelled plan: the median of `score` over its tasks, and `tasks`, their number.
 
-    Raises TableError if a task counts twice (two metrics: see `primary`), or if some plan of an
-    experiment lacks a task: a median over other tasks would look like an effect of the plan.
+    Tasks without a scale (see `normalise`) do not count; where none has one, medians are NaN. So
+    is that of a plan which has no number on a task that counts. Raises TableError if a task counts
+    twice (two metrics: see `primary`), or if some plan of an experiment lacks a task: a median
+    over other tasks would look like an effect of the plan.
     """
     require(table, "task", "score")
     keys = [str(c) for c in table if c not in _PER_TASK]
     if not keys:
         raise TableError("the table does not say which plan a row belongs to; add a column plan")
-    groups = table.groupby(keys, dropna=False, sort=False)
+    counted = scaled(table)
+    groups = (counted if len(counted) else table).groupby(keys, dropna=False, sort=False)
     medians = groups.agg(
-        score=("score", "median"), tasks=("task", "nunique"), rows=("task", "size")
+        score=("score", _median), tasks=("task", "nunique"), rows=("task", "size")
     ).reset_index()
     if (medians.pop("rows") > medians["tasks"]).any():
         raise TableError("a task has several rows for one plan; keep one metric of one run")
@@ -135,7 +164,11 @@ def median_over_tasks(table: pd.DataFrame) -> pd.DataFrame:
     for _, row in medians[short].head(1).iterrows():
         labels = ", ".join(f"{c} {row[c]}" for c in keys if pd.notna(row[c]))
         raise TableError(f"scores of {row['tasks']} tasks only, fewer than other plans: {labels}")
-    return medians
+    return medians if len(counted) else medians.assign(tasks=0)
+
+
+def _median(scores: "pd.Series[float]") -> float:
+    return float(np.median(scores.to_numpy(dtype=float)))  # NaN where one of them is
 
 
 def summarise_seeds(table: pd.DataFrame, of: str = "score") -> pd.DataFrame:

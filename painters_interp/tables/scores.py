@@ -3,6 +3,7 @@
 From a result table and the items that it rests on; no model is needed.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from zlib import crc32
 
@@ -11,11 +12,12 @@ import pandas as pd
 from jaxtyping import Float
 
 from .. import statistics
+from ..arguments import several
 from ..errors import TableError
 from .columns import MODEL, TASK, require, typed
 from .items import Run, joined, runs, summarise
 from .labels import labelled, labels_of
-from .results import is_intact, median_over_tasks, scored
+from .results import is_intact, median_over_tasks, on_scale, primary, scaled, scored, unscaled
 
 _MEASURE = (*MODEL, *TASK, "seed")
 # Of one model, over all tasks.
@@ -41,10 +43,13 @@ def median_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) ->
     """`tables.median_over_tasks` of the scores, with `score_low` and `score_high`.
 
     95 % bootstrap intervals of the median: the items of all tasks are drawn anew at once, each
-    task's on their own, for all plans together. NaN where one of its scores has none. The tasks
-    are taken as given; how another choice of tasks would have come out is not in it.
+    task's on their own, for all plans together. NaN where one of its scores has none; tasks
+    without a scale do not count. The tasks are taken as given; how another choice of tasks would
+    have come out is not in it.
     """
     rows = scored(table)
+    counted = scaled(rows)
+    rows = counted if len(counted) else rows
     found = _resampled(rows, items, seed)
     of_plan: dict[tuple[object, ...], list[Resampled]] = {}
     for key in dict.fromkeys(_keys(rows, _MEASURE)):
@@ -121,13 +126,13 @@ def halves(items: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFra
     Drawn with `seed` and the task's name, from the set of items alone. Raises TableError for a
     task of a single item.
     """
-    first = pd.Series(False, index=items.index)
-    for task, rows in items.groupby("task", observed=True)["item"]:
-        known = np.unique(rows.to_numpy(dtype=int))
+    first, numbers = np.zeros(len(items), dtype=bool), items["item"].to_numpy(dtype=int)
+    for task, places in items.groupby("task", observed=True).indices.items():
+        known = np.unique(numbers[places])
         if len(known) < 2:
             raise TableError(f"task {task!r} has one item, which cannot be halved")
         order = np.random.default_rng(crc32(f"{seed} {task}".encode())).permutation(known)
-        first.loc[rows.index[rows.isin(order[: len(order) // 2])]] = True
+        first[places] = np.isin(numbers[places], order[: len(order) // 2])
     return items[first], items[~first]
 
 
@@ -144,24 +149,39 @@ def select_and_report(
     `selection_score` (median over tasks on the half that chooses), `selected`, and on the other
     half `score`, `score_low`, `score_high`. The intact model has no part in the choice; of equal
     plans the first listed is chosen.
+
+    A task on which the intact model is not above chance on one half of the items is left out
+    there, with a warning: of the choice, or of the judgement. Where no task is left to choose by,
+    no plan is `selected`; where none is left to judge by, scores are NaN.
     """
-    groups = [by] if isinstance(by, str) else [*by]
+    groups = several(by)
     require(table, *groups)
     choosing, judging = halves(items, seed)
-    selection = median_over_tasks(scored(_again(table, choosing)))
-    result = median_intervals(_again(table, judging), judging, seed)
+    selection = median_over_tasks(_again(table, choosing, "chooses"))
+    result = median_intervals(_again(table, judging, "judges"), judging, seed)
     result = result.assign(selection_score=selection["score"].to_numpy(), selected=False)
-    candidates = result[~is_intact(result) & result[groups].notna().all(axis=1)]
+    known = result[[*groups, "selection_score"]].notna().all(axis=1)
+    candidates = result[~is_intact(result) & known]
     within = [*groups, *(c for c in (*_WITHIN, "experiment") if c in result)]
     best = candidates.groupby(within, dropna=False, sort=False)["selection_score"].idxmax()
     result.loc[best, "selected"] = True
     return typed(result)
 
 
-def _again(table: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
-    """The table as if only these items had been scored: its labels, tasks and metrics."""
-    kept = joined([*_matching(scored(table), items)])
-    return labelled(labels_of(table), summarise(kept))
+def _again(table: pd.DataFrame, items: pd.DataFrame, half: str) -> pd.DataFrame:
+    """The scores if only these items had been answered, on the labels, tasks, metrics of `table`.
+
+    A warning says which tasks have no scale on this `half`, which "chooses" or "judges".
+    """
+    kept = joined([*_matching(primary(table), items)])
+    scores = on_scale(labelled(labels_of(table), summarise(kept)))
+    if flat := unscaled(scores):
+        warnings.warn(
+            f"task {', '.join(map(repr, flat))}: left out, as the intact model is not above chance "
+            f"on the half of the items that {half}",
+            stacklevel=3,
+        )
+    return scores
 
 
 def _matching(table: pd.DataFrame, items: pd.DataFrame) -> Iterator[pd.DataFrame]:

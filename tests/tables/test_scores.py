@@ -1,5 +1,6 @@
 """Scores on the paper's scale: intervals by brute force, and choices that luck does not judge."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from painters_interp import experiments, report, storage, tables
 from painters_interp.errors import TableError
-from painters_interp.tables.items import item_table, summarise
+from painters_interp.tables.items import compare, item_table, summarise
 from painters_interp.tables.scores import (
     halves,
     median_intervals,
@@ -143,6 +144,71 @@ def test_the_best_is_chosen_on_one_half_and_judged_on_the_other():
     # All k are equally good, so the best of twelve is luck, which does not come twice.
     assert chosen["selection_score"].mean() > chosen["score"].mean()
     assert chosen["score_low"].notna().all()
+
+
+def two_sizes(items: pd.DataFrame) -> pd.DataFrame:
+    """Item tables after a plain concatenation: labels of the index come twice."""
+    odd = items["item"].to_numpy(dtype=int) % 2 == 1
+    return pd.concat([t.reset_index(drop=True) for t in (items[odd], items[~odd])])
+
+
+FROM_TABLES = {
+    "halves": lambda table, items: pd.concat(halves(items)),
+    "summarise": lambda table, items: summarise(items, "0-5"),
+    "compare": lambda table, items: compare(items, "0 1 5", "0-5"),
+    "primary": lambda table, items: tables.primary(table),
+    "normalise": lambda table, items: tables.normalise(table),
+    "above_chance": lambda table, items: tables.above_chance(table),
+    "medians": lambda table, items: tables.median_over_tasks(tables.normalise(table)),
+    "seeds": lambda table, items: tables.summarise_seeds(tables.normalise(table)),
+    "score_intervals": score_intervals,
+    "median_intervals": median_intervals,
+    "select_and_report": lambda table, items: select_and_report(table, items, by="variant"),
+}
+
+
+@pytest.mark.parametrize("read", FROM_TABLES.values(), ids=FROM_TABLES)
+def test_labels_of_the_index_mean_nothing(read, table, items):
+    own = table.sort_values("task", kind="stable")
+    parts = [own.head(4).reset_index(drop=True), own.tail(-4).reset_index(drop=True)]
+    found, expected = read(pd.concat(parts), two_sizes(items)), read(own, items)
+    columns = [c for c in ("item", "task", "plan") if c in found]
+    one, two = (
+        t.astype({"plan": object}).sort_values(columns, kind="stable").reset_index(drop=True)
+        for t in (found, expected)
+    )
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_a_task_at_chance_on_one_half_is_left_out_there():
+    """Tables of eight items: many have an intact model that guesses on one half of a task."""
+    said = set()
+    for seed in range(3):
+        items = pretend_items(LABELS, lambda variant: LEVEL[variant] / 2, seed).query("item < 8")
+        table = tables.labelled(LABELS, summarise(items, "0-5"))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = select_and_report(table, items, by="variant")
+        said |= {str(w.message).rpartition(" ")[2] for w in caught}
+        assert found["selected"].sum() == found["selection_score"].notna().any() * 2
+        assert not np.isinf(found["score"]).any()
+    assert said == {"chooses", "judges"}
+
+
+def test_without_a_task_to_choose_by_nothing_is_chosen(table, items):
+    [first, second] = halves(items)
+    at_chance = [
+        part.assign(value=np.where(part["plan"].eq("0-5"), level, part["value"]))
+        for part, level in ((first, 0.0), (second, 1.0))
+    ]
+    broken = item_table(pd.concat(at_chance).astype({"plan": object}))
+    for task, match in (("piqa", "half of the items that chooses"), (None, "'arc_easy', 'lambada")):
+        chosen = broken if task is None else broken[broken["task"] == task]
+        with pytest.warns(UserWarning, match=match):
+            found = select_and_report(table.query("task in @chosen.task"), chosen, by="variant")
+        assert not found["selected"].any()
+        assert found["selection_score"].isna().all()
+        assert found["score"].notna().all()
 
 
 def test_one_item_cannot_be_halved(items):

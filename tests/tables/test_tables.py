@@ -61,10 +61,33 @@ def test_no_intact_row_is_an_error_that_names_the_task(two_tasks):
         tables.normalise(lacking)
 
 
-def test_an_intact_model_at_chance_is_an_error_that_names_the_task(two_tasks):
-    two_tasks.loc[0, "value"] = 0.5
-    with pytest.raises(TableError, match=r"^task 'piqa': the intact model is at chance"):
-        tables.normalise(two_tasks)
+@pytest.mark.parametrize("intact", [0.5, 0.2])
+def test_an_intact_model_that_is_not_above_chance_gives_no_score_and_is_named(two_tasks, intact):
+    """Below chance the scale would run backwards: a plan at .10 of chance .50 would score 1.33."""
+    two_tasks.loc[0, "value"] = intact
+    two_tasks.loc[1, "value"] = 0.1
+    with pytest.warns(UserWarning, match=r"task 'piqa': the intact model is not above chance"):
+        scores = tables.normalise(two_tasks)
+    assert scores.loc[scores["task"] == "piqa", ["score", "score_stderr"]].isna().all(axis=None)
+    assert list(scores.loc[scores["task"] == "arc_easy", "score"]) == pytest.approx([1, -0.5, 0.5])
+    medians = tables.median_over_tasks(scores)
+    assert list(medians["score"]) == pytest.approx([1, -0.5, 0.5])
+    assert set(medians["tasks"]) == {1}
+    with pytest.warns(UserWarning, match="left out"):
+        alone = tables.normalise(two_tasks[two_tasks["task"] == "piqa"])
+    assert tables.median_over_tasks(alone)[["score", "tasks"]].isin([0]).sum(axis=None) == 3
+
+
+def test_a_plan_without_a_number_has_no_median_over_the_other_tasks(two_tasks):
+    two_tasks.loc[1, "value"] = float("nan")
+    medians = tables.median_over_tasks(tables.normalise(two_tasks)).set_index("variant")["score"]
+    assert dict(medians.isna()) == {"intact": False, "skip": True, "parallel": False}
+
+
+def test_clearly_above_chance_is_said_of_each_model(two_tasks):
+    guessing = two_tasks.assign(model="small", value=two_tasks["chance"])
+    both = pd.concat([two_tasks.assign(model="large"), guessing])
+    assert_frame_equal(tables.above_chance(both), both.head(6))
 
 
 def test_two_runs_in_one_table_are_an_error(two_tasks):
