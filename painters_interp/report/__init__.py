@@ -9,3 +9,4 @@ from .findings import summary as summary
 from .saved import Saved as Saved
 from .saved import items_beside as items_beside
 from .saved import read as read
+from .saved import read_run as read_run

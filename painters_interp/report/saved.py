@@ -12,6 +12,8 @@ from ..tables import MODEL, TASK, typed
 
 _KEY = [*MODEL, "plan", *TASK, "seed"]
 
+_ITEMS = ".items.parquet"
+
 _NUMBERS = {
     *("value", "stderr", "chance", "delta", "delta_low", "delta_high", "p", "p_adjusted"),
     *("low", "high", "place", "row", "column", "normalised", "kl", "kl_low", "kl_high"),
@@ -30,7 +32,7 @@ def items_beside(path: str | Path) -> Path:
     """Where the items of the table at `path` (with or without its ending) lie."""
     path = Path(path)
     name = path.stem if path.suffix in FORMATS else path.name
-    return path.with_name(f"{name}.items.parquet")
+    return path.with_name(f"{name}{_ITEMS}")
 
 
 def read(path: str | Path) -> Saved:
@@ -50,6 +52,25 @@ def read(path: str | Path) -> Saved:
             "both again"
         )
     return Saved(table, rows)
+
+
+def read_run(folder: str | Path) -> dict[str, Saved]:
+    """Every table in `folder` by its name, each with its items.
+
+    Raises TableError as `read` does, and where there is no table.
+
+    Example:
+        >>> read_run("runs/smollm2-135m")["variants"].table  # doctest: +SKIP
+    """
+    endings = {path: path.with_suffix("") for path in sorted(Path(folder).glob("*.*"))}
+    found = {
+        stem.name: read(path)
+        for path, stem in endings.items()
+        if path.suffix in FORMATS and not path.name.endswith(_ITEMS)
+    }
+    if not found:
+        raise TableError(f"no tables in {folder}; `painters run --out {folder}` writes some")
+    return found
 
 
 def _refuse_words(table: pd.DataFrame, name: str) -> None:

@@ -56,6 +56,11 @@ def require(table: pd.DataFrame, *columns: str) -> None:
         raise TableError(f"the table has no rows; needed: rows with {', '.join(columns)}")
 
 
+def is_index(column: object) -> bool:
+    """Whether a column was an index without a name, written to CSV by pandas and read again."""
+    return str(column).startswith("Unnamed: ")
+
+
 def typed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with columns of counts and truths that may be missing: no 3 becomes a 3.0.
 

@@ -7,14 +7,15 @@ import pandas as pd
 from ..arguments import several
 from ..errors import PlanError, TableError
 from ..plans import Plan
-from .columns import MEASURED, SCORE, require, typed
+from .columns import MEASURED, SCORE, is_index, require, typed
 
 
 def labels_of(table: pd.DataFrame) -> pd.DataFrame:
     """The labelled plans of a table, each once, without what was measured of them."""
     require(table, "plan")
-    measured = [c for c in table if c in (*MEASURED, *SCORE, "cache") and c != "plan"]
-    return table.drop(columns=measured).drop_duplicates() if measured else table
+    measured = {*MEASURED, *SCORE, "cache"} - {"plan"}
+    labels = [c for c in table if c not in measured and not is_index(c)]
+    return table[labels].drop_duplicates() if len(labels) < table.shape[1] else table
 
 
 def labelled(labels: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:

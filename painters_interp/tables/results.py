@@ -6,6 +6,7 @@ belongs to (`experiment`, `variant`, `layer`, `other`, `first`, `affected`, `shu
 """
 
 import warnings
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from ..errors import TableError
-from .columns import DIFFERENCE, MODEL, RESULT, SCORE, TASK, require
+from .columns import DIFFERENCE, MODEL, RESULT, SCORE, TASK, is_index, require
 
 # One run of one task: inside it, chance and the intact model's value are single numbers.
 _RUN = (*MODEL, *TASK, "seed")
@@ -148,7 +149,7 @@ def median_over_tasks(table: pd.DataFrame) -> pd.DataFrame:
     over other tasks would look like an effect of the plan.
     """
     require(table, "task", "score")
-    keys = [str(c) for c in table if c not in _PER_TASK]
+    keys = _labels(table, _PER_TASK)
     if not keys:
         raise TableError("the table does not say which plan a row belongs to; add a column plan")
     counted = scaled(table)
@@ -167,6 +168,11 @@ def median_over_tasks(table: pd.DataFrame) -> pd.DataFrame:
     return medians if len(counted) else medians.assign(tasks=0)
 
 
+def _labels(table: pd.DataFrame, measured: Set[str]) -> list[str]:
+    """The columns that tell plans apart."""
+    return [str(c) for c in table if c not in measured and not is_index(c)]
+
+
 def _median(scores: "pd.Series[float]") -> float:
     return float(np.median(scores.to_numpy(dtype=float)))  # NaN where one of them is
 
@@ -182,7 +188,7 @@ def summarise_seeds(table: pd.DataFrame, of: str = "score") -> pd.DataFrame:
     require(table, of)
     if {"plan", "shuffle_seed"} <= set(table):
         table = table.assign(plan=table["plan"].where(table["shuffle_seed"].isna()))
-    keys = [str(c) for c in table if c not in _PER_SHUFFLE | {of}]
+    keys = _labels(table, _PER_SHUFFLE | {of})
     low, high = (f"{of}_{end}" if f"{of}_{end}" in table else of for end in ("low", "high"))
     named: dict[str, Any] = {of: (of, "mean"), "low": (low, "min"), "high": (high, "max")}
     named["seeds"] = (of, "size")

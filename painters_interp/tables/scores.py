@@ -5,6 +5,7 @@ From a result table and the items that it rests on; no model is needed.
 
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -63,8 +64,18 @@ def median_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) ->
 
 def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[object, ...]]:
     require(table, "plan", *columns)
-    chosen = table[[*columns, "plan"]].astype(object)
-    return list(chosen.where(chosen.notna(), None).itertuples(index=False, name=None))
+    rows = table[[*columns, "plan"]].astype(object).itertuples(index=False, name=None)
+    return [tuple(map(_plain, row)) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """A value as the same one after it went through CSV, which takes the version "1" for 1."""
+    if pd.isna(value):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _with_intervals(table: pd.DataFrame, samples: Sequence[Resampled]) -> pd.DataFrame:
@@ -80,12 +91,12 @@ def _resampled(
     measures, intact = {key[:-1] for key in keys}, _intact(table)
     found: dict[tuple[object, ...], Resampled] = {}
     for run in runs(items[items["task"].isin(table["task"].unique())]):
-        measure = tuple(run.facts[c] for c in _MEASURE)
+        measure = tuple(_plain(run.facts[c]) for c in _MEASURE)
         if measure not in measures:
             continue
         scores = _scale(run, intact[measure], seed)
         for place, plan in enumerate(run.plans):
-            if (key := (*measure, plan)) in found:
+            if (key := (*measure, _plain(plan))) in found:
                 raise TableError(
                     f"task {run.facts['task']!r}: plan {plan!r} was scored on two sets of items; "
                     "keep those that the table is of"
@@ -101,16 +112,17 @@ def _resampled(
     return found
 
 
-def _intact(table: pd.DataFrame) -> dict[tuple[object, ...], str]:
+def _intact(table: pd.DataFrame) -> dict[tuple[object, ...], object]:
     """The plan of the intact model for every measure."""
-    return {key[:-1]: str(key[-1]) for key in _keys(table[is_intact(table)], _MEASURE)}
+    return {key[:-1]: key[-1] for key in _keys(table[is_intact(table)], _MEASURE)}
 
 
-def _scale(run: Run, intact: str, seed: int) -> Float[np.ndarray, "resample plan"]:
-    if intact not in run.plans:
+def _scale(run: Run, intact: object, seed: int) -> Float[np.ndarray, "resample plan"]:
+    plans = [*map(_plain, run.plans)]
+    if intact not in plans:
         raise TableError(f"task {run.facts['task']!r}: no items of the intact model, {intact!r}")
     values, chance = run.resampled(seed), (run.weights(seed) @ run.chance)[:, None]
-    unit = values[:, [run.plans.index(intact)]] - chance
+    unit = values[:, [plans.index(intact)]] - chance
     unscaled = unit <= 0
     if run.n < 2 or unscaled.mean() > (1 - statistics.LEVEL) / 2:
         return np.full_like(values, np.nan)
@@ -186,5 +198,5 @@ def _again(table: pd.DataFrame, items: pd.DataFrame, half: str) -> pd.DataFrame:
 
 def _matching(table: pd.DataFrame, items: pd.DataFrame) -> Iterator[pd.DataFrame]:
     for _, row in table[[*TASK]].drop_duplicates().iterrows():
-        same = pd.concat([items[c].astype(object).eq(row[c]) for c in TASK], axis=1).all(axis=1)
-        yield items[same]
+        same = [items[c].astype(object).map(_plain).eq(_plain(row[c])) for c in TASK]
+        yield items[np.logical_and.reduce(same)]

@@ -159,6 +159,22 @@ def test_a_table_from_disk_gives_the_same_figure(suite, tmp_path):
     assert one.read_bytes() == two.read_bytes()
 
 
+def test_a_table_that_went_through_csv_draws_the_same(suite, tmp_path):
+    """Through pandas' own, with which counts become 3.0 and an index becomes a column."""
+    medians = tables.median_over_tasks(tables.normalise(suite))
+    banded = medians.assign(score_low=medians["score"] - 0.1, score_high=medians["score"] + 0.1)
+    loops = medians.query("experiment == 'loops' and variant == 'looped'")
+    for draw, table in (
+        (figures.single_layer_curves, suite),
+        (figures.variant_curves, banded.query("experiment == 'variants'")),
+        (figures.loop_heatmap, loops.assign(selected=loops["times"].eq(loops["affected"]))),
+    ):
+        table.to_csv(tmp_path / "table.csv")
+        (one,) = figures.save(draw(table), tmp_path / "a", ["png"])
+        (two,) = figures.save(draw(pd.read_csv(tmp_path / "table.csv")), tmp_path / "b", ["png"])
+        assert one.read_bytes() == two.read_bytes()
+
+
 def test_tasks_are_lines_beside_their_median(suite):
     figure = figures.task_curves(suite, "parallel")
     (ax,) = figure.axes

@@ -108,6 +108,27 @@ def test_items_of_another_run_are_refused(table, items):
         score_intervals(table, twice)
 
 
+def test_intervals_of_a_table_that_went_through_csv_are_the_same(table, items, tmp_path):
+    table.to_csv(tmp_path / "table.csv")
+    found = median_intervals(pd.read_csv(tmp_path / "table.csv"), items)
+    columns = ["variant", "plan", "score", "score_low", "score_high", "tasks"]
+    pd.testing.assert_frame_equal(found[columns], median_intervals(table, items)[columns])
+    assert list(tables.labels_of(pd.read_csv(tmp_path / "table.csv"))) == ["variant", "plan"]
+
+
+def test_a_run_is_read_with_its_items_in_one_call(table, items, tmp_path):
+    storage.write_table(table, tmp_path / "variants", {})
+    storage.write_table(items, report.items_beside(tmp_path / "variants"), {})
+    storage.write_table(LABELS, tmp_path / "mine.parquet", {})
+    run = report.read_run(tmp_path)
+    assert {*run} == {"variants", "mine"}
+    assert run["mine"].items is None
+    found = median_intervals(*run["variants"])
+    pd.testing.assert_frame_equal(found, median_intervals(table, items), check_dtype=False)
+    with pytest.raises(TableError, match=r"no tables in .*nowhere"):
+        report.read_run(tmp_path / "nowhere")
+
+
 # Halves
 
 LOOPS = experiments.loops(6, max_times=12)
