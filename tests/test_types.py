@@ -15,7 +15,11 @@ import painters_interp as painters
 LAZY = ("", "models")
 # Stand-ins for libraries that take a type checker minutes to read; all else is read as it is.
 STANDINS = {
-    "torch/__init__.pyi": "class Tensor: ...\nclass device: ...\nclass dtype: ...\n",
+    "torch/__init__.pyi": (
+        "from typing import TypeVar\nF = TypeVar('F')\n"
+        "class Tensor: ...\nclass device: ...\nclass dtype: ...\n"
+        "class no_grad:\n    def __call__(self, function: F) -> F: ...\n"
+    ),
     "transformers/__init__.pyi": "class PreTrainedModel: ...\n",
     "transformer_lens/__init__.pyi": "",
     "transformer_lens/model_bridge/__init__.pyi": "class TransformerBridge: ...\n",

@@ -261,44 +261,52 @@ class Reader(torch.nn.Module):
         return stream
 
 
+Run = Callable[..., None]
+
+
 class TestTheCacheOfASlot:
     """Blocks ask for entry 5, the index that they hold; their slots are 0 and 1."""
 
-    @staticmethod
-    def run(read: Callable[[Any], object], *args: Any, **kwargs: Any) -> None:
-        plan = Plan.parse("5 5", N)
-        blocks = [Reader(read) for _ in range(N)]
-        for slot in plan_slots(plan, blocks, StepPoints(plan.depth), "exact"):
-            slot(torch.zeros(1, 3, 2), *args, **kwargs)
+    @pytest.fixture
+    def run(self, tiny_folder: Path) -> Run:
+        bridge = build("GPT-2", torch.float32, tiny_folder)
+
+        def run(read: Callable[[Any], object], *args: Any, **kwargs: Any) -> None:
+            bridge.blocks = torch.nn.ModuleList([Reader(read)] * N)
+            plan = Plan.parse("5 5", N)
+            for slot in plan_slots(plan, bridge, StepPoints(plan.depth), "exact"):
+                slot(torch.zeros(1, 3, 2), *args, **kwargs)
+
+        return run
 
     @pytest.mark.parametrize("name", [None, "past_key_values", "layer_past", "cache_params"])
-    def test_is_its_own_however_it_is_handed_over(self, name: str | None) -> None:
+    def test_is_its_own_however_it_is_handed_over(self, run: Run, name: str | None) -> None:
         cache = DynamicCache()
         keys = torch.randn(1, 1, 3, 2)
         given: tuple[Any, ...] = () if name else (cache,)
         named = {name: cache} if name else {}
-        self.run(lambda mine: mine.update(keys, keys, 5), *given, **named)
-        self.run(lambda mine: mine.update(keys, keys, layer_idx=5), *given, **named)
+        run(lambda mine: mine.update(keys, keys, 5), *given, **named)
+        run(lambda mine: mine.update(keys, keys, layer_idx=5), *given, **named)
         assert [layer.get_seq_length() for layer in cache.layers] == [6, 6]
 
-    def test_tells_its_own_length(self) -> None:
+    def test_tells_its_own_length(self, run: Run) -> None:
         cache, lengths = DynamicCache(), []
-        cache.update(torch.zeros(1, 1, 4, 2), torch.zeros(1, 1, 4, 2), 0)
-        cache.update(torch.zeros(1, 1, 7, 2), torch.zeros(1, 1, 7, 2), 1)
-        self.run(lambda mine: lengths.append(mine.get_seq_length(5)), cache)
-        self.run(lambda mine: lengths.append(mine.get_seq_length()), cache)
-        self.run(lambda mine: lengths.append(mine.get_mask_sizes(1, 5)[0]), cache)
+        entries = iter([torch.zeros(1, 1, 4, 2), torch.zeros(1, 1, 7, 2)])
+        run(lambda mine: mine.update(*[next(entries)] * 2, 5), cache)
+        run(lambda mine: lengths.append(mine.get_seq_length(5)), cache)
+        run(lambda mine: lengths.append(mine.get_seq_length()), cache)
+        run(lambda mine: lengths.append(mine.get_mask_sizes(1, 5)[0]), cache)
         assert lengths == [4, 7, 4, 7, 5, 8]
 
-    def test_holds_the_state_of_a_linear_layer(self) -> None:
+    def test_holds_the_state_of_a_linear_layer(self, run: Run) -> None:
         cache = Cache(layers=[LinearAttentionLayer(), LinearAttentionLayer()])
         states = iter([torch.full((1, 2), 1.0), torch.full((1, 2), 2.0)])
-        self.run(lambda mine: mine.update_recurrent_state(next(states), 5), cache)
+        run(lambda mine: mine.update_recurrent_state(next(states), 5), cache)
         assert [float(layer.recurrent_states[0][0, 0]) for layer in cache.layers] == [1, 2]
 
-    def test_refuses_to_have_entries_taken_out(self) -> None:
+    def test_refuses_to_have_entries_taken_out(self, run: Run) -> None:
         with pytest.raises(UnsupportedModelError, match="by its own index"):
-            self.run(lambda mine: mine.layers[5].keys, DynamicCache())
+            run(lambda mine: mine.layers[5].keys, DynamicCache())
 
 
 def test_linear_layers_have_no_keys_and_values_to_average(tiny_folder: Path) -> None:

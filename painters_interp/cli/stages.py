@@ -92,11 +92,11 @@ def scores(asked: Asked, names: Sequence[str], every_window: bool, store: Path |
     def write() -> list[str]:
         facts = facts_of(bridge, questions, **asked.options)
         items = score_items(bridge, table, questions, store=store)
-        found = results(bridge, table, questions, items)
-        for name, rows in found.groupby("experiment"):
-            own = items[items["plan"].isin(rows["plan"])]
+        for name, labels in table.groupby("experiment"):  # each corrects for its own plans alone
+            own = items[items["plan"].isin(labels["plan"])]
             write_table(own, items_beside(asked.folder / str(name)), facts)
-            write_table(rows, asked.folder / str(name), facts)
+            found = results(bridge, labels, questions, own)
+            write_table(found, asked.folder / str(name), facts)
         return list(names)
 
     calls = questions.calls(plans)

@@ -49,7 +49,8 @@ class TestRun:
 
     def test_writes_each_figure_with_its_table_and_provenance(self, folder: Path) -> None:
         expected = {f"{name}.{kind}" for name in DEFAULT for kind in ("pdf", "png", "csv", "json")}
-        expected |= {"items.parquet", "items.json"}
+        scored = ("single_layers", "variants")
+        expected |= {f"{name}.items.{kind}" for name in scored for kind in ("parquet", "json")}
         assert {path.name for path in folder.iterdir()} == expected
         facts = json.loads((folder / "variants.json").read_text())
         assert facts["model"] == "smollm2-135m"
@@ -66,9 +67,11 @@ class TestRun:
         assert variants["value"].notna().all()
 
     def test_the_items_give_the_tables_back(self, folder: Path) -> None:
-        items, single = (storage.read_table(folder / n) for n in ("items.parquet", "single_layers"))
-        again = labelled(labels_of(single), summarise(items, intact="0-29"))
-        pd.testing.assert_frame_equal(again[[*single]], single, check_dtype=False)
+        for name in ("single_layers", "variants"):
+            items = storage.read_table(folder / f"{name}.items.parquet")
+            table = storage.read_table(folder / name)
+            again = labelled(labels_of(table), summarise(items, intact="0-29"))
+            pd.testing.assert_frame_equal(again[[*table]], table, check_dtype=False)
 
     def test_the_summary_says_which_differences_are_real(self, folder: Path) -> None:
         told = " ".join(report.summary(folder))
