@@ -27,11 +27,12 @@ def similarity_heatmap(
     title: str | None = None,
     limits: Limits | None = None,
     zones: Sequence[int] = (),
-    axis: str = "state",
+    axis: str | tuple[str, str] = "state",
 ) -> Figure:
     """Fig. 3: similarity of every pair of states, state 0 at the top left.
 
     `matrix` is square with the states as index and columns; or layers, if `axis` says "layer".
+    Of two models it may have any shape, and `axis` is what stands downwards and across.
     `limits` of the colour scale default to 0..1, widened where the values go beyond. Missing
     values are grey. `zones` are the boundaries of a `Zones`, drawn as lines before these states.
     """
@@ -47,7 +48,7 @@ def similarity_panel(
     limits: Limits | None = None,
     columns: int = 3,
     zones: Sequence[int] = (),
-    axis: str = "state",
+    axis: str | tuple[str, str] = "state",
 ) -> Figure:
     """Fig. 14, or one measure beside another: several matrices on one colour scale, by title."""
     if not matrices:
@@ -58,14 +59,15 @@ def similarity_panel(
     height = rows * (width - 20) / columns + (4 if any(matrices) else 0)
     figure, axes = style.canvas(width, height, rows, columns)
     low, high = limits or _limits(matrices.values())
+    down, across = (axis, axis) if isinstance(axis, str) else axis
     for (title, matrix), ax in zip(matrices.items(), axes, strict=False):
-        draw(ax, _square(matrix), low, high)
-        ax.set_aspect("equal")
+        draw(ax, matrix if isinstance(axis, tuple) else _square(matrix), low, high)
+        ax.set_aspect("equal" if matrix.shape[0] == matrix.shape[1] else "auto")
         _zone_lines(ax, zones)
         ax.set_title(style.wrapped(title, width / columns))
-        ax.set_xlabel(axis)
+        ax.set_xlabel(style.wrapped(across, width / columns))
     for ax in axes[::columns]:
-        ax.set_ylabel(axis)
+        ax.set_ylabel(style.wrapped(down, width / columns))
     for ax in axes[len(matrices) :]:
         ax.set_visible(False)
     scale(figure, axes[: len(matrices)], label, rows=rows)

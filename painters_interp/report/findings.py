@@ -17,7 +17,7 @@ from ..tables import (
     summarise_seeds,
     to_matrices,
 )
-from .saved import read
+from .saved import read, sides_of
 
 FALSE_DISCOVERIES = 0.05
 
@@ -47,6 +47,8 @@ def _scores(told: Callable[[pd.DataFrame], list[str]]) -> Callable[[pd.DataFrame
 
 
 def _canvas(table: pd.DataFrame) -> list[str]:
+    if sides := sides_of(table):
+        return _two_canvases(table, *sides)
     means = {}
     for name, matrix in to_matrices(table).items():
         last = len(matrix) - 1
@@ -60,6 +62,19 @@ def _canvas(table: pd.DataFrame) -> list[str]:
         for name, (inner, ends) in means.items()
     )
     return [f"Shared canvas: states {middle.start}-{middle.stop - 1} with each other: {told}."]
+
+
+def _two_canvases(table: pd.DataFrame, source: str, target: str) -> list[str]:
+    """Of two models, where they are most alike and how alike they are on average."""
+    told = []
+    for name, rows in table[table["value"].notna()].groupby("measure", sort=False):
+        alike = rows["value"] * (-1 if str(name).startswith("angular") else 1)
+        best = rows.iloc[int(alike.to_numpy().argmax())]
+        told.append(
+            f"{measure_label(str(name))} {rows['value'].mean():.2f} "
+            f"(closest: {best['row']} and {best['column']}, {best['value']:.2f})"
+        )
+    return [f"States of {source} with those of {target}: {'; '.join(told)}."] if told else []
 
 
 def _layers(table: pd.DataFrame) -> list[str]:

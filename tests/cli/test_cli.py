@@ -160,9 +160,11 @@ def test_similarity_with_nulls_and_another_model(painters, checkpoint, tmp_path,
     for name in ("similarity", "similarity_shuffled", "similarity_random"):
         table = storage.read_table(tmp_path / "nulls" / name)
         assert set(table["measure"]) >= {"cosine", "cka", "cosine_without_massive"}
-    code, _, _ = painters(*words, "--out", tmp_path / "other", "--other", checkpoint)
-    assert code == 0
-    assert storage.read_provenance(tmp_path / "other" / "similarity")["other"] == str(checkpoint)
+    other = tiny.save("llama", tmp_path / "shallow-llama", num_hidden_layers=3)
+    code, out, err = painters(*words, "--out", tmp_path / "other", "--other", other)
+    assert (code, err) == (0, "")
+    assert out.split() == [str(tmp_path / "other" / f"similarity.{k}") for k in ("pdf", "png")]
+    assert storage.read_provenance(tmp_path / "other" / "similarity")["other"] == str(other)
 
 
 def test_evaluate(painters, checkpoint, tmp_path) -> None:

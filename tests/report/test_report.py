@@ -1,0 +1,43 @@
+"""From a folder of tables to figures and sentences, without a model."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from painters_interp import report, storage, tables
+from painters_interp.report.drawing import DRAWINGS
+
+
+def matrices(rows: int, columns: int, **names: str) -> pd.DataFrame:
+    """A table as `similarity` makes it; largest at the end of the longest diagonal."""
+    values = -np.abs(np.subtract.outer(np.linspace(0, 1, rows), np.linspace(0, 1, columns)))
+    values[-1, -1] = 0.5
+    return tables.from_matrices({"cosine": pd.DataFrame(values)}).assign(**names)
+
+
+def drawn(folder: Path, name: str) -> Figure:
+    return DRAWINGS[name](report.read(folder / name))
+
+
+def test_two_models_of_different_depth_are_drawn_and_axes_bear_their_names(tmp_path):
+    table = matrices(31, 7, source="deep-model", target="shallow-model")
+    storage.write_table(table, tmp_path / "similarity", {})
+    assert len(report.draw(tmp_path)) == 2
+    ax, _ = drawn(tmp_path, "similarity").axes
+    assert ax.collections[0].get_array().shape == (31, 7)
+    assert ax.get_ylabel() == "state of deep-model"
+    assert ax.get_xlabel() == "state of shallow-model"
+    [told] = report.summary(tmp_path)
+    assert told.startswith("States of deep-model with those of shallow-model: cosine, per token ")
+    assert "(closest: 30 and 6, 0.50)" in told
+
+
+@pytest.mark.parametrize("names", [{}, {"source": "one", "target": "two"}])
+def test_one_model_or_two_of_equal_depth_fill_a_square(tmp_path, names):
+    storage.write_table(matrices(7, 7, **names), tmp_path / "similarity", {})
+    ax, _ = drawn(tmp_path, "similarity").axes
+    assert ax.get_ylabel() == f"state of {names['source']}" if names else "state"
+    assert ax.get_aspect() == 1
