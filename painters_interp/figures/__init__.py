@@ -8,6 +8,7 @@ from .curves import variant_curves as variant_curves
 from .decoding import decoding_curves as decoding_curves
 from .depth import damage_scatter as damage_scatter
 from .depth import depth_curves as depth_curves
+from .export import FORMATS as FORMATS
 from .export import save as save
 from .grids import grid_heatmap as grid_heatmap
 from .heatmaps import loop_heatmap as loop_heatmap

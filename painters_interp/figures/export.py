@@ -12,6 +12,7 @@ from ..errors import OutputError
 from ..storage import write_whole
 from . import style
 
+FORMATS = ("pdf", "png")
 # What each writer would otherwise stamp into the file: the hour and its own version.
 _UNSTAMPED: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -20,7 +21,7 @@ _UNSTAMPED: dict[str, dict[str, Any]] = {
 }
 
 
-def save(figure: Figure, stem: str | Path, formats: Sequence[str] = ("pdf", "png")) -> list[Path]:
+def save(figure: Figure, stem: str | Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write `stem`.pdf and `stem`.png (300 dpi), or "svg"; return the paths and close the figure.
 
     Dots in the stem stay (`smollm2-1.7b`). Missing folders are made. Raises OutputError for an

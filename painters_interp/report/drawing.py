@@ -82,8 +82,9 @@ def draw(folder: str | Path, names: Iterable[str] | None = None) -> list[Path]:
     """Draw the tables `names` in `folder`, or all that have a figure; return what was written.
 
     Each is drawn with its own items. A table that holds nothing to draw (as on tasks where the
-    intact model is not clearly above chance) has a warning that says why, and no figure. Raises
-    TableError, before anything is drawn, if there is no table or one cannot be read.
+    intact model is not clearly above chance) has a warning that says why, and no figure: one of an
+    older table of this name is deleted. Raises TableError, before anything is drawn, if there is
+    no table or one cannot be read.
     """
     folder = Path(folder)
     present = [name for name in names or DRAWINGS if (folder / f"{name}.csv").is_file()]
@@ -99,6 +100,8 @@ def draw(folder: str | Path, names: Iterable[str] | None = None) -> list[Path]:
             figure = DRAWINGS[name](saved)
         except TableError as error:
             warnings.warn(f"no figure of {name}: {error}", stacklevel=2)
+            for ending in figures.FORMATS:
+                (folder / f"{name}.{ending}").unlink(missing_ok=True)
             continue
         drawn += figures.save(figure, folder / name)
     return drawn

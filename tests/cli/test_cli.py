@@ -112,6 +112,27 @@ def test_run_prints_its_cost_first_and_its_findings_last(painters, checkpoint, t
     assert "not clearly above chance: probe_grammar" in lines[-1]
 
 
+def test_runs_into_one_folder_leave_each_others_tables_as_they_are(
+    painters, checkpoint, tmp_path
+) -> None:
+    words = ("run", "--model", checkpoint, "--out", tmp_path, "--tasks", "probe_facts")
+    for experiments, limit in (("variants", 3), ("loops", 2), ("variants", 2)):
+        older = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        code, out, _ = painters(*words, "--experiments", experiments, "--limit", limit)
+        assert code == 0
+        listed = [line.strip() for line in out.splitlines() if line.startswith("  ")]
+        assert listed == [f"{tmp_path}/{experiments}.csv"]  # a random model gives no figure
+        others = [path for path in older if not path.name.startswith(experiments)]
+        assert {path: path.read_bytes() for path in others} == {p: older[p] for p in others}
+        table, items = report.read(tmp_path / experiments)
+        assert set(table["n"]) == {limit}
+        assert items["item"].nunique() == limit
+    assert {*report.read_run(tmp_path)} == {"variants", "loops"}
+    code, out, _ = painters("figures", tmp_path)
+    assert code == 0
+    assert "Left out of the variants scores" in out
+
+
 def test_run_decodes_texts_with_both_caches(painters, tmp_path) -> None:
     model = tiny.save("llama", tmp_path / "long-llama", max_position_embeddings=1024)
     words = ("run", "--model", model, "--out", tmp_path, "--limit", 2)

@@ -41,3 +41,12 @@ def test_one_model_or_two_of_equal_depth_fill_a_square(tmp_path, names):
     ax, _ = drawn(tmp_path, "similarity").axes
     assert ax.get_ylabel() == f"state of {names['source']}" if names else "state"
     assert ax.get_aspect() == 1
+
+
+def test_a_table_with_nothing_to_draw_keeps_no_figure_of_an_older_one(tmp_path):
+    storage.write_table(matrices(4, 4), tmp_path / "similarity", {})
+    report.draw(tmp_path)
+    storage.write_table(matrices(4, 4).assign(value=np.nan), tmp_path / "similarity", {})
+    with pytest.warns(UserWarning, match="no figure of similarity: .*no finite value"):
+        assert report.draw(tmp_path) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"similarity.csv", "similarity.json"}
