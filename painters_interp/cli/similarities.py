@@ -102,11 +102,8 @@ def similarity(
         blank = random_weights(bridge, seed)
         untrained = comparison.similarity(blank, read, between, steps, **options)
         tables["similarity_random"] = untrained.table()
-        facts["similarity_random"] = _facts(bridge, asked, None) | {
-            "model": str(blank.cfg.model_name),
-            "revision": None,
-            "weights": f"random, seed {seed}, in place of those of {identity(bridge)['model']}",
-        }
+        trained = {fact: identity(bridge)[fact] for fact in ("model", "revision")}
+        facts["similarity_random"] = _facts(blank, asked | {"in_place_of": trained}, None)
     for path in write_all(tables, folder, facts):
         if path.suffix in (".pdf", ".png"):
             print(path)

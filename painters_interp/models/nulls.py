@@ -23,9 +23,12 @@ def random_weights(model: Model, seed: int = 0) -> TransformerBridge:
     model = as_model(model)
     original = model.original_model
     weight = next(original.parameters())
+    config = deepcopy(original.config)
+    # No revision and no folder is that of these weights.
+    config._commit_hash, config.name_or_path = None, ""
     name = f"{model.cfg.model_name}, random weights (seed {seed})"
     # On the processor, whatever the default device: seeding `torch` would seed every GPU, too.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), without_bars():
         torch.default_generator.manual_seed(seed)
-        fresh = type(original)(deepcopy(original.config)).to(weight.device, weight.dtype).eval()
+        fresh = type(original)(config).to(weight.device, weight.dtype).eval()
     return wrapped(fresh, model.tokenizer, name)

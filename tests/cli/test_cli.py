@@ -181,6 +181,17 @@ def test_similarity_with_nulls_and_another_model(painters, checkpoint, tmp_path,
     for name in ("similarity", "similarity_shuffled", "similarity_random"):
         table = storage.read_table(tmp_path / "nulls" / name)
         assert set(table["measure"]) >= {"cosine", "cka", "cosine_without_massive"}
+    facts, shuffled, random = (
+        storage.read_provenance(tmp_path / "nulls" / f"similarity{null}")
+        for null in ("", "_shuffled", "_random")
+    )
+    trained = {"model": "tiny-llama", "revision": facts["revision"]}
+    assert facts["revision"]
+    assert {k: shuffled[k] for k in (*trained, "other")} == trained | {"other": "shuffled tokens"}
+    assert (random["model"], random["revision"], random["other"], random["in_place_of"]) == (
+        *("tiny-llama, random weights (seed 0)", None, None),
+        trained,
+    )
     other = tiny.save("llama", tmp_path / "shallow-llama", num_hidden_layers=3)
     code, out, err = painters(*words, "--out", tmp_path / "other", "--other", other)
     assert (code, err) == (0, "")
