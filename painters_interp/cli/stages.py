@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from ..evaluation import Questions
 
+_MEASURING = 1.4  # measures of similarity, in times of the forward passes that they read
+_TABLE = 2.0  # seconds that statistics and figure of a table take
 # With fewer layers there is nothing to vary.
 FEWEST_LAYERS = {"single_layers": 2, "variants": 2, "loops": 4, "decoding": 4}
 
@@ -67,14 +69,14 @@ def similarities(asked: Asked) -> Stage:
         write_table(similarity(bridge, texts).table(), asked.folder / "similarity", facts)
         return ["similarity"]
 
-    return Stage(calls, calls * asked.pace, write)
+    return Stage(calls, _MEASURING * calls * asked.pace, write)
 
 
 def scores(asked: Asked, names: Sequence[str], every_window: bool, store: Path | None) -> Stage:
     """The experiments `names`, all plans on the same items in one pass."""
     import pandas as pd
 
-    from ..evaluation import results, score_items
+    from ..evaluation import results, score_items, seconds_needed
     from ..experiments import plans as plans_of
     from ..plans import shared_calls
     from ..report import items_beside
@@ -99,8 +101,8 @@ def scores(asked: Asked, names: Sequence[str], every_window: bool, store: Path |
             write_table(found, asked.folder / str(name), facts)
         return list(names)
 
-    calls = questions.calls(plans)
-    return Stage(calls, calls * asked.pace, write)
+    seconds = seconds_needed(bridge, questions, plans)
+    return Stage(questions.calls(plans), seconds, write)
 
 
 def _experiments(
@@ -143,5 +145,5 @@ def decodings(asked: Asked, every_window: bool) -> Stage:
 
 
 def drawing(names: Sequence[str]) -> float:
-    """Seconds that the figures of these tables take."""
-    return 0.0
+    """Seconds that these tables take once their numbers are there."""
+    return _TABLE * len(names)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from painters_interp import report, storage, tables
+from painters_interp import experiments, report, storage, tables
 from painters_interp.report.drawing import DRAWINGS
 
 
@@ -41,6 +41,19 @@ def test_one_model_or_two_of_equal_depth_fill_a_square(tmp_path, names):
     ax, _ = drawn(tmp_path, "similarity").axes
     assert ax.get_ylabel() == f"state of {names['source']}" if names else "state"
     assert ax.get_aspect() == 1
+
+
+def test_variants_are_ranked_at_few_at_half_and_at_most_of_the_layers(tmp_path):
+    parts = [
+        experiments.variants(12, seeds=2).assign(task=task, metric="acc", value=0.7)
+        for task in ("piqa", "copa")
+    ]
+    table = pd.concat(parts).assign(stderr=0.01, chance=0.5, higher_is_better=True)
+    damage = table["affected"].fillna(0).astype(float) * table["variant"].str.len() / 1000
+    storage.write_table(table.assign(value=0.7 - damage), tmp_path / "variants", {})
+    told = report.summary(tmp_path)
+    assert [int(line.split()[0]) for line in told] == [3, 7, 11]
+    assert told[0].startswith("3 middle layers changed: skip 0.94 > ")
 
 
 def test_a_table_with_nothing_to_draw_keeps_no_figure_of_an_older_one(tmp_path):
