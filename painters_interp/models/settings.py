@@ -1,6 +1,6 @@
 """What decides a model's answers besides its tensors: config, and what its modules hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
@@ -21,6 +21,7 @@ _IDLE = {
 _PLAIN = (bool, int, float, complex, str, type(None))
 _SETTINGS = (PreTrainedConfig, GenerationConfig)
 _NOTHING = object()
+_NOWHERE: frozenset[int] = frozenset()
 
 
 def settings(model: Any) -> dict[str, Any]:
@@ -42,50 +43,64 @@ def settings(model: Any) -> dict[str, Any]:
     }
 
 
-def _attributes(holder: Any, private: bool = False) -> dict[str, Any]:
+def _attributes(
+    holder: Any, private: bool = False, within: frozenset[int] = _NOWHERE
+) -> dict[str, Any]:
     found = {
-        name: _plain(value)
+        name: _plain(value, within)
         for name, value in vars(holder).items()
         if name not in _IDLE and (private or not name.startswith("_"))
     }
     return {name: value for name, value in found.items() if value is not _NOTHING}
 
 
-def _plain(value: Any) -> Any:
-    """`value` in terms that JSON knows; `_NOTHING` for what is no setting."""
+def _plain(value: Any, within: frozenset[int] = _NOWHERE) -> Any:
+    """`value` in terms that JSON knows; `_NOTHING` for what is no setting.
+
+    `within` are the ids of what holds it, for functions and lists may hold themselves.
+    """
+    if id(value) in within:
+        return "itself"
+    inside = within | {id(value)}
     match value:
         case _ if isinstance(value, _PLAIN):
             return repr(value)
         case _ if isinstance(value, _SETTINGS):
-            return _attributes(value, private=True)
+            return _attributes(value, private=True, within=inside)
         case torch.Tensor() | nn.Module():  # hashed with the tensors, or walked on its own
             return _NOTHING
         case torch.dtype() | torch.Size() | range() | slice():
             return repr(value)
         case Mapping():
-            pairs = ((repr(key), _plain(item)) for key, item in value.items())
+            pairs = ((repr(key), _plain(item, inside)) for key, item in value.items())
             return sorted([key, item] for key, item in pairs if item is not _NOTHING)
         case list() | tuple():
-            return [item for item in map(_plain, value) if item is not _NOTHING]
+            return _all_plain(value, inside)
         case set() | frozenset():
             return sorted(map(repr, value))
         case partial():
-            return [_plain(value.func), _plain(value.args), _plain(value.keywords)]
-        case MethodType() | FunctionType():
-            return _function(value)
+            return _all_plain([value.func, value.args, value.keywords], inside)
+        case MethodType():
+            return _function(value.__func__, inside)
+        case FunctionType():
+            return _function(value, inside)
         case type():
             return value.__qualname__
     return getattr(value, "__qualname__", None) or type(value).__qualname__
 
 
-def _function(value: Any) -> list[Any]:
+def _all_plain(values: Iterable[Any], within: frozenset[int]) -> list[Any]:
+    return [item for value in values if (item := _plain(value, within)) is not _NOTHING]
+
+
+def _function(value: Any, within: frozenset[int]) -> list[Any]:
     code = value.__code__
-    held = [_plain(cell.cell_contents) for cell in value.__closure__ or () if _filled(cell)]
+    cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
     constants = [repr(item) for item in code.co_consts if isinstance(item, _PLAIN)]
     return [
         *(value.__qualname__, code.co_code.hex(), list(code.co_names), constants),
-        _plain(value.__defaults__),
-        [item for item in held if isinstance(item, str)],
+        _plain(value.__defaults__, within),
+        [item for item in _all_plain(cells, within) if isinstance(item, str)],
     ]
 
 

@@ -98,3 +98,15 @@ def test_every_edit_of_a_tokenizer_shows(tiny_folder: Path, edit: str) -> None:
     before = tokenizer_digest(tokenizer)
     TOKENIZER_EDITS[edit](tokenizer)
     assert tokenizer_digest(tokenizer) != before
+
+
+def test_what_a_module_holds_may_hold_itself(tiny_folder: Path) -> None:
+    def calls_itself(depth: int) -> int:
+        return depth and calls_itself(depth - 1)
+
+    circular: list[Any] = ["a setting"]
+    circular.append(circular)
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    before = weights_digest(model)
+    model.original_model.countdown, model.original_model.notes = calls_itself, circular
+    assert weights_digest(model) == weights_digest(model) != before
