@@ -11,7 +11,8 @@ from lm_eval.models.huggingface import HFLM
 from transformer_lens.model_bridge import TransformerBridge
 
 from painters_interp import Plan, applied
-from painters_interp.evaluation.harness.tasks import quiet_lm_eval, task_manager
+from painters_interp.evaluation.harness.process import quiet_lm_eval
+from painters_interp.evaluation.harness.tasks import task_manager
 
 Items = list[dict[str, Any]]
 

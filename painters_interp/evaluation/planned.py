@@ -1,19 +1,22 @@
 """`PlannedLM`: a model under a plan as lm-eval's own kind of model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import TaskError
-from ..execution import applied, as_plan
+from ..execution import applied, as_plan, measuring
 from ..models import Model, as_model, identity
 from ..plans import Plan
-from .harness import HFLM, CacheHook, Instance
-from .harness.tasks import quiet_lm_eval
+from .harness import BridgedLM, CacheHook, Instance
 
 _OWNER = "painters_interp: answers of"  # the entry of a response cache that says whose it is
 
 
-class PlannedLM(HFLM):  # type: ignore[misc]
-    """lm-eval's HFLM whose every request runs under `plan`; the model is restored in between.
+class PlannedLM(BridgedLM):
+    """lm-eval's HFLM whose every request runs under `plan`, in eval mode.
+
+    In between, the model is as it was.
 
         lm_eval.simple_evaluate(model=PlannedLM(bridge, "0-12 17-29"), tasks=["gsm8k"])
 
@@ -33,11 +36,12 @@ class PlannedLM(HFLM):  # type: ignore[misc]
         self.bridge, self.plan, self.decoding = model, as_plan(plan, model), cache
         with self._planned():  # refuses now what could not be applied later
             pass
-        with quiet_lm_eval():  # it warns that a ready model ignores loading options
-            super().__init__(pretrained=model.original_model, tokenizer=model.tokenizer, **options)
+        super().__init__(model, **options)
 
-    def _planned(self) -> Any:
-        return applied(self.bridge, self.plan, cache=self.decoding)
+    @contextmanager
+    def _planned(self) -> Iterator[None]:
+        with measuring(self.bridge), applied(self.bridge, self.plan, cache=self.decoding):
+            yield
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = False

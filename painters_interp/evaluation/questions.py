@@ -118,13 +118,20 @@ def prepare(
             "slower and no less exact",
             stacklevel=2,
         )
+    truncated = asked.truncated + sum(len(a) + len(b) > room + 1 for a, b in pairs)
+    if truncated:
+        warnings.warn(
+            f"{truncated} of {len(readings)} requests are longer than the context of "
+            f"{model.cfg.model_name} ({room} tokens) and lose tokens on the left, as in lm-eval",
+            stacklevel=2,
+        )
     return Questions(
         tasks=tuple(loaded),
         sequences=tuple(sequences),
         requests=tuple(requests),
         packs=tuple(packs),
         layout=layout,
-        truncated=asked.truncated + sum(len(a) + len(b) > room + 1 for a, b in pairs),
+        truncated=truncated,
         seed=seed,
         prompts=asked,
         readings=tuple(readings),

@@ -10,11 +10,11 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..execution import ROWS, Recording, score_targets, undisturbed, user_hooks, walk
-from ..models import Model, as_model
+from ..execution import ROWS, Recording, measuring, score_targets, undisturbed, user_hooks, walk
+from ..models import Model, as_model, numbers
 from ..plans import Plan
 from ..strategies import full
-from .harness.tasks import quiet_lm_eval
+from .harness.process import quiet_lm_eval
 from .planned import PlannedLM
 from .questions import Questions
 from .responses import Answers
@@ -81,14 +81,17 @@ def score(
     plan by plan, decoding with the cache that `applied` calls `cache`.
     """
     model = as_model(model)
-    texts = generate(model, plans, questions.prompts, cache, advance)
     shape = (len(plans), len(questions.requests))
     loglikelihood, greedy = np.empty(shape), np.empty(shape, dtype=bool)
-    for pack in _packs(model, questions):
-        scores = score_targets(model, plans, pack.recording, pack.sources, pack.targets, advance)
-        logprobs, hits = scores.logprobs.double().cpu().numpy(), scores.greedy.cpu().numpy()
-        loglikelihood[:, pack.requests] = np.add.reduceat(logprobs, pack.starts, axis=1)
-        greedy[:, pack.requests] = np.logical_and.reduceat(hits, pack.starts, axis=1)
+    with measuring(model):
+        texts = generate(model, plans, questions.prompts, cache, advance)
+        for pack in _packs(model, questions):
+            scores = score_targets(
+                model, plans, pack.recording, pack.sources, pack.targets, advance
+            )
+            logprobs, hits = numbers(scores.logprobs), scores.greedy.cpu().numpy()
+            loglikelihood[:, pack.requests] = np.add.reduceat(logprobs, pack.starts, axis=1)
+            greedy[:, pack.requests] = np.logical_and.reduceat(hits, pack.starts, axis=1)
     return Answers(loglikelihood, greedy, texts)
 
 

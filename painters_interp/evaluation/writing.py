@@ -14,8 +14,8 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TaskError
 from ..plans import Plan
-from .harness import HFLM, Instance, normalize_gen_kwargs
-from .harness.tasks import quiet_lm_eval
+from .harness import BridgedLM, Instance, normalize_gen_kwargs
+from .harness.process import quiet_lm_eval
 from .planned import PlannedLM
 
 Advance = Callable[[int], object]
@@ -61,7 +61,7 @@ class _Prompt:
     new: int
 
 
-def prompts(lm: HFLM, requests: Sequence[Instance], rows: int) -> Prompts:
+def prompts(lm: BridgedLM, requests: Sequence[Instance], rows: int) -> Prompts:
     """Put requests into batches of at most `rows`, which share their generation settings.
 
     Raises TaskError for a request that samples, that names no end, or that leaves no room in the
@@ -80,7 +80,7 @@ def prompts(lm: HFLM, requests: Sequence[Instance], rows: int) -> Prompts:
     return Prompts(tuple(requests), tuple(batches), truncated)
 
 
-def _read(lm: HFLM, index: int, request: Instance) -> _Prompt:
+def _read(lm: BridgedLM, index: int, request: Instance) -> _Prompt:
     name, (text, settings, *more) = f"task {request.task_name!r}", request.args
     if more:
         raise TaskError(f"{name} shows images or sounds; only text can be read under a plan")

@@ -11,6 +11,7 @@ from .. import strategies as s
 from ..models import Model, as_model, device_of
 from ..plans import Plan
 from .application import applied, as_plan, in_float32, ready
+from .guards import measuring
 from .prefix_walk import head, record, walk
 from .sublayers import splittable
 
@@ -55,7 +56,7 @@ def check(model: Model, plan: Plan | str) -> CheckReport:
     plan = as_plan(plan, model)
     causal = ready(model).causal
     long, short = _sequences(model)
-    with in_float32(model):
+    with measuring(model), in_float32(model):
         with applied(model, plan):
             plain = _logprobs(model, long)
             brief = _logprobs(model, short)
@@ -72,7 +73,7 @@ def _own_gap(
 ) -> float | None:
     if all(p.dtype == torch.float32 for p in model.original_model.parameters()):
         return None
-    with applied(model, plan):
+    with measuring(model), applied(model, plan):
         plain = _logprobs(model, tokens)
         other = _decoded(model, tokens) if causal else None
     return _gap(_shared(model, plan, tokens) if other is None else other, plain)

@@ -21,7 +21,7 @@ from lm_eval.models.huggingface import HFLM
 
 from painters_interp import applied, experiments, load_model
 from painters_interp.evaluation import Questions, prepare
-from painters_interp.evaluation.harness.tasks import quiet_lm_eval
+from painters_interp.evaluation.harness.process import quiet_lm_eval
 from painters_interp.evaluation.scoring import score
 from painters_interp.execution import residuals_alive
 from painters_interp.plans import Plan, shared_calls

@@ -23,7 +23,8 @@ from painters_interp import Plan, applied, evaluate, experiments, progress
 from painters_interp import strategies as s
 from painters_interp.errors import PlanError, TableError, TaskError, UnsupportedModelError
 from painters_interp.evaluation import PROBES, Questions, prepare
-from painters_interp.evaluation.harness.tasks import load_tasks, quiet_lm_eval, task_manager
+from painters_interp.evaluation.harness.process import quiet_lm_eval
+from painters_interp.evaluation.harness.tasks import load_tasks, task_manager
 from painters_interp.evaluation.questions import Request
 from painters_interp.evaluation.scoring import score
 from painters_interp.execution import ROWS
@@ -586,7 +587,7 @@ class TestWithoutANetwork:
     def test_local_data_and_probes_do_not_ask_it(self, data, monkeypatch):
         monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(
-            "painters_interp.evaluation.harness.tasks._hub_answers", lambda: pytest.fail("asked")
+            "painters_interp.evaluation.harness.process._hub_answers", lambda: pytest.fail("asked")
         )
         load_tasks(["piqa", *PROBES], data, limit=1)
         load_tasks(PROBES, limit=1)

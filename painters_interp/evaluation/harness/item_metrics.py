@@ -15,7 +15,7 @@ from lm_eval.api.task import Task
 
 from ...statistics.aggregations import AGGREGATIONS, influences
 from ..responses import Response, undefined
-from .tasks import quiet_lm_eval, templates_compiled_once
+from .process import quiet_lm_eval, templates_compiled_once
 
 # What lm-eval is shown in the place of NaN, by type of request.
 _PLACEHOLDERS: dict[str, Response] = {

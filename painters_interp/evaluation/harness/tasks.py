@@ -5,24 +5,20 @@ folder, or from this package (the probes, which need neither).
 """
 
 import json
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
 from functools import lru_cache, partial
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import datasets
-from huggingface_hub import constants as hub
-from huggingface_hub import get_session
-from lm_eval import utils as lm_eval_utils
 from lm_eval.api.task import Task
 from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
 
 from ...errors import TaskError
+from .process import hub_or_its_cache, quiet_lm_eval, templates_compiled_once
 
 PROBES = ("probe_cloze", "probe_facts", "probe_arithmetic", "probe_grammar", "probe_order")
 # To be written token by token, which takes far longer: on request.
@@ -31,8 +27,6 @@ _BUILT_IN = (*PROBES, *WRITTEN_PROBES)
 _PROBE_FOLDER = Path(__file__).parent.parent / "probes"
 _TYPES = ("loglikelihood", "multiple_choice", "loglikelihood_rolling", "generate_until")
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
-_ANSWER_WITHIN = 5.0  # seconds
-_NOISY = ("lm_eval", "datasets", "huggingface_hub")
 
 
 def load_tasks(
@@ -51,7 +45,7 @@ def load_tasks(
     if isinstance(names, str) or not names:
         raise TaskError("tasks must be a list of at least one task name")
     beyond = not set(names) <= set(_BUILT_IN)
-    source = _hub_or_its_cache() if beyond and data is None else nullcontext()
+    source = hub_or_its_cache() if beyond and data is None else nullcontext()
     with quiet_lm_eval(), templates_compiled_once(), source:
         manager = task_manager(everything=beyond)
         # By name, so that a task asked for twice, alone and in its group, is scored once.
@@ -164,54 +158,3 @@ def _build(task: Task, limit: int | float | None, num_fewshot: int | None, seed:
         raise TaskError(
             f"task {name!r}: its requests cannot be built with {shots} shots ({_first_line(error)})"
         ) from error
-
-
-@contextmanager
-def quiet_lm_eval() -> Iterator[None]:
-    """Keep the bars and notices of lm-eval off the terminal: there is one bar, and it is ours."""
-    loggers = [logging.getLogger(name) for name in _NOISY]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with redirect_stderr(StringIO()):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@contextmanager
-def _hub_or_its_cache() -> Iterator[None]:
-    """Where the hub does not answer, go offline: its client would retry for minutes."""
-    before = hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    if not before[0] and not _hub_answers():
-        hub.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
-
-
-def _hub_answers() -> bool:
-    try:
-        get_session().head(hub.ENDPOINT, timeout=_ANSWER_WITHIN)
-    except Exception:  # as many types as there are ways to have no network
-        return False
-    return True
-
-
-_template = lru_cache(maxsize=256)(lm_eval_utils.env.from_string)
-
-
-@contextmanager
-def templates_compiled_once() -> Iterator[None]:
-    """Keep lm-eval's compiled templates: it compiles them anew for every item, and again to score.
-
-    Under hundreds of plans that would take longer than the model does.
-    """
-    lm_eval_utils.env.from_string = _template
-    try:
-        yield
-    finally:
-        del lm_eval_utils.env.from_string

@@ -4,17 +4,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from transformer_lens.model_bridge import TransformerBridge
 
 from ...errors import TaskError
-from .tasks import quiet_lm_eval
+from .language_model import BridgedLM
 
 TokenPair = tuple[list[int], list[int]]  # tokens of a context and of what follows it
 
 
-class Tokens(HFLM):  # type: ignore[misc]
+class Tokens(BridgedLM):
     """lm-eval's own tokenisation of requests, and nothing run."""
 
     def _loglikelihood_tokens(
@@ -54,5 +53,4 @@ def tokens_of(model: TransformerBridge, texts: Sequence[tuple[str, str]]) -> lis
 
 def tokenizer_of(model: TransformerBridge) -> Tokens:
     """lm-eval's way to tokens with the tokenizer and the context of `model`."""
-    with quiet_lm_eval():  # it warns that a ready model ignores loading options
-        return Tokens(pretrained=model.original_model, tokenizer=model.tokenizer)
+    return Tokens(model)

@@ -1,0 +1,119 @@
+"""What is evaluated is left bit for bit: weights, ties, modes, tokenizer, and the whole process."""
+
+import logging
+import sys
+import threading
+
+import pytest
+import tiny
+import torch
+from lm_eval import utils as lm_eval_utils
+from transformer_lens.model_bridge import TransformerBridge
+
+import painters_interp as painters
+from painters_interp.errors import TaskError
+from painters_interp.evaluation import PlannedLM
+from painters_interp.evaluation.harness import Instance
+
+PLANS = {"intact": "0-5", "skip": "0 2-5"}
+
+
+@pytest.fixture
+def gpt2(tiny_folder) -> TransformerBridge:
+    return tiny.build("gpt2", torch.float32, tiny_folder)
+
+
+def scores(model) -> list[float]:
+    return painters.evaluate(model, PLANS, "probe_facts", limit=3, metrics="kl")["value"].tolist()
+
+
+def test_a_head_that_has_become_its_own_stays_so(gpt2):
+    head = gpt2.original_model.get_output_embeddings()
+    embedding = gpt2.original_model.get_input_embeddings().weight
+    with torch.no_grad():
+        head.weight = torch.nn.Parameter(head.weight * 2)
+    before, tokens = head.weight.clone(), tiny.tokens(1, 8)
+    logits = gpt2(tokens)
+    scores(gpt2)
+    PlannedLM(gpt2, "0-2 5")
+    assert torch.equal(head.weight, before)
+    assert head.weight is not embedding
+    assert torch.equal(gpt2(tokens), logits)
+
+
+def test_measured_in_eval_mode_and_left_as_it_was(gpt2):
+    expected = scores(gpt2)
+    for module in gpt2.original_model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    gpt2.train()
+    gpt2.blocks[1].eval()
+    modes = [module.training for module in gpt2.modules()]
+    assert scores(gpt2) == expected
+    assert painters.check(gpt2, "0 2-5").ok
+    lm = PlannedLM(gpt2, "0 2-5", batch_size=2)
+    ask = [Instance("loglikelihood", {}, ("ab", " cd"), 0)]
+    assert lm.loglikelihood(ask, disable_tqdm=True) == lm.loglikelihood(ask, disable_tqdm=True)
+    assert [module.training for module in gpt2.modules()] == modes
+
+
+class TestWithoutSpecialTokens:
+    @pytest.fixture
+    def bare(self, tiny_folder) -> TransformerBridge:
+        model = tiny.build("llama", torch.float32, tiny_folder)
+        for name in ("bos_token", "eos_token", "pad_token", "unk_token"):
+            setattr(model.tokenizer, name, None)
+        return model
+
+    def write(self, lm: PlannedLM, texts: list[str]) -> list[str]:
+        settings = {"until": ["\n"], "max_gen_toks": 4}
+        asked = [
+            Instance("generate_until", {}, (t, dict(settings)), i) for i, t in enumerate(texts)
+        ]
+        return lm.generate_until(asked, disable_tqdm=True)
+
+    def test_ragged_prompts_are_continued_as_alone(self, bare):
+        lm = PlannedLM(bare, "0-2 5", batch_size=2)
+        texts = ["abc", "abcabcabc"]
+        assert self.write(lm, texts) == [self.write(lm, [text])[0] for text in texts]
+        assert bare.tokenizer.pad_token_id is None
+
+    def test_what_needs_a_first_token_is_refused(self, bare):
+        lm = PlannedLM(bare, "0-5")
+        for run, args in (
+            (lm.loglikelihood, ("", "abc")),
+            (lm.loglikelihood_rolling, ("abc def",)),
+        ):
+            with pytest.raises(TaskError, match="no beginning- or end-of-text token that"):
+                run([Instance(run.__name__, {}, args, 0)], disable_tqdm=True)
+
+    def test_choices_after_a_context_need_none(self, bare):
+        assert all(value == value for value in scores(bare))
+
+
+def test_threads_may_evaluate_side_by_side(tiny_folder):
+    models = [tiny.build(family, torch.float32, tiny_folder) for family in ("llama", "gpt2")]
+    expected = [scores(model) for model in models]
+    logger, found, errors = logging.getLogger("lm_eval"), {}, []
+    before = sys.stderr, logger.level, lm_eval_utils.env.from_string
+
+    def run(index: int) -> None:
+        try:
+            found[index] = [scores(models[index]) for _ in range(3)]
+        except Exception as error:  # reported below: a thread has nobody else to tell
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert [found[index] for index in range(2)] == [[values] * 3 for values in expected]
+    assert (sys.stderr, logger.level, lm_eval_utils.env.from_string) == before
+
+
+def test_what_is_cut_to_the_context_is_said(tiny_folder):
+    model = tiny.build("llama", torch.float32, tiny_folder, max_position_embeddings=32)
+    with pytest.warns(UserWarning, match=r"requests are longer than the context of .* \(32 tokens"):
+        painters.evaluation.prepare(model, "probe_cloze", limit=2)
