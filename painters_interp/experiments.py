@@ -17,6 +17,8 @@ are labels, and empty where they do not apply:
     distance      of a reordered window from the identity, 0 to 1: the share of layer pairs that
                   changed their order (normalised Kendall tau). A shuffle may be the identity.
 
+`n_layers` is the number of layers of a model, or the model itself.
+
 The same plan may stand in several rows (a window of one layer reversed is the intact model):
 whoever evaluates a table computes each distinct plan once and joins.
 """
@@ -28,7 +30,7 @@ from typing import Any
 import pandas as pd
 
 from . import strategies as s
-from .plans import Plan
+from .plans import Layers, Plan, check_n_layers
 from .tables import require, typed
 
 _LABELS = ("experiment", "variant", "layer", "other", "first", "affected", "shuffle_seed", "times")
@@ -38,25 +40,28 @@ _TIMES_OVER = {2: "double", 3: "triple"}
 Row = dict[str, Any]
 
 
-def every_window(n_layers: int) -> range:
+def every_window(n_layers: Layers) -> range:
     """Every value of `first` whose window holds at least one layer."""
+    n_layers = check_n_layers(n_layers)
     return range(n_layers // 2)
 
 
-def intact(n_layers: int) -> pd.DataFrame:
+def intact(n_layers: Layers) -> pd.DataFrame:
     """The unaltered model alone: the row that every experiment has as its baseline."""
+    n_layers = check_n_layers(n_layers)
     return _table("intact", n_layers, [])
 
 
-def single_layers(n_layers: int) -> pd.DataFrame:
+def single_layers(n_layers: Layers) -> pd.DataFrame:
     """Fig. 2: drop layer i ("drop"); exchange layers i and i+1 ("swap")."""
+    n_layers = check_n_layers(n_layers)
     drops = [_row("drop", s.drop(n_layers, i), layer=i) for i in range(n_layers)]
     swaps = [_row("swap", s.swap(n_layers, i, i + 1), layer=i) for i in range(n_layers - 1)]
     return _table("single_layers", n_layers, [*drops, *swaps])
 
 
 def variants(
-    n_layers: int, firsts: Iterable[int] | None = None, seeds: int = 3, times: int = 3
+    n_layers: Layers, firsts: Iterable[int] | None = None, seeds: int = 3, times: int = 3
 ) -> pd.DataFrame:
     """Figs. 4-9, 11 and 12: what a window of middle layers goes through, six ways.
 
@@ -64,6 +69,7 @@ def variants(
     "looped" (parallel, `times` times). `firsts` defaults to every second window, 0, 2, ...; the
     paper's ten seeds and all windows are `variants(n, every_window(n), seeds=10)`.
     """
+    n_layers = check_n_layers(n_layers)
     firsts = every_window(n_layers)[::2] if firsts is None else firsts
     rows = [row for first in firsts for row in _six_ways(n_layers, first, seeds, times)]
     return _table("variants", n_layers, rows)
@@ -88,11 +94,14 @@ def _grouped(n_layers: int, first: int, times: int) -> Iterator[Row]:
     yield _row("looped", s.looped_parallel(n_layers, window, times=times), times=times, **where)
 
 
-def loops(n_layers: int, firsts: Iterable[int] | None = None, max_times: int = 28) -> pd.DataFrame:
+def loops(
+    n_layers: Layers, firsts: Iterable[int] | None = None, max_times: int = 28
+) -> pd.DataFrame:
     """Fig. 10: each window in parallel, fed back k = 1 .. `max_times` times ("looped").
 
     `firsts` defaults to every window of two layers or more: with one there is nothing to average.
     """
+    n_layers = check_n_layers(n_layers)
     if firsts is None:
         firsts = [f for f in every_window(n_layers) if len(s.middle(n_layers, f)) > 1]
     rows = []
@@ -104,11 +113,12 @@ def loops(n_layers: int, firsts: Iterable[int] | None = None, max_times: int = 2
     return _table("loops", n_layers, rows)
 
 
-def decoding(n_layers: int, firsts: Iterable[int] | None = None, times: int = 3) -> pd.DataFrame:
+def decoding(n_layers: Layers, firsts: Iterable[int] | None = None, times: int = 3) -> pd.DataFrame:
     """Plans that decode otherwise with the published cache: windows "parallel" and "looped".
 
     `firsts` defaults to every window of up to a third of the layers: with more, nothing is left.
     """
+    n_layers = check_n_layers(n_layers)
     if firsts is None:
         sizes = {f: len(s.middle(n_layers, f)) for f in every_window(n_layers)}
         firsts = [f for f, size in sizes.items() if 1 < size <= max(3, n_layers // 3)][::-1]
@@ -117,9 +127,10 @@ def decoding(n_layers: int, firsts: Iterable[int] | None = None, times: int = 3)
 
 
 def internal_loops(
-    n_layers: int, firsts: Iterable[int] | None = None, times: Sequence[int] = (2, 3)
+    n_layers: Layers, firsts: Iterable[int] | None = None, times: Sequence[int] = (2, 3)
 ) -> pd.DataFrame:
     """Fig. 17: each layer of the window called k times in place, in order ("double", "triple")."""
+    n_layers = check_n_layers(n_layers)
     rows = []
     for first in every_window(n_layers) if firsts is None else firsts:
         window = s.middle(n_layers, first)
@@ -131,12 +142,13 @@ def internal_loops(
     return _table("internal_loops", n_layers, rows)
 
 
-def damages(n_layers: int, longest: int | None = None) -> pd.DataFrame:
+def damages(n_layers: Layers, longest: int | None = None) -> pd.DataFrame:
     """Plans to set against similarity: single layers dropped, neighbours swapped, windows dropped.
 
     Layers `layer` to `other` are altered. Windows are all stretches of 2 to `longest` layers, half
     of all if not given.
     """
+    n_layers = check_n_layers(n_layers)
     rows = [_row("drop", s.drop(n_layers, i), layer=i, other=i) for i in range(n_layers)]
     rows += [
         _row("swap", s.swap(n_layers, i, i + 1), layer=i, other=i + 1) for i in range(n_layers - 1)
@@ -148,8 +160,9 @@ def damages(n_layers: int, longest: int | None = None) -> pd.DataFrame:
     return _table("damages", n_layers, rows)
 
 
-def suite(n_layers: int, seeds: int = 10) -> pd.DataFrame:
+def suite(n_layers: Layers, seeds: int = 10) -> pd.DataFrame:
     """The paper's whole decoder suite: Figs. 2 and 4-12, over every window."""
+    n_layers = check_n_layers(n_layers)
     parts = [
         single_layers(n_layers),
         variants(n_layers, every_window(n_layers), seeds=seeds),
@@ -158,35 +171,39 @@ def suite(n_layers: int, seeds: int = 10) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def swaps(n_layers: int, layers: Iterable[int] | None = None) -> pd.DataFrame:
+def swaps(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.DataFrame:
     """Exchange layers i and j ("swap"), every pair i < j.
 
     This grid and the next four lie over `layers`, in ascending order; all of them by default.
     """
+    n_layers = check_n_layers(n_layers)
     pairs = combinations(_chosen(n_layers, layers), 2)
     return _grid("swaps", n_layers, "swap", s.swap, pairs)
 
 
-def replacements(n_layers: int, layers: Iterable[int] | None = None) -> pd.DataFrame:
+def replacements(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.DataFrame:
     """Run layer j in the place of layer i ("replace"), every i != j: are they interchangeable?
 
     With the intact model, which is what i = j would be, 871 distinct plans for 30 layers.
     """
+    n_layers = check_n_layers(n_layers)
     pairs = permutations(_chosen(n_layers, layers), 2)
     return _grid("replacements", n_layers, "replace", s.replace, pairs)
 
 
-def moves(n_layers: int, layers: Iterable[int] | None = None) -> pd.DataFrame:
+def moves(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.DataFrame:
     """Take layer i out and run it as step j ("move"), every i != j.
 
     Neighbours that change places do so whichever of them is moved: 842 plans for 30 layers.
     """
+    n_layers = check_n_layers(n_layers)
     pairs = permutations(_chosen(n_layers, layers), 2)
     return _grid("moves", n_layers, "move", s.move, pairs)
 
 
-def block_repeats(n_layers: int, layers: Iterable[int] | None = None) -> pd.DataFrame:
+def block_repeats(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.DataFrame:
     """Run the block of layers i to j, both included, twice in a row ("repeat_block"; RYS, 2026)."""
+    n_layers = check_n_layers(n_layers)
 
     def repeated(n_layers: int, first: int, last: int) -> Plan:
         return s.repeat_block(n_layers, first, last + 1)
@@ -195,8 +212,9 @@ def block_repeats(n_layers: int, layers: Iterable[int] | None = None) -> pd.Data
     return _grid("block_repeats", n_layers, "repeat_block", repeated, pairs, blocks=True)
 
 
-def dropped_windows(n_layers: int, layers: Iterable[int] | None = None) -> pd.DataFrame:
+def dropped_windows(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.DataFrame:
     """Leave out the window of layers i to j, both included ("drop_window"); never all layers."""
+    n_layers = check_n_layers(n_layers)
 
     def dropped(n_layers: int, first: int, last: int) -> Plan:
         return s.skip(n_layers, range(first, last + 1))

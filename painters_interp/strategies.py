@@ -1,7 +1,8 @@
 """The ways to alter a model's execution, each a function that returns a plan.
 
 A window is a run of consecutive layers, counted from 0: `range(13, 18)` or `[13, 14, 15, 16, 17]`.
-Every function raises PlanError if a layer does not exist or nothing is left to run. Figure
+`n_layers` is the number of layers of a model, or the model itself. Every function raises PlanError
+if a layer does not exist or nothing is left to run. Figure
 numbers refer to "Transformer Layers as Painters", arXiv 2407.09298.
 """
 
@@ -9,15 +10,15 @@ import random
 from collections.abc import Iterable, Sequence
 
 from .errors import PlanError
-from .plans import MAX_CALLS, Plan, Step, check_n_layers
+from .plans import MAX_CALLS, Layers, Plan, Step, check_n_layers
 
 
-def middle(n_layers: int, first: int) -> range:
+def middle(n_layers: Layers, first: int) -> range:
     """The paper's window of n_layers - 2 * first - 1 layers: `middle(30, 12)` is `range(13, 18)`.
 
     Layers 0..first and the last `first` layers stay outside, as in the authors' code.
     """
-    check_n_layers(n_layers)
+    n_layers = check_n_layers(n_layers)
     if first < 0 or n_layers - 2 * first < 2:
         raise PlanError(
             f"middle(n_layers={n_layers}, first={first}) is empty; "
@@ -26,100 +27,112 @@ def middle(n_layers: int, first: int) -> range:
     return range(first + 1, n_layers - first)
 
 
-def full(n_layers: int) -> Plan:
+def full(n_layers: Layers) -> Plan:
     """Every layer once, in order, the intact model: `0-29`."""
-    check_n_layers(n_layers)
+    n_layers = check_n_layers(n_layers)
     return _in_order(n_layers, range(n_layers))
 
 
-def skip(n_layers: int, window: Sequence[int]) -> Plan:
+def skip(n_layers: Layers, window: Sequence[int]) -> Plan:
     """Leave the window out (fig. 4): `0-12 18-29`."""
+    n_layers = check_n_layers(n_layers)
     window = _window(n_layers, window)
     if len(window) == n_layers:
         raise PlanError(f"skipping {_span(window)} leaves no layer to run; n_layers={n_layers}")
     return _replaced(n_layers, window, ())
 
 
-def repeat_center(n_layers: int, window: Sequence[int]) -> Plan:
+def repeat_center(n_layers: Layers, window: Sequence[int]) -> Plan:
     """Run layer n_layers // 2 in every place of the window (fig. 5): `0-12 15*5 18-29`."""
+    n_layers = check_n_layers(n_layers)
     window = _window(n_layers, window)
     return _replaced(n_layers, window, [Step.of(n_layers // 2)] * len(window))
 
 
-def reverse(n_layers: int, window: Sequence[int]) -> Plan:
+def reverse(n_layers: Layers, window: Sequence[int]) -> Plan:
     """Run the window backwards (fig. 6): `0-12 17-13 18-29`."""
+    n_layers = check_n_layers(n_layers)
     window = _window(n_layers, window)
     return _replaced(n_layers, window, map(Step.of, reversed(window)))
 
 
-def shuffle(n_layers: int, window: Sequence[int], seed: int) -> Plan:
+def shuffle(n_layers: Layers, window: Sequence[int], seed: int) -> Plan:
     """Run the window in a random order (fig. 7), seed 0: `0-12 15-13 17 16 18-29`.
 
     The order is that of `random.Random(seed).shuffle`, the authors' own; it may be the identity.
     """
+    n_layers = check_n_layers(n_layers)
     window = _window(n_layers, window)
     order = list(window)
     random.Random(seed).shuffle(order)
     return _replaced(n_layers, window, map(Step.of, order))
 
 
-def parallel(n_layers: int, window: Sequence[int]) -> Plan:
+def parallel(n_layers: Layers, window: Sequence[int]) -> Plan:
     """Give the whole window one input and average its outputs (fig. 8): `0-12 (13-17) 18-29`."""
+    n_layers = check_n_layers(n_layers)
     return looped_parallel(n_layers, window, times=1)
 
 
-def looped_parallel(n_layers: int, window: Sequence[int], times: int = 3) -> Plan:
+def looped_parallel(n_layers: Layers, window: Sequence[int], times: int = 3) -> Plan:
     """Run the parallel window on its own average (fig. 9, 10): `0-12 (13-17)*3 18-29`.
 
     `times` counts the passes; 1 is `parallel`.
     """
+    n_layers = check_n_layers(n_layers)
     window = _window(n_layers, window)
     if not 1 <= times <= MAX_CALLS:
         raise PlanError(f"a window cannot be looped {times} times; 1..{MAX_CALLS:,} fits")
     return _replaced(n_layers, window, [Step.of(*window)] * times)
 
 
-def drop(n_layers: int, layer: int) -> Plan:
+def drop(n_layers: Layers, layer: int) -> Plan:
     """Leave one layer out (fig. 2), layer 5: `0-4 6-29`."""
+    n_layers = check_n_layers(n_layers)
     return skip(n_layers, [layer])
 
 
-def swap(n_layers: int, layer: int, other: int) -> Plan:
+def swap(n_layers: Layers, layer: int, other: int) -> Plan:
     """Exchange two layers (fig. 2 has neighbours), 5 and 6: `0-4 6 5 7-29`."""
+    n_layers = check_n_layers(n_layers)
     _check_layers(n_layers, layer, other)
     order = list(range(n_layers))
     order[layer], order[other] = other, layer
     return _in_order(n_layers, order)
 
 
-def replace(n_layers: int, at: int, with_layer: int) -> Plan:
+def replace(n_layers: Layers, at: int, with_layer: int) -> Plan:
     """Run another layer in one place, `at=5, with_layer=6`: `0-4 6*2 7-29`."""
+    n_layers = check_n_layers(n_layers)
     _check_layers(n_layers, at, with_layer)
     return _replaced(n_layers, range(at, at + 1), [Step.of(with_layer)])
 
 
-def move(n_layers: int, layer: int, to: int) -> Plan:
+def move(n_layers: Layers, layer: int, to: int) -> Plan:
     """Take one layer out and run it as step number `to`, layer 5 to 9: `0-4 6-9 5 10-29`."""
+    n_layers = check_n_layers(n_layers)
     _check_layers(n_layers, layer, to)
     order = [other for other in range(n_layers) if other != layer]
     order.insert(to, layer)
     return _in_order(n_layers, order)
 
 
-def repeat_block(n_layers: int, start: int, stop: int) -> Plan:
+def repeat_block(n_layers: Layers, start: int, stop: int) -> Plan:
     """Run layers start..stop-1 twice in a row (RYS, 2026), 10 and 17: `0-16 10-29`.
 
     The ends are those of `range(start, stop)`: layers 0..stop-1 run, then start..n_layers-1.
     """
+    n_layers = check_n_layers(n_layers)
     block = _window(n_layers, range(start, stop))
     return _in_order(n_layers, [*range(block.stop), *range(block.start, n_layers)])
 
 
-def pair_parallel(n_layers: int, start: int, stop: int, scale: float = 1.0) -> Plan:
+def pair_parallel(n_layers: Layers, start: int, stop: int, scale: float = 1.0) -> Plan:
     """Run layers start..stop-1 in parallel pairs, 10 and 14: `0-9 (10|11)@sum (12|13)@sum 14-29`.
 
     A pair's two updates are added, as in arXiv 2502.02790; `scale=0.5` averages the outputs.
     """
+    n_layers = check_n_layers(n_layers)
     window = _window(n_layers, range(start, stop))
     if len(window) % 2:
         raise PlanError(f"{_span(window)} do not pair up; {len(window)} is odd")

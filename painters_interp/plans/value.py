@@ -6,8 +6,10 @@ layers are equal exactly when their texts are.
 
 import math
 import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Protocol, SupportsIndex, overload, runtime_checkable
 
 from ..errors import PlanError
 from .notation import (
@@ -25,6 +27,20 @@ from .notation import (
     runs,
 )
 from .words import count, in_words, list_in_words
+
+
+@runtime_checkable
+class _Hooked(Protocol):
+    cfg: Any
+
+
+@runtime_checkable
+class _Plain(Protocol):
+    config: Any
+
+
+# A number of layers, or a model that has so many: a bridge, or a Hugging Face model.
+Layers = SupportsIndex | _Hooked | _Plain
 
 
 @dataclass(frozen=True)
@@ -95,19 +111,41 @@ class Step:
         return f"({'|'.join(parts)}){self.scale_text}"
 
 
-@dataclass(frozen=True, repr=False)
+def _step(single: Call | SupportsIndex) -> Step:
+    try:
+        return Step.of(single if isinstance(single, Call) else operator.index(single))
+    except TypeError:
+        raise PlanError(f"{single!r} is no step; give layers, calls or steps") from None
+
+
+@dataclass(frozen=True, repr=False, init=False)
 class Plan:
     """The steps to run, in order, over a model of n_layers; `str` gives the canonical text.
 
-    Raises PlanError if there is no step, if a layer does not exist, or above 100,000 calls.
+    A sequence of steps: `len`, iteration, `plan[3]`; `plan[:3]`, `plan + other` and `plan * 2` are
+    plans. Raises PlanError if there is no step, if a layer does not exist, or above 100,000 calls.
+
+    Args:
+        steps: Each a Step, a layer, or one of its halves as a Call; or a text as in `parse`.
+        n_layers: The number of layers of the model, or the model itself.
+
+    Example:
+        >>> plan = Plan([0, 1, 2], 4)
+        >>> str(plan + plan[1:]), len(plan * 2)
+        ('0-2 1 2', 6)
     """
 
     steps: tuple[Step, ...]
     n_layers: int
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", tuple(self.steps))
-        object.__setattr__(self, "n_layers", check_n_layers(self.n_layers))
+    def __init__(
+        self, steps: Iterable[Step | Call | SupportsIndex] | str, n_layers: Layers
+    ) -> None:
+        n_layers = check_n_layers(n_layers)
+        read_steps = map(Step.read, read(steps, n_layers)) if isinstance(steps, str) else steps
+        made = tuple(step if isinstance(step, Step) else _step(step) for step in read_steps)
+        object.__setattr__(self, "steps", made)
+        object.__setattr__(self, "n_layers", n_layers)
         if not self.steps:
             raise PlanError("a plan without steps runs nothing; name at least one layer")
         if sum(len(step.calls) for step in self.steps) > MAX_CALLS:
@@ -117,14 +155,46 @@ class Plan:
                 f"plan {quote(str(self))} asks for layer {highest}; {allowed(self.n_layers)}"
             )
 
-    @classmethod
-    def parse(cls, text: str, n_layers: int) -> "Plan":
-        """Read a plan such as `0-8 (9-20)*3 21-29`. Raises PlanError, which says what would fit."""
-        return cls(tuple(map(Step.read, read(text, check_n_layers(n_layers)))), n_layers)
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    @overload
+    def __getitem__(self, place: int) -> Step: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Plan": ...
+    def __getitem__(self, place: int | slice) -> "Step | Plan":
+        if isinstance(place, slice):
+            return Plan(self.steps[place], self.n_layers)
+        return self.steps[place]
+
+    def __add__(self, other: "Plan") -> "Plan":
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return Plan(self.steps + Plan.of(other, self.n_layers).steps, self.n_layers)
+
+    def __mul__(self, times: int) -> "Plan":
+        try:
+            times = operator.index(times)
+        except TypeError:
+            return NotImplemented
+        if not 1 <= times <= MAX_CALLS // len(self.calls):
+            raise PlanError(f"a plan cannot be run {times} times over; {AT_MOST} calls, and one")
+        return Plan(self.steps * times, self.n_layers)
+
+    __rmul__ = __mul__
 
     @classmethod
-    def of(cls, plan: "Plan | str", n_layers: int) -> "Plan":
+    def parse(cls, text: str, n_layers: Layers) -> "Plan":
+        """Read a plan such as `0-8 (9-20)*3 21-29`. Raises PlanError, which says what would fit."""
+        return cls(text, n_layers)
+
+    @classmethod
+    def of(cls, plan: "Plan | str", n_layers: Layers) -> "Plan":
         """`plan` as a value, read if it is a text; PlanError if it is for another number."""
+        n_layers = check_n_layers(n_layers)
         if isinstance(plan, str):
             return cls.parse(plan, n_layers)
         if plan.n_layers != n_layers:
@@ -164,8 +234,23 @@ class Plan:
         return f"Plan.parse({str(self)!r}, n_layers={self.n_layers})"
 
 
-def check_n_layers(n_layers: int) -> int:
-    """Return n_layers as an int; PlanError unless a plan can call each of them once."""
-    if not 1 <= n_layers <= MAX_CALLS:
-        raise PlanError(f"n_layers={n_layers} is not a number of layers; 1..{MAX_CALLS:,} fits")
-    return operator.index(n_layers)
+def check_n_layers(n_layers: Layers) -> int:
+    """The number of layers, that of a model too; PlanError unless a plan can call each once."""
+    try:
+        number = operator.index(_count(n_layers))
+    except (AttributeError, TypeError):
+        raise PlanError(
+            f"{str(n_layers)[:60]!r} is no number of layers, and no model that has some"
+        ) from None
+    if not 1 <= number <= MAX_CALLS:
+        raise PlanError(f"n_layers={number} is not a number of layers; 1..{MAX_CALLS:,} fits")
+    return number
+
+
+def _count(n_layers: Any) -> Any:
+    """A number as it is; of a model, the layers that it has outside of any plan."""
+    if hasattr(n_layers, "cfg"):
+        return n_layers.cfg.n_layers
+    if hasattr(n_layers, "config"):
+        return n_layers.config.get_text_config().num_hidden_layers
+    return n_layers

@@ -57,10 +57,8 @@ def read(path: str | Path) -> Saved:
 def read_run(folder: str | Path) -> dict[str, Saved]:
     """Every table in `folder` by its name, each with its items.
 
+    So `median_intervals(*read_run("runs/smollm2-135m")["variants"])` are scores with intervals.
     Raises TableError as `read` does, and where there is no table.
-
-    Example:
-        >>> read_run("runs/smollm2-135m")["variants"].table  # doctest: +SKIP
     """
     endings = {path: path.with_suffix("") for path in sorted(Path(folder).glob("*.*"))}
     found = {

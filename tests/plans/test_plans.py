@@ -7,11 +7,15 @@ import sys
 import time
 from dataclasses import FrozenInstanceError
 from itertools import chain
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from painters_interp import experiments
+from painters_interp import strategies as s
 from painters_interp.errors import PlanError
 from painters_interp.plans import MAX_CALLS, Call, Plan, Step, shared_calls
 
@@ -171,6 +175,42 @@ def test_construction_gives_the_normal_form():
     assert Step((Call(11), Call(9)), 0.5) == Step.of(9, 11)
     assert Step.of(9, 10, 11).scale == 1 / 3
     assert Step.of(9, 10, scale=1.0).scale == 1.0
+
+
+def test_a_plan_is_a_sequence_of_steps():
+    plan = parse("0-3 (4|5) 6*2")
+    assert len(plan) == plan.depth == 7
+    assert [*plan] == [*plan.steps]
+    assert plan[4] == plan[-3] == Step.of(4, 5)
+    assert Step.of(6) in plan
+    assert str(plan[2:6]) == "2 3 (4|5) 6"
+    assert str(plan[::-1]) == "6*2 (4|5) 3-0"
+    assert str(plan[:2] + plan[5:]) == "0 1 6*2"
+    assert str(plan[-2:] * 3) == str(3 * plan[-2:]) == "6*6"
+    assert Plan(reversed(plan), 30) == plan[::-1]
+    assert plan + plan == plan * 2
+    assert hash(plan[:]) == hash(plan)
+
+
+def test_a_plan_is_made_of_steps_layers_and_halves():
+    assert Plan([0, 1, 2], 30) == Plan(range(3), 30) == Plan("0-2", 30) == parse("0-2")
+    assert Plan([np.int64(4), Call(5, "mlp"), Step.of(6, 7)], 30) == parse("4 5.mlp (6|7)")
+
+
+def test_the_models_layers_are_counted_for_whoever_gives_the_model():
+    hooked = SimpleNamespace(cfg=SimpleNamespace(n_layers=4))
+    config = SimpleNamespace(num_hidden_layers=4)
+    config.get_text_config = lambda: config
+    plain = SimpleNamespace(config=config)
+    for model in (hooked, plain, np.int64(4)):
+        assert Plan([0, 1], model).n_layers == Plan.parse("0-3", model).n_layers == 4
+        assert Plan.of("0-3", model) == Plan.of(Plan("0-3", 4), model)
+        assert s.skip(model, [1, 2]) == Plan("0 3", 4)
+        assert s.middle(model, 1) == range(2, 3)
+        assert experiments.single_layers(model).equals(experiments.single_layers(4))
+        assert experiments.suite(model, seeds=1).equals(experiments.suite(4, seeds=1))
+        for build in (*experiments.GRIDS.values(), experiments.decoding, experiments.damages):
+            assert build(model).equals(build(4))
 
 
 def test_half_a_layer_is_not_the_layer():
@@ -349,6 +389,23 @@ def test_an_empty_text_is_refused(text):
             "a step cannot be scaled by nan; a scale is 'sum' or a finite number other than 0",
         ),
         (lambda: Call(-1), "layer -1 does not exist; layers count from 0"),
+        (
+            lambda: Plan([0], SimpleNamespace(cfg=None)),
+            "'namespace(cfg=None)' is no number of layers, and no model that has some",
+        ),
+        (lambda: Plan("0", 4) + Plan("0", 5), "plan '0' is for 5 layers, not 4"),
+        (
+            lambda: parse("0-29") * 4_000,
+            "a plan cannot be run 4000 times over; a plan makes at most 100,000 calls, and one",
+        ),
+        (
+            lambda: parse("0-3") * 0,
+            "a plan cannot be run 0 times over; a plan makes at most 100,000 calls, and one",
+        ),
+        (
+            lambda: parse("0-3")[4:],
+            "a plan without steps runs nothing; name at least one layer",
+        ),
     ],
 )
 def test_a_value_that_makes_no_sense_cannot_be_made(make, message):
