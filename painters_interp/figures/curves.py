@@ -1,13 +1,14 @@
 """Scores as lines: against the layer that was altered, and against how many were."""
 
 from math import ceil
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from ..errors import TableError
 from ..tables import (
@@ -43,7 +44,7 @@ def single_layer_curves(table: pd.DataFrame, title: str | None = None) -> Figure
     figure, axes = style.canvas(width, height, rows, columns)
     for task, ax in zip(tasks, axes, strict=False):
         _single_layer_panel(ax, table[table["task"] == task])
-        ax.set_title(style.task_label(task))
+        ax.set_title(style.shortened(style.task_label(task), int(width / columns / 2.4)))
     for ax in axes[len(tasks) :]:
         ax.set_visible(False)
     legend_below(figure, axes[: len(tasks)], columns=4 if columns > 1 else 2)
@@ -58,7 +59,7 @@ def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
         raise TableError("no rows with a layer; see experiments.single_layers")
     for variant, look in style.looks(altered["variant"]).items():
         line = _ordered(altered[altered["variant"] == variant], "layer")
-        _plot(ax, line["layer"], line["value"], look)
+        style.draw_line(ax, line["layer"], line["value"], look)
         if "stderr" in line:
             low, high = line["value"] - line["stderr"], line["value"] + line["stderr"]
             _band(ax, line["layer"], low, high, look)
@@ -84,7 +85,7 @@ def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     known = [v for v in style.VARIANTS if lines["variant"].eq(v).any()]
     for variant, look in style.looks([*known, *lines["variant"]]).items():
         line = _ordered(lines[lines["variant"] == variant], "affected")
-        _plot(ax, line["affected"], line["score"], look, _name(variant, look, line))
+        style.draw_line(ax, line["affected"], line["score"], look, _name(variant, look, line))
         _band(ax, line["affected"], line["low"], line["high"], look)
     _score_axes(ax, _AFFECTED)
     ax.set_title(style.wrapped(title or "", style.SINGLE))
@@ -110,7 +111,7 @@ def task_curves(
     lines = summarise_seeds(rows)
     for task, look in style.looks(lines["task"]).items():
         line = _ordered(lines[lines["task"] == task], "affected")
-        _plot(ax, line["affected"], line["score"], look).set(linewidth=0.9, alpha=0.9)
+        style.draw_line(ax, line["affected"], line["score"], look).set(linewidth=0.9, alpha=0.9)
     over_tasks = median_over_tasks(rows) if medians is None else _of_variant(medians, variant)
     median = _ordered(summarise_seeds(_windows(over_tasks)), "affected")
     if medians is not None:
@@ -120,6 +121,7 @@ def task_curves(
         median["score"],
         color="black",
         linewidth=2.2,
+        marker="o" if len(median) == 1 else None,
         zorder=1.9,
         label="median",
     )
@@ -139,7 +141,7 @@ def size_curves(table: pd.DataFrame, variant: str = "skip", title: str | None = 
     for model, look in style.looks(lines["model"]).items():
         line = _ordered(lines[lines["model"] == model], "affected")
         share = 100 * line["affected"] / line["n_layers"]
-        _plot(ax, share, line["score"], look)
+        style.draw_line(ax, share, line["score"], look)
         _band(ax, share, line["low"], line["high"], look)
     _score_axes(ax, "affected layers (% of all)")
     name = style.looks([variant])[variant].label
@@ -191,15 +193,6 @@ def _name(variant: str, look: style.Look, line: pd.DataFrame) -> str:
     return f"{look.label} ({seeds} seeds)" if seeds > 1 else look.label
 
 
-def _plot(
-    ax: Axes, x: "pd.Series[int]", y: "pd.Series[float]", look: style.Look, name: str | None = None
-) -> Line2D:
-    (line,) = ax.plot(
-        x.astype(float), y, **look.line(len(x)), label=look.label if name is None else name
-    )
-    return line
-
-
 def _band(
     ax: Axes,
     x: "pd.Series[int]",
@@ -208,7 +201,7 @@ def _band(
     look: style.Look,
 ) -> None:
     if (high > low).any():
-        ax.fill_between(x.astype(float), low, high, color=look.colour, alpha=0.13, linewidth=0)
+        style.draw_band(ax, x, low, high, look)
 
 
 def _score_axes(ax: Axes, xlabel: str) -> None:
@@ -234,27 +227,38 @@ def _reference(ax: Axes, value: float, name: str | None, dashes: style.Dashes) -
 
 
 def _tidy(ax: Axes) -> None:
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+    style.whole_numbers(ax)
     sns.despine(ax=ax)
 
 
 def legend_below(figure: Figure, axes: list[Axes], columns: int) -> None:
     """One legend for all panels, under them: over the curves it would hide some.
 
-    Long names take fewer columns, down to one: a legend is never cut off at the figure's edge.
+    Long names take fewer columns, down to one, and are shortened where even that is too narrow: a
+    legend is never cut off at the figure's edge. A name that has no value in any panel says so.
     """
-    entries = {
-        label: handle
-        for ax in axes
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
-    }
-    for ncols in range(columns, 0, -1):
+    handles: dict[str, list[Any]] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, []).append(handle)
+    names = [label + ("" if any(map(_has_value, of)) else " (no value)")
+             for label, of in handles.items()]  # fmt: skip
+    for ncols, most in (*((n, 60) for n in range(columns, 0, -1)), (1, 40), (1, 25)):
         legend = figure.legend(
-            list(entries.values()), list(entries), loc="outside lower center", ncols=ncols
+            [first for first, *_ in handles.values()],
+            [style.shortened(name, most) for name in names],
+            loc="outside lower center",
+            ncols=ncols,
         )
-        if ncols == 1 or legend.get_window_extent().width <= figure.bbox.width:
+        if legend.get_window_extent().width <= figure.bbox.width or most == 25:
             break
         legend.remove()
     # The sizes above allow for three lines of legend; more must not squeeze the axes.
-    more = max(0, ceil(len(entries) / ncols) - 3)
+    more = max(0, ceil(len(names) / ncols) - 3)
     figure.set_figheight(figure.get_figheight() + more * _LEGEND_LINE / 25.4)
+
+
+def _has_value(handle: Any) -> bool:
+    if not isinstance(handle, Line2D):
+        return True
+    return bool(np.isfinite(np.asarray(handle.get_ydata(), dtype=float)).any())

@@ -1,13 +1,10 @@
 """What a parallel group loses when its members remember a mean: exact against averaged decoding."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from .. import statistics
 from ..errors import TableError
@@ -69,7 +66,7 @@ def _panels(axes: list[Axes], table: pd.DataFrame) -> None:
         ax.set_ylim(bottom=0)
     for ax in axes:
         ax.set(xlabel="number of affected layers M")
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+        style.whole_numbers(ax)
         sns.despine(ax=ax)
 
 
@@ -104,12 +101,12 @@ def _curve(
     ax: Axes, rows: pd.DataFrame, look: style.Look, name: str, averaged: bool = False
 ) -> None:
     """The mean over items at each M, with its interval."""
-    x = sorted(int(m) for m in rows["affected"].unique())
+    x = pd.Series(sorted(int(m) for m in rows["affected"].unique()))
     groups = [rows.loc[rows["affected"] == m, "mean"].to_numpy(float) for m in x]
-    drawn: dict[str, Any] = look.line(len(x)) | {"linestyle": "solid"}
+    line = style.draw_line(ax, x, pd.Series([values.mean() for values in groups]), look, name)
+    line.set_linestyle("solid")
     if averaged:
-        drawn |= {"linestyle": _AVERAGED, "markerfacecolor": "white"}
-        drawn |= {"markeredgecolor": look.colour, "markeredgewidth": 0.8}
-    ax.plot(x, [values.mean() for values in groups], **drawn, label=name)
+        line.set(linestyle=_AVERAGED, markerfacecolor="white", markeredgewidth=0.8)
+        line.set_markeredgecolor(look.colour)
     ends = np.array([statistics.of_mean(values) for values in groups], dtype=float)
-    ax.fill_between(x, ends[:, 0], ends[:, 1], color=look.colour, alpha=0.15, linewidth=0)
+    style.draw_band(ax, x, pd.Series(ends[:, 0]), pd.Series(ends[:, 1]), look, alpha=0.15)

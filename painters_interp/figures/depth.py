@@ -6,7 +6,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ..errors import TableError
 from ..tables import require
@@ -41,7 +40,7 @@ def depth_curves(
             _line(ax, line.sort_values("place"), looks[str(name)])
         ax.set_title(style.wrapped(style.measure_label(measure), width / columns))
         ax.set_xlabel(rows_of["axis"].iloc[0])
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+        style.whole_numbers(ax)
         sns.despine(ax=ax)
     for ax in axes[len(measures) :]:
         ax.set_visible(False)
@@ -60,10 +59,9 @@ def _line(ax: Axes, line: pd.DataFrame, look: style.Look) -> None:
             f"measure {line['measure'].iloc[0]!r} has several values at one place; "
             "name the column that tells them apart as `label`"
         )
-    place = line["place"].astype(float)
-    ax.plot(place, line["value"], **look.line(len(line)), label=look.label)
+    style.draw_line(ax, line["place"], line["value"], look)
     if line["low"].notna().any():
-        ax.fill_between(place, line["low"], line["high"], color=look.colour, alpha=0.22, lw=0)
+        style.draw_band(ax, line["place"], line["low"], line["high"], look, alpha=0.22)
 
 
 @style.drawing

@@ -16,12 +16,9 @@ from scipy.spatial.distance import squareform
 
 from ..errors import TableError
 from ..tables import is_intact, require
-from . import style
+from . import cells, style
 
-_COLOURS = "viridis"
-_MISSING = "0.85"
 _CLIPPED = (2, 98)  # percentiles at which the colours end
-_EACH = 40  # up to so many layers each has its name where they are not in order
 # What stands down and across for each kind of grid.
 _AXES = {
     "swap": ("layer i", "layer j"),
@@ -57,20 +54,20 @@ def grid_heatmap(
     """
     rows = _rows(table, value)
     variant = str(rows["variant"].iloc[0])
-    cells, unsure = _cells(rows, value, variant), _cells(_unsure(rows, value), "unsure", variant)
-    tree = _tree(cells, variant, order, zones)
+    values, unsure = _cells(rows, value, variant), _cells(_unsure(rows, value), "unsure", variant)
+    tree = _tree(values, variant, order, zones)
     if tree is not None:
         leaves = dendrogram(tree, no_plot=True)["leaves"]
-        cells, unsure = (m.iloc[leaves, leaves] for m in (cells, unsure))
+        values, unsure = (m.iloc[leaves, leaves] for m in (values, unsure))
     if triangle and variant == "swap":
-        cells, unsure = (m.where(np.triu(np.ones(m.shape, dtype=bool))) for m in (cells, unsure))
+        values, unsure = (m.where(np.triu(np.ones(m.shape, dtype=bool))) for m in (values, unsure))
     extra = 9.0 if tree is not None else 0.0
     figure, (ax,) = style.canvas(style.SINGLE, 76.0 + extra + (4 if title else 0))
-    draw_cells(figure, ax, cells, unsure, label or _LABELS.get(value, value))
-    name_cells(ax, cells, each=tree is not None)
+    draw_map(figure, ax, values, unsure, label or _LABELS.get(value, value))
+    cells.name(ax, values, each=tree is not None)
     ax.set(ylabel=_AXES[variant][0], xlabel=_AXES[variant][1])
     for zone in zones or ():
-        _zone(ax, cells, zone)
+        _zone(ax, values, zone)
     if tree is not None:
         _draw_tree(ax, tree)
     _legend(
@@ -84,43 +81,27 @@ def grid_heatmap(
     return style.finished(figure)
 
 
-def draw_cells(
-    figure: Figure, ax: Axes, cells: pd.DataFrame, unsure: pd.DataFrame, label: str
+def draw_map(
+    figure: Figure, ax: Axes, values: pd.DataFrame, unsure: pd.DataFrame, label: str
 ) -> None:
     """A map with its colour bar, row 0 on top; a dot where `unsure` is 1, grey where nothing is."""
-    norm, scale = _scale(cells)
-    # Rasterised: as vector cells, PDF viewers draw hairlines between neighbours.
-    mesh = ax.pcolormesh(cells.to_numpy(float), norm=norm, cmap=_COLOURS, rasterized=True)
-    ax.set_facecolor(_MISSING)
-    ax.set_aspect("equal")
-    ax.invert_yaxis()
-    rows, columns = np.nonzero(unsure.eq(1).to_numpy())
-    ax.plot(columns + 0.5, rows + 0.5, **_DOT)
-    bar = figure.colorbar(
-        mesh, ax=ax, label=f"{label}\n({scale})", aspect=25, pad=0.02, extend="both", shrink=0.85
-    )
+    norm, scale = _scale(values)
+    cells.draw(ax, values, norm, square=True)
+    cells.mark(ax, unsure.eq(1).to_numpy())
+    bar = cells.bar(figure, [ax], f"{label}\n({scale})", extend="both", shrink=0.85)
     if isinstance(norm, LogNorm):
-        bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        bar.ax.yaxis.set_major_formatter("{x:g}")
-        bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.outline.set_visible(False)
+        bar.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        bar.yaxis.set_major_formatter("{x:g}")
+        bar.yaxis.set_minor_locator(NullLocator())
 
 
-_DOT: dict[str, Any] = {
-    "linestyle": "none", "marker": "o", "markersize": 1.8,
-    "color": "white", "markeredgecolor": "black", "markeredgewidth": 0.4,
-}  # fmt: skip
-
-
-def _scale(cells: pd.DataFrame) -> tuple[Normalize, str]:
-    values = cells.to_numpy(float)
-    values = values[np.isfinite(values)]
-    if not values.size:
-        raise TableError("the grid holds no finite value")
-    low, high = np.percentile(values, _CLIPPED)
+def _scale(values: pd.DataFrame) -> tuple[Normalize, str]:
+    least, _ = cells.reach(values)
+    known = values.to_numpy(float)
+    low, high = np.percentile(known[np.isfinite(known)], _CLIPPED)
     if low == high:
         low, high = low - abs(low) / 2 - 1e-9, high + abs(high) / 2 + 1e-9
-    if values.min() > 0 and low > 0:
+    if least > 0:
         return LogNorm(low, high), "log scale, middle 96 %"
     return Normalize(low, high), "middle 96 %"
 
@@ -141,9 +122,9 @@ def _rows(table: pd.DataFrame, value: str) -> pd.DataFrame:
 
 def _cells(rows: pd.DataFrame, value: str, variant: str) -> pd.DataFrame:
     layers = sorted({*rows["layer"].astype(int), *rows["other"].astype(int)})
-    cells = rows.pivot(index="layer", columns="other", values=value)
-    cells = cells.reindex(index=layers, columns=layers).astype(float)
-    return cells.combine_first(cells.T) if variant == "swap" else cells
+    values = rows.pivot(index="layer", columns="other", values=value)
+    values = values.reindex(index=layers, columns=layers).astype(float)
+    return values.combine_first(values.T) if variant == "swap" else values
 
 
 def _unsure(rows: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -155,7 +136,7 @@ def _unsure(rows: pd.DataFrame, value: str) -> pd.DataFrame:
 
 
 def _tree(
-    cells: pd.DataFrame, variant: str, order: str, zones: Sequence[int] | None
+    values: pd.DataFrame, variant: str, order: str, zones: Sequence[int] | None
 ) -> "np.ndarray[Any, np.dtype[np.float64]] | None":
     """The linkage of the layers, or None where they stay in their own order."""
     if order not in ("layer", "hierarchical"):
@@ -164,14 +145,14 @@ def _tree(
         return None
     if zones:
         raise TableError('zones are runs of layers; draw them with order="layer"')
-    values = cells.to_numpy(float)
-    apart = ~np.eye(len(values), dtype=bool)
-    if variant not in _SQUARE or len(values) < 3 or not np.isfinite(values[apart]).all():
+    costs = values.to_numpy(float)
+    apart = ~np.eye(len(costs), dtype=bool)
+    if variant not in _SQUARE or len(costs) < 3 or not np.isfinite(costs[apart]).all():
         raise TableError(
-            f"a {variant} grid of {len(values)} layers has no full square to order; "
+            f"a {variant} grid of {len(costs)} layers has no full square to order; "
             "use swaps, replacements or moves of three layers or more"
         )
-    distances = np.log1p(np.clip((values + values.T) / 2, 0, None))
+    distances = np.log1p(np.clip((costs + costs.T) / 2, 0, None))
     np.fill_diagonal(distances, 0)
     return np.asarray(linkage(squareform(distances), "average"))
 
@@ -184,30 +165,16 @@ def _draw_tree(ax: Axes, tree: "np.ndarray[Any, np.dtype[np.float64]]") -> None:
     above.set_axis_off()
 
 
-def name_cells(ax: Axes, cells: pd.DataFrame, each: bool = False) -> None:
-    """Ticks at round layers; where layers are out of order, at each of them if there is room."""
-    for axis, labels in ((ax.xaxis, cells.columns), (ax.yaxis, cells.index)):
-        names = [int(label) for label in labels]
-        all_fit = each and len(names) <= _EACH
-        shown = (
-            names if all_fit else names[:: len(names) // 20] if each else style.tick_values(names)
-        )
-        axis.set_ticks([names.index(n) + 0.5 for n in shown], [str(n) for n in shown])
-        if each and len(names) > 15:
-            axis.set_tick_params(labelsize=4.5, length=1)
-            ax.xaxis.set_tick_params(rotation=90)
-
-
-def _zone(ax: Axes, cells: pd.DataFrame, zone: int) -> None:
-    at = int((np.asarray(cells.index) < zone).sum())
+def _zone(ax: Axes, values: pd.DataFrame, zone: int) -> None:
+    at = int((np.asarray(values.index) < zone).sum())
     for line in (ax.axhline, ax.axvline):
         line(at, color="white", linewidth=1.4)
         line(at, color="black", linewidth=0.6)
 
 
 def _legend(figure: Figure, unsure: bool, grey: str, with_grey: bool) -> None:
-    entries: list[Any] = [Patch(facecolor=_MISSING, label=grey)] if with_grey else []
+    entries: list[Any] = [Patch(facecolor=cells.MISSING, label=grey)] if with_grey else []
     if unsure:
-        entries.append(Line2D([], [], label="95 % interval holds 0, or is wide", **_DOT))
+        entries.append(Line2D([], [], label="95 % interval holds 0, or is wide", **cells.MARK))
     if entries:
         figure.legend(handles=entries, loc="outside lower center", ncols=2, handlelength=1.2)

@@ -2,30 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import median_over_tasks, require, scored
-from . import style
-
-# Perceptually uniform and rising in lightness, so that it also reads in greyscale.
-_COLOURS = "viridis"
-_MISSING = "0.85"
-
-Limits = tuple[float, float]
+from . import cells, style
 
 
 def similarity_heatmap(
     matrix: pd.DataFrame,
     label: str = "cosine similarity",
     title: str | None = None,
-    limits: Limits | None = None,
+    limits: cells.Limits | None = None,
     zones: Sequence[int] = (),
     axis: str | tuple[str, str] = "state",
 ) -> Figure:
@@ -45,7 +37,7 @@ def similarity_heatmap(
 def similarity_panel(
     matrices: Mapping[str, pd.DataFrame],
     label: str = "cosine similarity",
-    limits: Limits | None = None,
+    limits: cells.Limits | None = None,
     columns: int = 3,
     zones: Sequence[int] = (),
     axis: str | tuple[str, str] = "state",
@@ -58,11 +50,12 @@ def similarity_panel(
     width = style.SINGLE if columns == 1 else style.DOUBLE
     height = rows * (width - 20) / columns + (4 if any(matrices) else 0)
     figure, axes = style.canvas(width, height, rows, columns)
-    low, high = limits or _limits(matrices.values())
+    limits = limits or cells.reach([*matrices.values()], 0.0, 1.0)
     down, across = (axis, axis) if isinstance(axis, str) else axis
     for (title, matrix), ax in zip(matrices.items(), axes, strict=False):
-        draw(ax, matrix if isinstance(axis, tuple) else _square(matrix), low, high)
-        ax.set_aspect("equal" if matrix.shape[0] == matrix.shape[1] else "auto")
+        of_two = isinstance(axis, tuple)
+        square = matrix.shape[0] == matrix.shape[1]
+        cells.draw(ax, matrix if of_two else _square(matrix), limits, square=square)
         _zone_lines(ax, zones)
         ax.set_title(style.wrapped(title, width / columns))
         ax.set_xlabel(style.wrapped(across, width / columns))
@@ -70,13 +63,13 @@ def similarity_panel(
         ax.set_ylabel(style.wrapped(down, width / columns))
     for ax in axes[len(matrices) :]:
         ax.set_visible(False)
-    scale(figure, axes[: len(matrices)], label, rows=rows)
+    cells.bar(figure, axes[: len(matrices)], label, rows=rows)
     return style.finished(figure)
 
 
 @style.drawing
 def loop_heatmap(
-    table: pd.DataFrame, title: str | None = None, limits: Limits | None = None
+    table: pd.DataFrame, title: str | None = None, limits: cells.Limits | None = None
 ) -> Figure:
     """Fig. 10: score of the looped window, M affected layers across, k loops upwards.
 
@@ -86,29 +79,21 @@ def loop_heatmap(
     the items, and the colours are the scores on the other.
     """
     scores = _loop_scores(table)
-    low, high = limits or _limits([scores])
+    limits = limits or cells.reach(scores, 0.0, 1.0)
     figure, (ax,) = style.canvas(style.SINGLE, 75.0)
-    draw(ax, scores, low, high)
+    cells.draw(ax, scores, limits)
     ax.invert_yaxis()
     halved = "selected" in table
-    best = _loop_scores(table, "selected" if halved else "score")
-    marks = best.astype(float).fillna(-np.inf).to_numpy()
-    (columns,) = np.nonzero(marks.max(axis=0) > (0 if halved else -np.inf))
-    ax.plot(
-        columns + 0.5,
-        marks.argmax(axis=0)[columns] + 0.5,
-        linestyle="none",
-        marker="o",
-        markersize=3.4,
-        color="white",
-        markeredgecolor="black",
-        markeredgewidth=0.6,
-        label=f"best k for each M{', on the other half of the items' if halved else ''}",
-    )
+    marks = _loop_scores(table, "selected" if halved else "score").astype(float).fillna(-np.inf)
+    best = marks.to_numpy() == marks.max().to_numpy()
+    best &= best.cumsum(axis=0) == 1  # the first of equals
+    best &= marks.to_numpy() > (0 if halved else -np.inf)
+    told = f"best k for each M{', on the other half of the items' if halved else ''}"
+    cells.mark(ax, best, told, largest=3.4)
+    figure.legend(loc="outside lower center")
     ax.set(xlabel="number of affected layers M", ylabel="loops k")
     ax.set_title(style.wrapped(title or "", style.SINGLE))
-    figure.legend(loc="outside lower center")
-    scale(figure, [ax], "score (0 chance, 1 intact)")
+    cells.bar(figure, [ax], "score (0 chance, 1 intact)")
     return style.finished(figure)
 
 
@@ -143,43 +128,3 @@ def _zone_lines(ax: Axes, zones: Sequence[int]) -> None:
         for line in (ax.axhline, ax.axvline):
             line(boundary, color="white", linewidth=1.6)  # seen on dark and, under it, on light
             line(boundary, color="black", linewidth=0.7, linestyle=style.INTACT)
-
-
-def _limits(matrices: Any) -> Limits:
-    values = np.concatenate([np.asarray(m, dtype=float).ravel() for m in matrices])
-    values = values[np.isfinite(values)]
-    if not values.size:
-        raise TableError("the matrix holds no finite value")
-    return min(0.0, float(values.min())), max(1.0, float(values.max()))
-
-
-def draw(ax: Axes, values: pd.DataFrame, low: float, high: float, colours: str = _COLOURS) -> None:
-    """The cells of a matrix over whole numbers, rows downwards; missing ones are grey."""
-    # Rasterised: as vector cells, PDF viewers draw hairlines between neighbours.
-    sns.heatmap(
-        values.astype(float),
-        ax=ax,
-        vmin=low,
-        vmax=high,
-        cmap=colours,
-        cbar=False,
-        rasterized=True,
-    )
-    ax.set_facecolor(_MISSING)
-    for axis, names in ((ax.xaxis, values.columns), (ax.yaxis, values.index)):
-        chosen = style.tick_values(int(v) for v in names)
-        where = [list(names).index(v) + 0.5 for v in chosen]
-        axis.set_ticks(where, [str(v) for v in chosen], rotation=0)
-        axis.label.set_visible(True)
-    ax.set(xlabel="", ylabel="")
-
-
-def scale(
-    figure: Figure, axes: Sequence[Axes], label: str, extend: str = "neither", rows: int = 1
-) -> None:
-    """The colour bar of `rows` rows of panels that share their limits."""
-    cells = axes[0].collections[0]
-    bar = figure.colorbar(
-        cells, ax=list(axes), label=label, aspect=25 * rows, pad=0.02, extend=extend
-    )
-    bar.outline.set_visible(False)

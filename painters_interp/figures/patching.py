@@ -6,8 +6,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import require
-from . import style
-from .heatmaps import Limits, draw, scale
+from . import cells, style
 
 _METRICS = {
     "kl": "KL from the unpatched run (nats)",
@@ -17,7 +16,9 @@ _METRICS = {
     "probability": "probability of the answer",
 }
 _LESS_IS_CLOSER = ("kl", "loss")
-_LABEL = 3.0  # mm a rotated token label needs
+_LABEL = 3.0  # mm that a label needs beside the next
+_LONGEST = 44  # characters of a label
+_PAGE = 220.0  # mm
 
 
 @style.drawing
@@ -25,7 +26,7 @@ def patching_heatmap(
     table: pd.DataFrame,
     title: str | None = None,
     column: str = "normalised",
-    limits: Limits | None = None,
+    limits: cells.Limits | None = None,
 ) -> Figure:
     """What each place of the residual stream carries: states downwards, tokens across.
 
@@ -36,9 +37,9 @@ def patching_heatmap(
     values = _matrix(table, "state", "position", column)
     width = style.SINGLE if values.shape[1] <= 18 else style.DOUBLE
     figure, (ax,) = style.canvas(width, 80.0)
-    fallback = _reach(values, 0.0, 1.0) if column == "normalised" else _reach(values)
-    low, high = limits or fallback
-    draw(ax, values, low, high)
+    ends = (0.0, 1.0) if column == "normalised" else ()
+    limits = limits or cells.reach(values, *ends)
+    cells.draw(ax, values, limits)
     tokens = table.drop_duplicates("position").set_index("position")["token"]
     every = int(np.ceil(_LABEL * values.shape[1] / (width - 25)))
     chosen = range(0, values.shape[1], every)
@@ -48,13 +49,13 @@ def patching_heatmap(
     ax.set_title(style.wrapped(title or "", width))
     name = _metric(table)
     label = f"{name}\n0 corrupted, 1 clean" if column == "normalised" else name
-    scale(figure, [ax], label, _beyond(values, low, high))
+    cells.bar(figure, [ax], label, cells.beyond(values, limits))
     return style.finished(figure)
 
 
 @style.drawing
 def crossing_heatmap(
-    table: pd.DataFrame, title: str | None = None, limits: Limits | None = None
+    table: pd.DataFrame, title: str | None = None, limits: cells.Limits | None = None
 ) -> Figure:
     """Can layer j read what layer i wrote? Source states downwards, target states across.
 
@@ -64,20 +65,21 @@ def crossing_heatmap(
     require(table, "source_state", "target_state", "value", "metric")
     values = _matrix(table, "source_state", "target_state", "value")
     metric = table["metric"].iloc[0]
-    low, high = limits or (_reach(values, 0.0) if metric == "kl" else _reach(values))
-    high = min(high, 10.0) if metric == "kl" and limits is None else high
+    if limits is None:
+        low, high = cells.reach(values, *([0.0] if metric == "kl" else []))
+        limits = low, min(high, 10.0) if metric == "kl" else high
     figure, (ax,) = style.canvas(style.SINGLE, 72.0)
-    draw(ax, values, low, high, "viridis_r" if metric in _LESS_IS_CLOSER else "viridis")
-    ax.set_aspect("equal")
+    colours = f"{cells.COLOURS}_r" if metric in _LESS_IS_CLOSER else cells.COLOURS
+    cells.draw(ax, values, limits, colours, square=True)
     ax.set(xlabel="target state j", ylabel="source state i")
     ax.set_title(style.wrapped(title or "", style.SINGLE))
-    scale(figure, [ax], _metric(table), _beyond(values, low, high))
+    cells.bar(figure, [ax], _metric(table), cells.beyond(values, limits))
     return style.finished(figure)
 
 
 @style.drawing
 def effects_heatmap(
-    table: pd.DataFrame, title: str | None = None, limits: Limits | None = None
+    table: pd.DataFrame, title: str | None = None, limits: cells.Limits | None = None
 ) -> Figure:
     """How much later layers' updates change: dropped layers or plans downwards, layers across.
 
@@ -87,23 +89,28 @@ def effects_heatmap(
     require(table, "label", "dropped", "layer", "value", "changed_at")
     drops = table["dropped"].notna().all()
     values = _matrix(table, "dropped" if drops else "label", "layer", "value")
-    low, high = limits or (0.0, min(1.5, _reach(values)[1]))
-    figure, (ax,) = style.canvas(style.SINGLE, 72.0)
-    labels = list(map(str, values.index))
-    draw(ax, values if drops else values.reset_index(drop=True), low, high)
+    limits = limits or (0.0, min(1.5, cells.reach(values)[1]))
+    names = [style.shortened(str(label), _LONGEST) for label in values.index]
+    # Plans in long words take the room of two columns, and each a line.
+    width = style.SINGLE if drops or max(map(len, names)) <= _LONGEST // 2 else style.DOUBLE
+    height = 72.0 if drops else min(_PAGE, max(72.0, 20 + _LABEL * len(names)))
+    figure, (ax,) = style.canvas(width, height)
+    cells.draw(ax, values if drops else values.reset_index(drop=True), limits)
     if not drops:
-        ax.set_yticks([i + 0.5 for i in range(len(labels))], labels, rotation=0)
+        every = -(-len(names) // int((_PAGE - 20) / _LABEL))
+        places = range(0, len(names), every)
+        ax.set_yticks([i + 0.5 for i in places], [names[i] for i in places])
     ax.set(xlabel="layer whose update is measured", ylabel="layer dropped" if drops else "plan")
     at = table["changed_at"].dropna().unique()
     where = f" after token {at[0]}" if len(at) else ""
-    ax.set_title(style.wrapped(title or "", style.SINGLE))
-    scale(figure, [ax], f"relative change{where}", _beyond(values, low, high))
+    ax.set_title(style.wrapped(title or "", width))
+    cells.bar(figure, [ax], f"relative change{where}", cells.beyond(values, limits))
     return style.finished(figure)
 
 
 def shown(token: str) -> str:
     """A token as a label: visible where it is white space, and never read as a formula."""
-    text = token.strip(" ") or "\N{OPEN BOX}"
+    text = style.shortened(token.strip(" "), 16) or "\N{OPEN BOX}"
     return text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}").replace("$", r"\$")
 
 
@@ -118,21 +125,3 @@ def _matrix(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.Dat
 def _metric(table: pd.DataFrame) -> str:
     name = str(table["metric"].iloc[0]) if "metric" in table else "value"
     return _METRICS.get(name, name)
-
-
-def _reach(values: pd.DataFrame, low: float = np.inf, high: float = -np.inf) -> Limits:
-    """From the smallest to the largest finite value, or further where so asked."""
-    finite = values.to_numpy(dtype=float)
-    finite = finite[np.isfinite(finite)]
-    if not finite.size:
-        raise TableError("the table holds no finite value to draw")
-    return min(low, float(finite.min())), max(high, float(finite.max()))
-
-
-def _beyond(values: pd.DataFrame, low: float, high: float) -> str:
-    """Which ends of the colour bar need an arrow."""
-    numbers = values.to_numpy(dtype=float)
-    under, over = bool((numbers < low - 1e-9).any()), bool((numbers > high + 1e-9).any())
-    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get(
-        (under, over), "neither"
-    )

@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ..errors import TableError
 from ..tables import require
 from . import style
-from .grids import draw_cells, name_cells
+from .grids import draw_map
 
 _NAMES = {
     "ridge": "affine map (ridge)",
@@ -36,8 +35,7 @@ def stitching_heatmap(table: pd.DataFrame, kind: str = "ridge", title: str | Non
         raise TableError(f"no rows with map {kind!r}; the table has {known}")
     cells, unsure = _cells(rows, "increase"), _cells(rows.assign(unsure=_unsure(rows)), "unsure")
     figure, (ax,) = style.canvas(style.SINGLE, 76.0 + (4 if title else 0))
-    draw_cells(figure, ax, cells, unsure, _RISE)
-    name_cells(ax, cells)
+    draw_map(figure, ax, cells, unsure, _RISE)
     ax.set(ylabel="state i of the source", xlabel="state j of the target")
     if title:
         figure.suptitle(style.wrapped(title, style.SINGLE))
@@ -58,15 +56,14 @@ def stitching_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     figure, (ax,) = style.canvas(style.SINGLE, 78.0 + (4 if title else 0))
     for kind, look in style.looks(sorted(rows["map"].unique(), key=[*_NAMES].index)).items():
         line = rows[rows["map"] == kind].sort_values("target_state")
-        x = line["target_state"].astype(float)
-        ax.plot(x, line["increase"], **look.line(len(x)), label=_NAMES[kind])
-        low, high = line["increase_low"].astype(float), line["increase_high"].astype(float)
-        ax.fill_between(x, low, high, color=look.colour, alpha=0.22, linewidth=0)
+        style.draw_line(ax, line["target_state"], line["increase"], look, _NAMES[kind])
+        ends = line["increase_low"], line["increase_high"]
+        style.draw_band(ax, line["target_state"], *ends, look, alpha=0.22)
     ax.axhline(0, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8, zorder=1)
     ax.set_yscale("symlog", linthresh=0.1)
     ax.set_ylim(bottom=min(-0.02, 1.2 * rows["increase_low"].min()))
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+    style.whole_numbers(ax)
     ax.set(xlabel="state j of the target", ylabel=_RISE)
     sns.despine(ax=ax)
     figure.legend(loc="outside lower center", ncols=2)

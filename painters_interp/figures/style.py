@@ -14,8 +14,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
+from ..errors import TableError
 from ..tables import typed
 
 P = ParamSpec("P")
@@ -166,7 +170,15 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 
 def task_label(name: str) -> str:
     """The usual spelling of a task's name."""
-    return TASKS.get(name, name)
+    return TASKS.get(name, shortened(name))
+
+
+def shortened(text: str, most: int = 48) -> str:
+    """A text of more characters without its middle, so that beginning and end can be told."""
+    if len(text) <= most:
+        return text
+    half = (most - 1) // 2
+    return f"{text[: most - 1 - half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
 
 
 def wrapped(text: str, width: float) -> str:
@@ -177,7 +189,7 @@ def wrapped(text: str, width: float) -> str:
 def metric_label(metric: str) -> str:
     """A metric in words; the name of lm-eval's filter, after a comma, is left out."""
     name = metric.split(",")[0]
-    return METRICS.get(name, name)
+    return METRICS.get(name, shortened(name))
 
 
 @contextmanager
@@ -222,9 +234,68 @@ def canvas(
 
 
 def finished(figure: Figure) -> Figure:
-    """Lay out the figure while the style holds: ticks made later would have another size."""
+    """Lay out the figure while the style holds: ticks made later would have another size.
+
+    A panel without a finite value says so; TableError where no panel has one.
+    """
+    holding = {ax: found for ax in figure.axes if (found := _values(ax)).size}
+    empty = [ax for ax, values in holding.items() if not np.isfinite(values).any()]
+    if empty and len(empty) == len(holding):
+        raise TableError("the table holds no finite value to draw")
+    for ax in empty:
+        ax.text(0.5, 0.5, "no value", transform=ax.transAxes, ha="center", va="center")
+        if not ax.collections:  # of an axis without a value, ticks are made up
+            ax.set(xticks=[], yticks=[])
     figure.draw_without_rendering()
     return figure
+
+
+def _values(ax: Axes) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """What lines and cells show, reference lines aside."""
+    shown = [np.asarray(line.get_ydata(), dtype=float) for line in _lines(ax)]
+    meshes = [mesh.get_array() for mesh in ax.collections if isinstance(mesh, QuadMesh)]
+    cells = [np.ma.filled(values, np.nan).ravel() for values in meshes if values is not None]
+    return np.concatenate([*(cells or shown), np.empty(0)])  # over cells, lines are marks
+
+
+def _lines(ax: Axes) -> list[Line2D]:
+    return [line for line in ax.get_lines() if line.get_transform() == ax.transData]
+
+
+def draw_line(
+    ax: Axes, x: "pd.Series[Any]", y: "pd.Series[Any]", look: Look, name: str | None = None
+) -> Line2D:
+    """A line in its look, called `name` in the legend."""
+    label = look.label if name is None else name
+    (line,) = ax.plot(x.astype(float), y.astype(float), **look.line(len(x)), label=label)
+    return line
+
+
+def draw_band(
+    ax: Axes,
+    x: "pd.Series[Any]",
+    low: "pd.Series[Any]",
+    high: "pd.Series[Any]",
+    look: Look,
+    alpha: float = 0.13,
+) -> None:
+    """From low to high around a line; around a single point, a bar."""
+    place, ends = x.astype(float), (low.astype(float), high.astype(float))
+    if len(place) == 1:
+        ax.vlines(place, *ends, color=look.colour, alpha=0.4, linewidth=2.5)
+    else:
+        ax.fill_between(place, *ends, color=look.colour, alpha=alpha, linewidth=0)
+
+
+def whole_numbers(ax: Axes) -> None:
+    """Ticks of an x axis that counts layers, states or steps; also of a single one."""
+    places = {float(x) for line in _lines(ax) for x in np.asarray(line.get_xdata(), dtype=float)}
+    if len(places) == 1:
+        [place] = places
+        ax.set_xlim(place - 1, place + 1)
+        ax.set_xticks([place], [f"{place:.3g}"])
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
 
 
 def tick_values(values: Iterable[int], most: int = 8) -> list[int]:

@@ -83,6 +83,16 @@ def test_a_dot_marks_cells_that_are_unsure() -> None:
     assert "95 % interval holds 0, or is wide" in [text.get_text() for text in legend.get_texts()]
 
 
+@pytest.mark.parametrize("n_layers", [6, 30, 80])
+def test_dots_leave_the_colour_of_their_cells_to_be_seen(n_layers: int) -> None:
+    table = experiments.swaps(n_layers).assign(kl=1.0, kl_low=-1.0, kl_high=2.0)
+    [ax, _] = figures.grid_heatmap(table).axes
+    [dots] = ax.get_lines()
+    cell = ax.get_window_extent().width / n_layers * 72 / ax.figure.dpi
+    assert dots.get_markersize() + dots.get_markeredgewidth() < 0.6 * cell
+    assert dots.get_markersize() <= 1.8
+
+
 def test_hierarchical_order_puts_alike_layers_beside_each_other() -> None:
     """Even layers replace each other at no cost, and odd ones, but not each other's."""
     table = pretended("replacements")

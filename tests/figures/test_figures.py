@@ -274,6 +274,50 @@ def test_ticks_are_few_and_round(values, ticks):
     assert figures.style.tick_values(values) == ticks
 
 
+@pytest.mark.parametrize("n_layers", [2, 3])
+def test_a_single_count_is_a_single_tick_and_its_median_is_seen(n_layers):
+    table = pretend_results(experiments.variants(n_layers))
+    (ax,) = figures.task_curves(table, "skip").axes
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == [str(n_layers - 1)]
+    assert drawn(ax, "median").get_marker() == "o"
+    (ax,) = figures.variant_curves(table).axes
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == [str(n_layers - 1)]
+
+
+def test_what_has_no_value_says_so(suite, matrix):
+    table = pretend_results(experiments.variants(6, seeds=1))
+    broken = table.assign(value=table["value"].where(table["variant"] != "reverse"))
+    assert "reversed order (no value)" in legend_texts(figures.variant_curves(broken))
+    layers = pretend_results(experiments.single_layers(4))
+    figure = figures.single_layer_curves(
+        layers.assign(value=layers["value"].where(layers["task"] != "gsm8k"))
+    )
+    assert [[text.get_text() for text in ax.texts] for ax in figure.axes] == [[], [], ["no value"]]
+    assert not any("no value" in text for text in legend_texts(figure))
+    panel = figures.similarity_panel({"a": matrix, "b": matrix * np.nan})
+    assert [text.get_text() for text in panel.axes[1].texts] == ["no value"]
+    for draw in (figures.single_layer_curves, figures.similarity_heatmap):
+        with pytest.raises(TableError, match="no finite value to draw"):
+            draw(
+                matrix * np.nan
+                if draw is figures.similarity_heatmap
+                else layers.assign(value=np.nan)
+            )
+
+
+def test_a_label_of_300_characters_leaves_room_for_what_it_labels(suite):
+    long = suite.replace({"task": {"gsm8k": "x" * 300}}).assign(model="x" * 300)
+    for figure in (
+        figures.task_curves(long, "skip"),
+        figures.size_curves(long),
+        figures.single_layer_curves(long),
+    ):
+        box = figure.get_tightbbox()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.get_figwidth() + 0.01
+        assert figure.axes[0].get_position().width > 0.2
+
+
 def test_several_runs_in_one_line_are_refused(suite):
     two = pd.concat([suite, suite.assign(model="other")])
     for draw in (figures.variant_curves, figures.single_layer_curves):

@@ -114,3 +114,14 @@ def test_tables_are_redrawn_from_disk(residual, crossed, changed, tmp_path):
     assert read["token"].tolist() == residual["token"].tolist()
     assert {path.stem for path in report.draw(tmp_path)} == set(named)
     assert report.summary(tmp_path) == []
+
+
+@pytest.mark.parametrize("label", ["0-12 17-29", "x" * 300])
+def test_effects_of_plans_keep_their_room_beside_long_labels(changed, label):
+    plans = changed.assign(dropped=pd.NA).replace({"label": {"2": label}})
+    figure = figures.effects_heatmap(plans)
+    assert figure.axes[0].get_position().width > 0.4
+    shown = labels(figure.axes[0].yaxis)
+    assert shown[2].startswith(label[:10])
+    assert len(shown[2]) <= 44
+    assert figure.get_tightbbox().x0 >= 0

@@ -1,0 +1,111 @@
+"""A matrix as coloured cells: the one painter of heatmaps, with its ticks, marks and colour bar."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from ..errors import TableError
+from . import style
+
+# Perceptually uniform and rising in lightness, so that it also reads in greyscale.
+COLOURS = "viridis"
+MISSING = "0.85"
+
+Limits = tuple[float, float]
+
+MARK: dict[str, Any] = {
+    "linestyle": "none", "marker": "o", "markersize": 2.5,
+    "color": "white", "markeredgecolor": "black", "markeredgewidth": 0.5,
+}  # fmt: skip
+_MAP = 0.65  # of a figure, beside its labels and colour bar
+_OF_A_CELL = 0.4  # the most that a mark may take
+_EACH = 40  # up to so many cells each has its name where they are not in order
+
+
+def draw(
+    ax: Axes,
+    values: pd.DataFrame,
+    limits: Limits | Normalize,
+    colours: str = COLOURS,
+    square: bool = False,
+) -> None:
+    """The cells of a matrix over whole numbers, row 0 on top; missing ones are grey."""
+    norm = limits if isinstance(limits, Normalize) else Normalize(*limits)
+    # Rasterised: as vector cells, PDF viewers draw hairlines between neighbours.
+    ax.pcolormesh(values.to_numpy(float), norm=norm, cmap=colours, rasterized=True)
+    ax.set_facecolor(MISSING)
+    ax.invert_yaxis()
+    if square:
+        ax.set_aspect("equal")
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    name(ax, values)
+
+
+def name(ax: Axes, values: pd.DataFrame, each: bool = False) -> None:
+    """Ticks at round numbers; with `each`, for numbers out of order, at all if there is room."""
+    for axis, labels in ((ax.xaxis, values.columns), (ax.yaxis, values.index)):
+        numbers = [int(label) for label in labels]
+        if each:
+            shown = numbers if len(numbers) <= _EACH else numbers[:: len(numbers) // 20]
+        else:
+            shown = style.tick_values(numbers)
+        axis.set_ticks([numbers.index(n) + 0.5 for n in shown], [str(n) for n in shown])
+        if each and len(numbers) > 15:
+            axis.set_tick_params(labelsize=4.5, length=1)
+            ax.xaxis.set_tick_params(rotation=90)
+
+
+def mark(
+    ax: Axes, where: Bool[np.ndarray, "row column"], label: str | None = None, largest: float = 1.8
+) -> None:
+    """A dot in some cells, at most so many points wide and less in cells that it would hide."""
+    columns, rows = np.nonzero(where.T)
+    box = ax.figure.bbox
+    cell = min(box.width / where.shape[1], box.height / where.shape[0]) * _MAP * 72 / ax.figure.dpi
+    size = min(largest, _OF_A_CELL * cell)
+    ax.plot(columns + 0.5, rows + 0.5, label=label, **MARK | {
+        "markersize": size, "markeredgewidth": size / 4.5,
+    })  # fmt: skip
+
+
+def bar(
+    figure: Figure,
+    axes: Sequence[Axes],
+    label: str,
+    extend: str = "neither",
+    rows: int = 1,
+    shrink: float = 1.0,
+) -> Axes:
+    """The colour bar of `rows` rows of panels that share their limits; its axes."""
+    cells = axes[0].collections[0]
+    made = figure.colorbar(
+        cells, ax=list(axes), label=label, aspect=25 * rows, pad=0.02, extend=extend, shrink=shrink
+    )
+    made.outline.set_visible(False)
+    return made.ax
+
+
+def reach(values: Any, low: float = np.inf, high: float = -np.inf) -> Limits:
+    """From the smallest to the largest finite value of matrices, or further where so asked."""
+    parts = values if isinstance(values, list) else [values]
+    finite = np.concatenate([np.asarray(part, dtype=float).ravel() for part in parts])
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
+        raise TableError("the table holds no finite value to draw")
+    return min(low, float(finite.min())), max(high, float(finite.max()))
+
+
+def beyond(values: pd.DataFrame, limits: Limits) -> str:
+    """Which ends of the colour bar need an arrow."""
+    numbers, (low, high) = values.to_numpy(dtype=float), limits
+    under, over = bool((numbers < low - 1e-9).any()), bool((numbers > high + 1e-9).any())
+    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get(
+        (under, over), "neither"
+    )
