@@ -1,7 +1,5 @@
 """One bar for everything: it ends where it should, and is brief where nobody watches."""
 
-from functools import partial
-
 import pytest
 import tiny
 import torch
@@ -10,7 +8,7 @@ from painters_interp import comparison, progress
 
 
 def test_a_bar_in_a_file_takes_a_few_lines_for_thousands_of_steps(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(progress, "tqdm", partial(progress.tqdm, disable=False))
+    monkeypatch.delenv("TQDM_DISABLE")
     with progress.progress("outer", 20_000) as advance:
         for _ in range(10_000):
             advance(1)

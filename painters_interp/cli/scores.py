@@ -84,8 +84,7 @@ def evaluate(
         try_folder(store)
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
-    intact = full(len(bridge.blocks))
-    labelled = {"intact": intact} | {p: as_plan(p, bridge) for p in plans}
+    labelled = {"intact": full(len(bridge.blocks))} | {p: as_plan(p, bridge) for p in plans}
     questions = prepare(bridge, names, data, limit, num_fewshot, seed)
     _say_which_shots_count(questions, num_fewshot)
     found = score_items(bridge, labelled, questions, cache=cache, store=store, metrics=further)

@@ -14,8 +14,8 @@ from ..progress import progress
 from ..strategies import full
 from ..tables import labelled
 from ..tables.items import joined, summarise
-from ..tables.labels import Plans, labels_for
-from .jobs import Job, pending
+from ..tables.labels import Plans, labels_for, with_intact
+from .jobs import Job, archive_for, pending
 from .measurements import MEASUREMENTS, TASK_METRICS
 from .questions import Questions, prepare
 
@@ -31,6 +31,7 @@ def evaluate(
     cache: str = "exact",
     store: str | Path | None = None,
     metrics: str | Sequence[str] = (),
+    intact: bool = True,
 ) -> pd.DataFrame:
     """Score plans on lm-eval tasks, all plans on the same items in one shared pass.
 
@@ -49,12 +50,13 @@ def evaluate(
 
     Returns one row per labelled plan, task and metric: the labels, then model, revision, dtype,
     plan, task, version, metric, value, stderr, n, chance, higher_is_better; the difference to the
-    intact model, where it is among the plans: delta, delta_low, delta_high, p, p_adjusted (see
-    `items.summarise`); and seed. Raises PlanError, TaskError, UnsupportedModelError, and
+    intact model: delta, delta_low, delta_high, p, p_adjusted (see `items.summarise`); and seed.
+    The intact model comes first where it is not among the plans; with `intact=False` it is left
+    out, and so are the differences. Raises PlanError, TaskError, UnsupportedModelError, and
     TableError for a file of the store that cannot be read.
     """
     model = as_model(model)
-    labels = labels_for(plans, len(model.blocks))
+    labels = _labels(model, plans, intact)
     parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
     return _results(
         model, labels, parts, _items(model, labels, parts, cache, store, metrics), cache
@@ -72,6 +74,7 @@ def score_items(
     cache: str = "exact",
     store: str | Path | None = None,
     metrics: str | Sequence[str] = (),
+    intact: bool = True,
 ) -> pd.DataFrame:
     """What `evaluate` rests on: an item table (see `items`), a row per plan, task, metric, item.
 
@@ -79,7 +82,7 @@ def score_items(
     (`tables.labelled` puts them back).
     """
     model = as_model(model)
-    labels = labels_for(plans, len(model.blocks))
+    labels = _labels(model, plans, intact)
     parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
     return _items(model, labels, parts, cache, store, metrics)
 
@@ -94,6 +97,11 @@ def results(
     """What `evaluate` returns, from what `score_items` returned for the same arguments."""
     model = as_model(model)
     return _results(model, labels_for(plans, len(model.blocks)), [questions], items, cache)
+
+
+def _labels(model: TransformerBridge, plans: Plans, intact: bool) -> pd.DataFrame:
+    labels = labels_for(plans, len(model.blocks))
+    return with_intact(labels, str(full(len(model.blocks)))) if intact else labels
 
 
 def _results(
@@ -138,12 +146,13 @@ def _items(
     _refuse_idle_cache(parts, cache)
     found: list[pd.DataFrame] = []
     jobs: list[Job] = []
+    archive = None if store is None else archive_for(model, store)
     for name in measured:
         for part in parts:
-            if store is None:
+            if archive is None:
                 jobs.append(Job(MEASUREMENTS[name], part, distinct, cache))
                 continue
-            kept, missing = pending(model, distinct, part, name, cache, store)
+            kept, missing = pending(model, distinct, part, name, cache, archive)
             found += kept
             jobs += missing
     return joined([*found, *_done(model, jobs)])

@@ -1,6 +1,6 @@
 """A long evaluation in pieces: what is kept on disk is read, the rest run a minute at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -41,19 +41,35 @@ class Job:
             shelf.write(items[items["task"] == shelf.name])
 
 
+@dataclass(frozen=True)
+class Archive:
+    """A folder of kept results, and the facts that tell those of one model from all others."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+
+
+def archive_for(model: TransformerBridge, folder: str | Path) -> Archive:
+    """Where results of `model` are kept; its weights are hashed, about a second per GB."""
+    facts: dict[str, Any] = {c: identity(model)[c] for c in MODEL}
+    facts["weights"] = weights_digest(model)
+    facts["packages"] = {name: provenance()["packages"][name] for name in _DECISIVE}
+    return Archive(Path(folder), facts)
+
+
 def pending(
     model: TransformerBridge,
     plans: Sequence[Plan],
     questions: Questions,
     measured: str,
     cache: str,
-    store: str | Path,
+    archive: Archive,
 ) -> tuple[list[pd.DataFrame], list[Job]]:
     """Kept items of `plans`, and jobs of about a minute for the others.
 
     A plan counts as kept if it is for every task of `questions`.
     """
-    shelves = list(_shelves(model, questions, measured, cache, Path(store)))
+    shelves = list(_shelves(questions, measured, cache, archive))
     kept = [table for shelf in shelves if (table := shelf.read()) is not None]
     wanted = {str(plan): plan for plan in plans}
     known = set(wanted) if len(kept) == len(shelves) else set()
@@ -68,17 +84,14 @@ def pending(
     return found, [Job(MEASUREMENTS[measured], questions, g, cache, shelves) for g in groups]
 
 
-def _shelves(
-    model: TransformerBridge, questions: Questions, measured: str, cache: str, folder: Path
-) -> Iterator[Shelf]:
-    facts: dict[str, Any] = {c: identity(model)[c] for c in MODEL}
-    facts |= {"weights": weights_digest(model), "measured": measured, "seed": questions.seed}
-    facts["cache"] = cache
-    facts["packages"] = {name: provenance()["packages"][name] for name in _DECISIVE}
+def _shelves(questions: Questions, measured: str, cache: str, archive: Archive) -> Iterator[Shelf]:
+    facts = {**archive.facts, "measured": measured, "seed": questions.seed, "cache": cache}
     for task in questions.tasks:
         name = task.config.task
         own = {"task": name, "version": str(task.VERSION), "requests": digest(task)}
-        yield Shelf(folder, name, facts | own | {"num_fewshot": task.config.num_fewshot or 0})
+        yield Shelf(
+            archive.folder, name, facts | own | {"num_fewshot": task.config.num_fewshot or 0}
+        )
 
 
 def in_groups(plans: Sequence[Plan], calls: float) -> Iterator[list[Plan]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import TaskError
 from ..execution import applied, as_plan, measuring
-from ..models import Model, as_model, identity
+from ..models import Model, as_model, identity, weights_digest
 from ..plans import Plan
 from .harness import BridgedLM, CacheHook, Instance
 
@@ -78,10 +78,13 @@ class PlannedLM(BridgedLM):
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
         """Accept lm-eval's response cache (`use_cache`) for this model, plan and decoding alone.
 
+        The model is known by its weights, which are hashed here.
+
         lm-eval's keys hold the request and nothing of the model, so a file that two plans shared
         would answer one with the other's responses. Raises TaskError for another's file.
         """
-        stored, mine = cache_hook.dbdict, f"{_OWNER} {self._identity()}"
+        stored = cache_hook.dbdict
+        mine = f"{_OWNER} {self._identity()}, weights {weights_digest(self.bridge)}"
         if stored is not None:
             if stored.get(_OWNER, None if len(stored) else mine) != mine:
                 raise TaskError(

@@ -51,3 +51,16 @@ def labels_for(plans: Plans, n_layers: int) -> pd.DataFrame:
     if table.empty:
         raise PlanError("no plans; give at least one, such as the intact model's")
     return table.assign(plan=[str(Plan.of(plan, n_layers)) for plan in table["plan"]])
+
+
+def with_intact(labels: pd.DataFrame, intact: str) -> pd.DataFrame:
+    """`labels`, headed by the plan `intact` if it is not among theirs.
+
+    The row is called "intact"; what all others have in common (their experiment) it has, too.
+    """
+    if intact in set(labels["plan"]):
+        return labels
+    row = {str(c): labels[c].iloc[0] for c in labels if labels[c].nunique(dropna=False) == 1}
+    row |= {c: "intact" for c in ("label", "variant") if c in labels} | {"plan": intact}
+    first = pd.DataFrame([row], columns=labels.columns)
+    return typed(pd.concat([first, labels], ignore_index=True))

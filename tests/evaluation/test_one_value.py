@@ -6,7 +6,8 @@ import tiny
 import torch
 
 import painters_interp as painters
-from painters_interp.evaluation import prepare
+from painters_interp import experiments
+from painters_interp.evaluation import jobs, prepare
 from painters_interp.tables.labels import labels_for
 
 PLAN = "0-2 4-5"
@@ -33,3 +34,34 @@ def test_one_task_and_one_metric(llama):
     many = painters.evaluate(llama, [PLAN], ["probe_facts"], limit=2, metrics=["kl"])
     pd.testing.assert_frame_equal(one, many)
     assert prepare(llama, "probe_facts", limit=2).tasks[0].config.task == "probe_facts"
+
+
+class TestTheIntactModel:
+    def test_comes_first_where_it_is_not_among_the_plans(self, llama):
+        table = painters.evaluate(llama, {"skip": PLAN}, "probe_facts", limit=4)
+        assert list(table["label"].unique()) == ["intact", "skip"]
+        assert table["delta"].notna().all()
+        again = painters.evaluate(llama, {"intact": "0-5", "skip": PLAN}, "probe_facts", limit=4)
+        pd.testing.assert_frame_equal(table, again)
+
+    def test_has_what_the_rows_of_an_experiment_share(self, llama):
+        drops = experiments.single_layers(6).query("variant == 'drop' and layer < 2")
+        table = painters.evaluate(llama, drops, "probe_facts", limit=2)
+        first = table.iloc[0]
+        assert (first["variant"], first["plan"]) == ("intact", "0-5")
+        assert (first["experiment"], first["n_layers"]) == ("single_layers", 6)
+        assert pd.isna(first["layer"])
+
+    def test_is_left_out_if_told_so(self, llama):
+        table = painters.evaluate(llama, PLAN, "probe_facts", limit=2, intact=False)
+        assert set(table["plan"]) == {"0-2 4 5"}
+        assert table["delta"].isna().all()
+
+
+def test_weights_are_hashed_once_for_all_tasks_and_metrics(llama, tmp_path, monkeypatch):
+    hashed = []
+    digest = jobs.weights_digest
+    monkeypatch.setattr(jobs, "weights_digest", lambda m: hashed.append(m) or digest(m))
+    tasks = ["probe_facts", "probe_order"]
+    painters.evaluate(llama, PLAN, tasks, limit=2, metrics="kl", store=tmp_path)
+    assert len(hashed) == 1

@@ -41,7 +41,7 @@ def simply(lm: HFLM, **options: Any) -> dict[str, Any]:
 def test_simple_evaluate_gives_what_evaluate_gives(llama):
     for plan in ("0-5", PLAN):
         found = simply(PlannedLM(llama, plan, batch_size=4))
-        table = evaluate(llama, [plan], TASKS, limit=3)
+        table = evaluate(llama, [plan], TASKS, limit=3, intact=False)
         for task, rows in table.groupby("task"):
             expected = dict(zip(rows["metric"], rows["value"], strict=True))
             assert stock_metrics(found, str(task)) == pytest.approx(expected, rel=1e-5)

@@ -16,6 +16,7 @@ from painters_interp import Plan, applied, evaluate, progress
 from painters_interp import strategies as s
 from painters_interp.errors import PlanError, TaskError, UnsupportedModelError
 from painters_interp.evaluation import Questions, prepare
+from painters_interp.evaluation.harness import BridgedLM
 from painters_interp.evaluation.scoring import score, time_per_call
 from painters_interp.evaluation.writing import generate, prompts
 from painters_interp.plans import shared_calls
@@ -193,8 +194,8 @@ def ask(text: str, task: str = "mine", **settings: Any) -> Instance:
     return Instance("generate_until", {}, arguments, 0, metadata=(task, 0, 1))
 
 
-def lm_of(model: TransformerBridge) -> HFLM:
-    return HFLM(pretrained=model.original_model, tokenizer=model.tokenizer)
+def lm_of(model: TransformerBridge) -> BridgedLM:
+    return BridgedLM(model)
 
 
 def written(model: TransformerBridge, plan: Plan | str, *asked: Instance, rows: int = 8) -> Any:
