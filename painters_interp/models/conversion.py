@@ -1,6 +1,5 @@
 """From a `.gguf` file to a float32 safetensors checkpoint with its tokenizer, once."""
 
-import hashlib
 import io
 import shutil
 from contextlib import redirect_stderr
@@ -9,32 +8,27 @@ from typing import Any
 
 from ..errors import ModelError, OutputError
 from .cache import appearing
+from .capacity import refuse_impossible_gguf, unreadable_gguf
+from .manifest import verify, write_manifest
 from .quiet import first_line, say, without_bars
 
 
 def convert(gguf: Path, folder: Path, name: str) -> Path:
     """Write `gguf`, dequantised to float32, as a checkpoint to `folder` unless it is there.
 
-    Raises ModelError, naming the file, where it is truncated or no GGUF model.
+    Raises ModelError, naming the file, where it is truncated or no GGUF model, and where the
+    folder holds something else.
     """
     if folder.is_dir():
+        verify(folder, name)
         return folder
     say(f"converting {name} to float32, once, into {folder} ...")
     # The reader's own bar cannot be switched off, only caught.
     with appearing(folder) as part, without_bars(), redirect_stderr(io.StringIO()):
+        refuse_impossible_gguf(gguf, name)
         model, tokenizer = _read(gguf, name)
         _write(_unquantised(model), tokenizer, part)
     return folder
-
-
-def content_hash(*files: Path) -> str:
-    """The sha256 of the files' contents one after the other, as hexadecimal text."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _read(gguf: Path, name: str) -> tuple[Any, Any]:
@@ -48,10 +42,7 @@ def _read(gguf: Path, name: str) -> tuple[Any, Any]:
         )
         tokenizer = AutoTokenizer.from_pretrained(**where, config=model.config)
     except Exception as error:  # readers raise whatever a broken file makes them stumble over
-        raise ModelError(
-            f"{name} cannot be read as a GGUF model ({first_line(error)}); "
-            "is the file complete, and of an architecture that transformers can load?"
-        ) from error
+        raise unreadable_gguf(name, error) from error
     if info["missing_keys"]:
         raise ModelError(
             f"{name} lacks {len(info['missing_keys'])} weights of {type(model).__name__}; "
@@ -67,6 +58,7 @@ def _write(model: Any, tokenizer: Any, folder: Path) -> None:
         for file in folder.iterdir():
             # safetensors writes 0600, which would lock others out of a shared cache.
             shutil.copymode(folder / "config.json", file)
+        write_manifest(folder)
     except Exception as error:  # a full disk is an OSError or a SafetensorError
         raise OutputError(
             f"cache folder {folder.parent} cannot be written ({first_line(error)}); "

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..errors import ModelError, UnsupportedModelError
 from .cache import cache_folder
+from .manifest import stamps
 from .quiet import first_line
 from .wrapping import bridge_of, refuse_unusable, remember, wrapped
 
@@ -22,7 +23,7 @@ class _Named(NamedTuple):
 
     bridge: Any
     folder: Path
-    files: list[tuple[str, int, int]]
+    files: list[tuple[str, list[int]]]
 
 
 _named: dict[tuple[str, Path, Path], _Named] = {}  # the last one
@@ -109,21 +110,12 @@ def _loaded(name: str | Path) -> TransformerBridge:
 
     key = (str(name), Path(name).expanduser().absolute(), cache_folder())
     last = _named.get(key)
-    if last is None or last.files != _files(last.folder):
+    if last is None or last.files != stamps(last.folder):
         _named.clear()  # before loading: two models may not fit
         source = locate(name, None, False)
-        files = _files(source.folder)
+        files = stamps(source.folder)
         last = _named[key] = _Named(load_checkpoint(source), source.folder, files)
     return last.bridge
-
-
-def _files(folder: Path) -> list[tuple[str, int, int]]:
-    """What tells the files of a folder from others of the same names."""
-    try:
-        stats = [(file.name, file.stat()) for file in folder.iterdir()]
-    except OSError:
-        return []
-    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def _foreign(model: Any) -> str:

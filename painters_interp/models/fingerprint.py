@@ -10,7 +10,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import ModelError
-from .conversion import content_hash
+from .manifest import fingerprint
 from .settings import settings
 
 # What a tokenizer holds beside its rules.
@@ -29,9 +29,9 @@ def identity(model: TransformerBridge) -> dict[str, Any]:
     """
     config = model.original_model.config
     revision = getattr(model.cfg, "revision", None) or getattr(config, "_commit_hash", None)
-    if revision is None:
-        # Hashing takes about a second per GB, so only when asked, and once.
-        revision = model.cfg.revision = _fingerprint(config.name_or_path)
+    if revision is None and config.name_or_path:
+        # Booted by the user; hashing takes about a second per GB, so only when asked, and once.
+        revision = model.cfg.revision = fingerprint(Path(config.name_or_path))
     return {
         "model": str(model.cfg.model_name),
         "revision": revision,
@@ -40,14 +40,6 @@ def identity(model: TransformerBridge) -> dict[str, Any]:
         "n_layers": int(model.cfg.n_layers),
         "d_model": int(model.cfg.d_model),
     }
-
-
-def _fingerprint(folder: str) -> str | None:
-    path = Path(folder)
-    weights = sorted([*path.glob("*.safetensors"), *path.glob("*.bin")])
-    if not (folder and weights and (path / "config.json").is_file()):
-        return None
-    return f"sha256:{content_hash(path / 'config.json', *weights)[:16]}"
 
 
 @torch.no_grad()

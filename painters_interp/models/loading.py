@@ -1,13 +1,19 @@
 """From a checkpoint folder to a hooked model, and what that model is called in tables."""
 
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import ModelError
+from .capacity import refuse_impossible_config
 from .device import dtype_of, place_of
 from .door import Model, as_model
+from .manifest import fingerprint, stamps
 from .quiet import first_line, without_bars
 from .sources import Checkpoint, locate
 from .wrapping import wrapped
@@ -16,6 +22,8 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 else:  # importing it takes seconds, and only loading a model is worth them
     TransformerBridge = Any
+
+_IN_LAYERS = re.compile(r"\.\d+\.")
 
 
 def load_model(
@@ -26,6 +34,7 @@ def load_model(
     trust_remote_code: bool = False,
     *,
     tokenizer: Any = None,
+    ignore_unused: bool = False,
 ) -> TransformerBridge:
     """Load a model with hooks, or give hooks to one in memory.
 
@@ -39,19 +48,23 @@ def load_model(
         trust_remote_code: Whether code that comes with a model may run.
         tokenizer: One to be used in place of the checkpoint's own; for a model in memory, that
             of the folder or hub id it came from is found without it.
+        ignore_unused: Whether weights of layers may be left over: a config that counts fewer
+            layers than there are, or knows a part of them only. Heads of other purposes may
+            always be.
 
     Returns:
         The bridge, in evaluation mode; a model in memory stays in the mode it is in.
 
     Raises:
-        ModelError: where the model or its tokenizer cannot be found, fetched or read.
+        ModelError: where the model or its tokenizer cannot be found, fetched or read, and where
+            its config and its weights are of two models.
     """
     if not isinstance(model, str | Path):
         _refuse_options(device=device, dtype=dtype, revision=revision)
         return as_model(model, tokenizer)
     place, kind = place_of(device), dtype_of(dtype)
     source = locate(model, revision, trust_remote_code)
-    return load_checkpoint(source, place, kind, trust_remote_code, tokenizer)
+    return load_checkpoint(source, place, kind, trust_remote_code, tokenizer, ignore_unused)
 
 
 def _refuse_options(**options: Any) -> None:
@@ -70,17 +83,36 @@ def load_checkpoint(
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
     tokenizer: Any = None,
+    ignore_unused: bool = False,
 ) -> TransformerBridge:
     """The hooked model of a folder, called by the name that the user knows."""
+    refuse_impossible_config(source.folder, source.name)
     tokenizer = _tokenizer(source, trust_remote_code) if tokenizer is None else tokenizer
-    with without_bars():
-        model = _read(source, dtype, trust_remote_code).to(place or place_of(None)).eval()
+    with without_bars(), _revision(source) as revision:
+        model = _read(source, dtype, trust_remote_code, ignore_unused)
+        model = model.to(place or place_of(None)).eval()
     bridge = wrapped(model, tokenizer, source.name, trust_remote_code)
-    bridge.cfg.revision = source.revision
+    bridge.cfg.revision = revision()
     return bridge
 
 
-def _read(source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+@contextmanager
+def _revision(source: Checkpoint) -> Iterator[Callable[[], str | None]]:
+    """What revision is read inside: a folder's files are hashed meanwhile, not when it is asked."""
+    if source.revision is not None:
+        yield lambda: source.revision
+        return
+    before = stamps(source.folder)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(fingerprint, source.folder)
+        yield found.result
+    if stamps(source.folder) != before:
+        raise ModelError(f"{source.folder} was changed while it was loaded; load it again")
+
+
+def _read(
+    source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool, ignore_unused: bool
+) -> Any:
     """The plain Hugging Face model, in a class that holds every weight it needs."""
     from transformers import AutoConfig
 
@@ -99,6 +131,14 @@ def _read(source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool) -> An
         raise ModelError(
             f"{source.name} lacks {len(missing)} weights of {type(model).__name__}, such as "
             f"{missing[0]}, which would be random; use a checkpoint with its language-model head"
+        )
+    # A head that is not wanted has no number in its name.
+    unused = sorted(name for name in info["unexpected_keys"] if _IN_LAYERS.search(name))
+    if unused and not ignore_unused:
+        raise ModelError(
+            f"{source.name} has {len(unused)} weights in its layers that {type(model).__name__} of "
+            f"this config does not use, such as {unused[0]}; give the config that belongs to them, "
+            "or pass ignore_unused=True"
         )
     return model
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from ..errors import ModelError
 from . import bundled
 from .cache import cache_folder
-from .conversion import content_hash, convert
+from .conversion import convert
+from .manifest import content_hash
 from .quiet import first_line
 
 

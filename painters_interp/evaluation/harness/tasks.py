@@ -76,12 +76,26 @@ def _found(manager: TaskManager, name: str, data: str | Path | None) -> list[Tas
     try:
         return list(manager.load([spec])["tasks"].values())
     except Exception as error:  # each data source has its own errors
+        if missing := _missing_package(error):
+            raise TaskError(
+                f"task {name!r} needs {missing}, which cannot be imported here "
+                f"({_first_line(error)}); install a version that has it, or choose another task"
+            ) from error
         where = f"the folder {Path(data) / name}" if data else "the hub and its local cache"
         raise TaskError(
             f"task {name!r}: its data could not be read from {where} ({_first_line(error)}). "
             f"Give a folder of local copies with --data (data=), or use a built-in task: "
             f"{', '.join(_BUILT_IN)}"
         ) from error
+
+
+def _missing_package(error: BaseException | None) -> str | None:
+    """The module whose import failed, where that is why a task cannot be loaded."""
+    while error is not None:
+        if isinstance(error, ImportError):
+            return error.name or "a package"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _first_line(error: Exception) -> str:
