@@ -17,6 +17,7 @@ _NAMES = {
     "comparison": ["similarity"],
     "damage": ["kl_to_intact", "predict_damage"],
     "evaluation": ["evaluate"],
+    "generation": ["generate"],
     "execution": ["applied", "check", "token_logprobs"],
     "models": ["load_model"],
     "plans": ["Plan"],

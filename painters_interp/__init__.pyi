@@ -25,6 +25,7 @@ from .evaluation import evaluate as evaluate
 from .execution import applied as applied
 from .execution import check as check
 from .execution import token_logprobs as token_logprobs
+from .generation import generate as generate
 from .models import load_model as load_model
 from .plans import Plan as Plan
 from .storage import store as store

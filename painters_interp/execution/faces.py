@@ -1,0 +1,100 @@
+"""What of a model is called when its layers are called directly: the model itself, and its layers.
+
+A layer learns from its model what it is called with. The loop of the model walks collectors
+instead of layers, which note that; then the layers can be called in any order, on any rows.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from .anatomy import Arguments, Family
+from .application import ready
+from .slots import Recorded
+
+# From the embedding output and every layer's arguments to the stream before the final norm.
+Run = Callable[[Tensor, tuple[Arguments, ...]], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A model and its layers: `root` is called with tokens, `blocks` with streams."""
+
+    root: Any
+    family: Family
+    blocks: tuple[nn.Module, ...]
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go in."""
+        device: torch.device = self.root.get_input_embeddings().weight.device
+        return device
+
+    @contextmanager
+    def running(self, run: Run) -> Iterator[None]:
+        """Let `run` stand in the place of all layers, whatever `root` is called with."""
+        calls: list[Arguments] = []
+        last = len(self.blocks) - 1
+        places = [
+            _Collector(self.family, calls, run if place == last else None)
+            for place in range(last + 1)
+        ]
+        with self.family.exchanged(nn.ModuleList(places)):
+            yield
+
+    def recorded(self, inputs: dict[str, Any]) -> tuple[Tensor, tuple[Arguments, ...]]:
+        """The embedding output and what each layer would be called with; no layer runs."""
+        found: list[tuple[Tensor, tuple[Arguments, ...]]] = []
+
+        def end(stream: Tensor, calls: tuple[Arguments, ...]) -> Tensor:
+            found.append((stream, calls))
+            raise Recorded
+
+        with self.running(end), suppress(Recorded):
+            self.root(**inputs)
+        [recorded] = found
+        return recorded
+
+    def logits(self, rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        """The final norm, the head, and what the model does besides, on rows of streams."""
+        dummy = torch.zeros((len(rows), 1), dtype=torch.long, device=self.device)
+        with self.running(lambda stream, calls: rows.unsqueeze(1)):
+            out: Tensor = self.root(input_ids=dummy, use_cache=False, return_dict=True).logits
+        return out.squeeze(1)
+
+
+def hooked(model: TransformerBridge) -> Face:
+    """The face of `model` that its hooks see."""
+    return Face(model.original_model, ready(model), tuple(model.blocks))
+
+
+class _Collector(nn.Module):
+    """Stands in the place of a layer and notes its arguments; the last one runs what is to run."""
+
+    def __init__(self, family: Family, calls: list[Arguments], run: Run | None) -> None:
+        super().__init__()
+        self._family, self._calls, self._run = family, calls, run
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        self._calls.append(Arguments(_within_float32(args), _within_float32(kwargs)))
+        if self._run is None:
+            return self._family.output(hidden_states)
+        calls = tuple(self._calls)
+        self._calls.clear()
+        return self._family.output(self._run(hidden_states, calls))
+
+
+def _within_float32(value: Any) -> Any:
+    """Masks of float64 forbid with its lowest number, which is infinite to a float32 softmax."""
+    if isinstance(value, Tensor):
+        lowest = torch.finfo(torch.float32).min
+        return value.clamp(min=lowest) if value.dtype == torch.float64 else value
+    if type(value) in (tuple, list):
+        return type(value)(map(_within_float32, value))
+    return {k: _within_float32(v) for k, v in value.items()} if type(value) is dict else value

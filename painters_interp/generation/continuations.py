@@ -1,0 +1,119 @@
+"""`generate`: what a model writes under plans, as a table."""
+
+import operator
+from collections.abc import Sequence
+
+import pandas as pd
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..arguments import several
+from ..errors import PlanError, TextError, UnsupportedModelError
+from ..execution import as_plan, ready
+from ..execution.slots import CACHES
+from ..models import Model, as_model
+from ..notices import say_nan
+from ..progress import progress
+from ..tables import typed
+from ..tables.labels import Plans, labels_for
+from ..texts import Texts, as_texts, context_of, ids_of
+from .ending import Ending
+from .routes import texts_under
+from .trie import Ids
+
+_OWN = ("prompt", "text", "tokens", "finished")
+
+
+def generate(
+    model: Model,
+    plans: Plans,
+    prompts: Texts,
+    max_new_tokens: int = 64,
+    stop: str | Sequence[str] = (),
+    cache: str = "exact",
+) -> pd.DataFrame:
+    """What `model` writes after every prompt under every plan, always the likeliest token.
+
+    `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
+    the result; `prompts` are one text or several. A text ends with the model's own end-of-text
+    token, before one of the strings `stop`, or after `max_new_tokens`. With `cache="averaged"`
+    decoding is that of the paper's code (see `applied`).
+
+    All plans and prompts are written together, as many at a time as fit into 4 GiB of keys and
+    values: the tokens are those of `original_model.generate` inside `applied`, but for choices
+    within rounding. A model that cannot do this (hooks on it, layers that keep states) writes plan
+    by plan, with a warning that says why.
+
+    Returns a row per labelled plan and prompt: the labels, then plan, prompt, `text` (without the
+    prompt), `tokens` (a tuple of ids, the one that ends it included) and `finished` (False where
+    `max_new_tokens` cut it short). Where a logit is NaN there is no text, which a warning counts.
+
+    Raises TextError for an empty prompt or stop string and for what the context does not hold,
+    PlanError for plans that the model cannot run, UnsupportedModelError for encoders.
+    """
+    model = as_model(model)
+    labels = labels_for(plans, len(model.blocks))
+    labels = labels.drop(columns=[c for c in labels if c in _OWN]).drop_duplicates()
+    distinct = [as_plan(text, model) for text in labels["plan"].unique()]
+    if not ready(model).causal:
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} is a masked language model, which writes no texts"
+        )
+    if cache not in CACHES:
+        raise PlanError(f"cache={cache!r} is not one of {', '.join(CACHES)}")
+    texts = as_texts(prompts)
+    ending = _ending(max_new_tokens, stop)
+    ids = _prompts(model, texts, ending.new)
+    tokens = sum(map(len, ids)) + ending.new * len(ids)
+    with progress("writing", tokens * sum(len(plan.calls) for plan in distinct)) as advance:
+        written = texts_under(model, distinct, ids, ending, cache, advance)
+    rows = [
+        (str(plan), prompt, *_read(model, ending, text.tokens))
+        for plan, under in zip(distinct, written, strict=True)
+        for prompt, text in zip(texts, under, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["plan", *_OWN])
+    say_nan("a logit", int(table["tokens"].isna().sum()), len(table), "texts")
+    kept = [c for c in labels if c != "plan"]
+    return typed(labels.merge(table, on="plan")[[*kept, "plan", *_OWN]])
+
+
+def _read(
+    model: TransformerBridge, ending: Ending, tokens: Ids | None
+) -> tuple[str | None, Ids | None, bool]:
+    """The text of tokens, the tokens, and whether it has come to its end."""
+    if tokens is None:
+        return None, None, False
+    own = model.original_model.generation_config.eos_token_id
+    eos = own if isinstance(own, list) else [own]
+    text, ended = ending.text(tokens, model.tokenizer)
+    return text, tokens, ended or tokens[-1] in eos
+
+
+def _ending(max_new_tokens: int, stop: str | Sequence[str]) -> Ending:
+    try:
+        new = operator.index(max_new_tokens)
+    except TypeError as error:
+        raise TextError(f"max_new_tokens={max_new_tokens!r} is no whole number") from error
+    if new < 1:
+        raise TextError(f"max_new_tokens={new}; give 1 or more")
+    strings = several(stop)
+    for string in strings:
+        if not isinstance(string, str) or not string:
+            raise TextError(f"stop={stop!r}: a string that ends a text has at least one character")
+    return Ending(new, tuple(strings))
+
+
+def _prompts(model: TransformerBridge, texts: Sequence[str], new: int) -> list[Ids]:
+    found, context = [], context_of(model)
+    for index, text in enumerate(texts):
+        name = f"prompt {index} ({text[:40]!r})"
+        ids = tuple(ids_of(model, text, f"prompt {index}")) if text else ()
+        if not ids:
+            raise TextError(f"prompt {index} is empty; give it at least one character")
+        if len(ids) + new > context:
+            raise TextError(
+                f"{name} has {len(ids)} tokens, and max_new_tokens={new} more exceed the model's "
+                f"context of {context}; at most {max(0, context - len(ids))} fit behind it"
+            )
+        found.append(ids)
+    return found

@@ -1,0 +1,237 @@
+"""Which way texts are written: all plans through one schedule, or plan by plan.
+
+The schedule's way is tried on the model first. What it cannot do, the model's own `generate` does
+inside `applied`, one plan after another, and that is said once.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import GenerationConfig
+
+from ..execution import Verdicts, applied, measuring, out_of_memory, user_hooks
+from ..execution.application import in_float32, widens
+from ..execution.faces import hooked
+from ..execution.kinds import few_layers
+from ..plans import Plan, Step
+from ..texts import pad_of
+from .ending import Ending
+from .reading import Advance
+from .rooms import windows
+from .trie import Ids
+from .writing import Style, Written, written, written_alone
+
+# Bytes for keys, values and logits of texts that are written together.
+MEMORY = 4 << 30
+_ALONE = 8  # prompts that are continued together under one plan
+_TOLERANCE = 1e-3
+# Settings of generation that leave greedy decoding alone, or that are given.
+_GREEDY = {
+    *("do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "top_h", "eta_cutoff"),
+    *("epsilon_cutoff", "eos_token_id", "bos_token_id", "pad_token_id", "max_length"),
+    "max_new_tokens",
+    *("use_cache", "return_dict_in_generate", "output_attentions", "output_hidden_states"),
+    *("output_scores", "output_logits", "transformers_version", "decoder_start_token_id"),
+    *("disable_compile", "num_return_sequences", "renormalize_logits", "compile_config"),
+}  # fmt: skip
+
+_reasons: Verdicts[str | None] = Verdicts()
+
+
+@torch.no_grad()
+def texts_under(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    prompts: Sequence[Ids],
+    ending: Ending,
+    cache: str = "exact",
+    advance: Advance = lambda calls: None,
+    memory: int = MEMORY,
+) -> list[list[Written]]:
+    """What the model writes greedily after every prompt under every plan, as [plan][prompt].
+
+    `ending.eos` is added to what the model's own settings call an end. Plans and prompts go
+    through one schedule, as many at once as fit into `memory` bytes: fewer prompts first, then
+    fewer plans. `advance` is told the token-layer calls that are made or spared.
+
+    Raises what `applied` raises for each plan.
+    """
+    for plan in plans:  # before anything runs
+        with applied(model, plan, cache=cache):
+            pass
+    own = model.original_model.generation_config.eos_token_id
+    eos = {*ending.eos, *(own if isinstance(own, list) else [own] if own is not None else [])}
+    style = Style(
+        replace(ending, eos=tuple(sorted(eos))), model.tokenizer, pad_of(model), cache == "averaged"
+    )
+    # Equal prompts have equal texts; prompts of one length are padded least together.
+    order = sorted(dict.fromkeys(prompts), key=lambda ids: (-len(ids), ids))
+    with measuring(model):
+        reason = why_alone(model)
+        if reason is None:
+            found = _together(model, plans, order, style, advance, memory)
+        else:
+            warnings.warn(f"texts are written plan by plan: {reason}", stacklevel=2)
+            found = [_one_by_one(model, plan, order, style, advance) for plan in plans]
+    place = {ids: k for k, ids in enumerate(order)}
+    return [[texts[place[ids]] for ids in prompts] for texts in found]
+
+
+def _together(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    prompts: Sequence[Ids],
+    style: Style,
+    advance: Advance,
+    memory: int,
+) -> list[list[Written]]:
+    face = hooked(model)
+    seen = windows(face.root.config)
+    assert seen is not None
+    found = [[Written(None)] * len(prompts) for _ in plans]
+
+    def write(chosen: Sequence[int], some: Sequence[int], advance: Advance) -> None:
+        under, after = [plans[plan] for plan in chosen], [prompts[prompt] for prompt in some]
+        texts = written(face, under, after, style, seen, advance)
+        for plan, more in zip(chosen, texts, strict=True):
+            for prompt, text in zip(some, more, strict=True):
+                found[plan][prompt] = text
+
+    for some, chosen in batches(model, plans, prompts, style.ending.new, memory):
+        write(chosen, some, advance)
+        for prompt in some:
+            # Layers that mask by themselves may make NaN of pads, in float64.
+            lost = [plan for plan in chosen if found[plan][prompt].tokens is None]
+            if lost and len(prompts[prompt]) < len(prompts[some[0]]):
+                write(lost, [prompt], advance=lambda calls: None)
+    return found
+
+
+def _one_by_one(
+    model: TransformerBridge,
+    plan: Plan,
+    prompts: Sequence[Ids],
+    style: Style,
+    advance: Advance,
+) -> list[Written]:
+    found: list[Written] = []
+    for start in range(0, len(prompts), _ALONE):
+        some = prompts[start : start + _ALONE]
+        texts = written_alone(model, plan, some, style, advance)
+        for ids, text in zip(some, texts, strict=True):
+            padded = len(ids) < len(some[0])
+            again = text.tokens is None and padded
+            found += written_alone(model, plan, [ids], style) if again else [text]
+    return found
+
+
+def batches(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    prompts: Sequence[Ids],
+    new: int,
+    memory: int,
+) -> Iterator[tuple[range, range]]:
+    """Prompts and plans, by their indices, that fit into `memory` together.
+
+    All plans with as many prompts as fit; where one prompt is too much, as many plans as fit.
+    Prompts are expected longest first.
+    """
+    start = 0
+    while start < len(prompts):
+        columns = len(prompts[start]) + new
+        needed = [bytes_needed(model, plan, columns) for plan in plans]
+        count = min(len(prompts) - start, max(1, memory // sum(needed)))
+        first, taken = 0, 0
+        for plan, size in enumerate(needed):
+            if taken and (taken + size) * count > memory:
+                yield range(start, start + count), range(first, plan)
+                first, taken = plan, 0
+            taken += size
+        yield range(start, start + count), range(first, len(plans))
+        start += count
+
+
+def bytes_needed(model: TransformerBridge, plan: Plan, columns: int) -> int:
+    """Memory for one text under `plan`: keys and values of every call, logits, an attention map."""
+    config = model.cfg
+    itemsize = int(next(model.original_model.parameters()).element_size())
+    heads = getattr(config, "n_key_value_heads", None) or config.n_heads
+    width = 2 * int(heads) * int(config.d_head)
+    logits = 3 * int(config.d_vocab) * max(4, itemsize)
+    return len(plan.calls) * columns * width * itemsize + logits
+
+
+def why_alone(model: TransformerBridge) -> str | None:
+    """Why texts of `model` cannot be written through a schedule; None if they can."""
+    if names := user_hooks(model):
+        return f"the model carries hooks ({', '.join(names[:3])}), which see one plan at a time"
+    if changed := _not_greedy(model.original_model.generation_config):
+        return f"its generation_config asks for more than the likeliest token ({changed})"
+    if windows(model.original_model.config) is None:
+        return "some of its layers keep states instead of keys and values"
+    if not widens(model):
+        return "its weights are offloaded"
+    return _reasons.of(model, lambda: _difference(model))
+
+
+def _not_greedy(config: GenerationConfig) -> str:
+    plain = vars(GenerationConfig())
+    changed = [
+        f"{name}={value!r}"
+        for name, value in vars(config).items()
+        if not name.startswith("_") and name not in _GREEDY and value != plain.get(name)
+    ]
+    return ", ".join(changed)
+
+
+def _difference(model: TransformerBridge) -> str | None:
+    """What differs when a few layers write through a schedule, in float32; None for nothing."""
+    few = few_layers(model)
+    together = Step.of(*few.layer_calls)
+    plans = [few, Plan(few.steps[::-1], few.n_layers), Plan((together,), few.n_layers)]
+    context = int(model.cfg.n_ctx)
+    generator = torch.Generator().manual_seed(0)
+    size = max(1, min(20, (context - 4) // 2))
+    draw = torch.randint(1, int(model.cfg.d_vocab), (3, size), generator=generator).tolist()
+    prompts = [(*draw[0], *draw[1][:4]), (*draw[0], *draw[2][:2]), tuple(draw[2][: size // 2 + 1])]
+    style = Style(Ending(min(3, context - size - 4) or 1), model.tokenizer, pad_of(model))
+    logits: list[Tensor] = []
+    try:
+        with in_float32(model, few):
+            face = hooked(model)
+            seen = windows(face.root.config)
+            assert seen is not None
+            texts = written(face, plans, prompts, style, seen, see=logits.append)
+            found = torch.stack(logits, dim=1)
+            for index, (plan, told) in enumerate(zip(plans, texts, strict=True)):
+                for place, (prompt, text) in enumerate(zip(prompts, told, strict=True)):
+                    row = found[index * len(prompts) + place]
+                    gap = _gap(model, plan, (*prompt, *(text.tokens or ())), row)
+                    if not gap <= _TOLERANCE:
+                        return f"logits through a schedule differ by {gap:.2g} for this model"
+    except Exception as error:  # whatever a layer does with arguments that it does not expect
+        if out_of_memory(error):
+            raise
+        return f"its layers cannot be called row by row ({type(error).__name__}: {error})"
+    return None
+
+
+def _gap(
+    model: TransformerBridge,
+    plan: Plan,
+    tokens: Sequence[int],
+    logits: Float[Tensor, "token vocab"],
+) -> float:
+    """How far logits of the last tokens lie from those of one pass, in nats."""
+    ids = torch.tensor([tokens], device=model.original_model.get_input_embeddings().weight.device)
+    with applied(model, plan):
+        out: Any = model.original_model(ids, attention_mask=torch.ones_like(ids))
+    one = out.logits[0, -len(logits) - 1 : -1].log_softmax(-1)
+    return float((one - logits.log_softmax(-1)).abs().max())

@@ -1,0 +1,185 @@
+"""Texts written greedily under many plans at once, through one schedule; or under one, alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+
+from ..execution import applied
+from ..execution.faces import Face
+from ..plans import Plan
+from ..plans.schedules import schedule
+from .ending import Ending
+from .reading import Advance, Padded, read
+from .rooms import Room
+from .rows import Rows
+from .trie import WORTH, Ids, levels
+
+# Rows that have ended are computed further until so many of all have: leaving them out copies.
+_ENDED = 0.25
+
+See = Callable[[Float[Tensor, "row vocab"]], object]
+
+
+@dataclass(frozen=True)
+class Written:
+    """The tokens of a text; None where a logit was NaN, for which any token would do."""
+
+    tokens: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Style:
+    """How texts are written, besides under which plans."""
+
+    ending: Ending
+    tokenizer: Any
+    pad: int
+    averaged: bool = False
+
+
+def written(
+    face: Face,
+    plans: Sequence[Plan],
+    prompts: Sequence[Ids],
+    style: Style,
+    windows: Sequence[int | None],
+    advance: Advance = lambda calls: None,
+    see: See = lambda logits: None,
+) -> list[list[Written]]:
+    """What the model writes after every prompt under every plan, as [plan][prompt].
+
+    `see` is shown the logits of each next token, for the rows that are left.
+    """
+    merged = schedule(plans)
+    # Averaged memories are those of whole prompts, which nobody reads while they are read.
+    reads = levels(prompts, worth=len(max(prompts, key=len)) * len(prompts)) if style.averaged \
+        else levels(prompts, worth=WORTH)  # fmt: skip
+    columns = reads[-1].width + style.ending.new
+    rooms = [Room(columns, windows[entry.layer]) for entry in merged]
+    rows = Rows(face, plans, merged, len(prompts), rooms)
+    streams = read(face, plans, reads, windows, style.pad, rows.fill, advance)
+    if style.averaged:
+        rows.average(reads[-1].width)
+    logits = face.logits(streams.flatten(0, 1))
+    del streams
+    batch = Padded.of([ids for _ in plans for ids in prompts], style.pad, face.device)
+    texts = _Texts(len(rows), style)
+    while True:
+        see(logits)
+        following = logits.to(torch.float32).argmax(-1)
+        going = texts.add(following.tolist(), logits.isnan().any(-1))
+        if not going:
+            break
+        batch = batch.then(following)
+        if len(going) <= (1 - _ENDED) * len(rows):
+            left = [place for place, row in enumerate(texts.rows) if row in set(going)]
+            rows.keep(left)
+            batch = batch.at(torch.tensor(left, device=face.device))
+            texts.rows = going
+        rows.learn(*(_recorded(face, batch, count) for count in (2, 3)))
+        with face.running(rows.run):
+            logits = face.root(**batch.inputs(face, 1)).logits[:, -1]
+        if style.averaged:
+            rows.average(1)
+        advance(rows.calls)
+    found = texts.found()
+    return [found[k : k + len(prompts)] for k in range(0, len(found), len(prompts))]
+
+
+def _recorded(face: Face, batch: Padded, count: int) -> Any:
+    """What layers would be called with if the batch had so many rows, alike."""
+    first = torch.zeros(count, dtype=torch.long, device=face.device)
+    return face.recorded(batch.at(first).inputs(face, 1))[1]
+
+
+class _Texts:
+    """The texts of all rows; `rows` are those that are still computed."""
+
+    def __init__(self, count: int, style: Style) -> None:
+        self.rows = list(range(count))
+        self._style = style
+        self._tokens: list[list[int]] = [[] for _ in range(count)]
+        self._unknown = [False] * count
+        self._ended = [False] * count
+
+    def add(self, following: Sequence[int], unknown: Bool[Tensor, " row"]) -> list[int]:
+        """One more token each; returns the rows that go on."""
+        for row, token, lost in zip(self.rows, following, unknown.tolist(), strict=True):
+            if self._ended[row]:
+                continue
+            tokens = self._tokens[row]
+            tokens.append(token)
+            self._unknown[row] = lost
+            self._ended[row] = (
+                lost
+                or len(tokens) == self._style.ending.new
+                or self._style.ending.reached(tokens, self._style.tokenizer)
+            )
+        return [row for row in self.rows if not self._ended[row]]
+
+    def found(self) -> list[Written]:
+        """The texts of all rows."""
+        return [
+            Written(None if unknown else tuple(tokens))
+            for tokens, unknown in zip(self._tokens, self._unknown, strict=True)
+        ]
+
+
+def written_alone(
+    model: TransformerBridge,
+    plan: Plan,
+    prompts: Sequence[Ids],
+    style: Style,
+    advance: Advance = lambda calls: None,
+) -> list[Written]:
+    """The same under one plan by the model's own `generate`, with all its settings."""
+    texts = _Texts(len(prompts), style)
+    watch = _Watch(texts, len(prompts) * len(plan.calls), advance)
+    with applied(model, plan, cache="averaged" if style.averaged else "exact"):
+        root = model.original_model
+        batch = Padded.of(prompts, style.pad, root.get_input_embeddings().weight.device)
+        root.generate(
+            batch.tokens,
+            attention_mask=batch.mask,
+            max_new_tokens=style.ending.new,
+            do_sample=False,
+            pad_token_id=style.pad,
+            logits_processor=LogitsProcessorList([watch.logits]),
+            stopping_criteria=StoppingCriteriaList([watch]),
+        )
+    return texts.found()
+
+
+class _Watch(StoppingCriteria):  # type: ignore[misc]
+    """Notes each token that is chosen, and says which rows have ended."""
+
+    def __init__(self, texts: _Texts, calls: int, advance: Advance) -> None:
+        self._texts, self._calls, self._advance = texts, calls, advance
+        self.logits = _Nan()
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        self._advance(self._calls)
+        going = set(self._texts.add(input_ids[:, -1].tolist(), self.logits.unknown))
+        ended = [row not in going for row in self._texts.rows]
+        return torch.tensor(ended, device=input_ids.device)
+
+
+class _Nan(LogitsProcessor):  # type: ignore[misc]
+    """Looks at the logits, and leaves them as they are."""
+
+    unknown: Tensor
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.unknown = scores.isnan().any(-1)
+        return scores

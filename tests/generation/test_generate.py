@@ -1,0 +1,214 @@
+"""Texts written together are those of the model's own `generate` inside `applied`."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+import zoo
+from transformer_lens.model_bridge import TransformerBridge
+
+import painters_interp as painters
+from painters_interp import applied
+from painters_interp.errors import PlanError, TextError, UnsupportedModelError
+from painters_interp.generation import Ending, texts_under
+from painters_interp.generation.routes import batches, bytes_needed, why_alone
+from painters_interp.plans import Plan
+
+PLANS = ("0-5", "2 (1-3)*2 5", "0-1 3@0.5*2 (4|5)@sum")
+NEW = 8
+
+
+def plans(*texts: str) -> list[Plan]:
+    return [Plan.parse(text, tiny.N_LAYERS) for text in texts or PLANS]
+
+
+def prompts() -> list[tuple[int, ...]]:
+    """Two that share a beginning which is worth it, one short; longer than a window of 8."""
+    rows = tiny.tokens(3, 24).tolist()
+    return [tuple(rows[0]), (*rows[0][:18], *rows[1][:3]), tuple(rows[2][:5])]
+
+
+def alone(
+    model: Any, plan: Plan, ids: tuple[int, ...], cache: str = "exact", new: int = NEW
+) -> tuple[int, ...]:
+    """What the model's own generate writes, one prompt at a time."""
+    tokens = torch.tensor([ids])
+    with applied(model, plan, cache=cache):
+        found = model.original_model.generate(
+            tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=new, do_sample=False
+        )
+    return tuple(found[0, len(ids) :].tolist())
+
+
+def built(name: str, folder: Path) -> TransformerBridge:
+    return TransformerBridge.boot_transformers(
+        name,
+        hf_model=zoo.stock(name, torch.float64),
+        tokenizer=tiny.tokenizer(folder),
+        dtype=torch.float64,
+        device="cpu",
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma3", "mistral"])
+def test_tokens_are_those_of_generate(tiny_folder: Path, family: str) -> None:
+    model = tiny.shared(family, torch.float64, tiny_folder)
+    assert why_alone(model) is None
+    found = texts_under(model, plans(), prompts(), Ending(NEW))
+    for plan, texts in zip(plans(), found, strict=True):
+        for ids, text in zip(prompts(), texts, strict=True):
+            assert text.tokens == alone(model, plan, ids)
+
+
+@pytest.mark.parametrize("name", ["BLOOM", "OPT", "Mixtral", "MPT", "Falcon", "GPT-Neo"])
+def test_tokens_are_those_of_generate_where_positions_or_experts_differ(
+    tiny_folder: Path, name: str
+) -> None:
+    model = built(name, tiny_folder)
+    assert why_alone(model) is None
+    few = plans("2 (1-3) 5")
+    for plan, texts in zip(few, texts_under(model, few, prompts(), Ending(4)), strict=True):
+        for ids, text in zip(prompts(), texts, strict=True):
+            assert text.tokens == alone(model, plan, ids, new=4)
+
+
+def test_the_averaged_cache_is_averaged(tiny_folder: Path) -> None:
+    model = tiny.shared("llama", torch.float64, tiny_folder)
+    few = plans("0 (1-3) 5", "(2|4) 5")
+    averaged = texts_under(model, few, prompts(), Ending(NEW), cache="averaged")
+    for plan, texts in zip(few, averaged, strict=True):
+        for ids, text in zip(prompts(), texts, strict=True):
+            assert text.tokens == alone(model, plan, ids, "averaged")
+    assert averaged != texts_under(model, few, prompts(), Ending(NEW))
+
+
+def test_memory_splits_prompts_and_then_plans_and_changes_nothing(tiny_folder: Path) -> None:
+    model = tiny.shared("llama", torch.float64, tiny_folder)
+    several = plans()
+    whole = texts_under(model, several, prompts(), Ending(4))
+    one = bytes_needed(model, several[0], 24 + 4)
+    for memory in (8 * one, 2 * one, 1):
+        assert texts_under(model, several, prompts(), Ending(4), memory=memory) == whole
+        for some, chosen in batches(model, several, sorted(prompts(), key=len)[::-1], 4, memory):
+            columns = (24, 21, 5)[some[0]] + 4
+            taken = sum(bytes_needed(model, several[k], columns) for k in chosen) * len(some)
+            assert taken <= memory or len(some) == len(chosen) == 1
+
+
+def test_equal_prompts_and_plans_have_equal_texts(tiny_folder: Path) -> None:
+    model = tiny.shared("llama", torch.float32, tiny_folder)
+    table = painters.generate(model, {"a": "0-5", "b": "0-5"}, ["AB", "AB"], max_new_tokens=3)
+    assert list(table.columns) == ["label", "plan", "prompt", "text", "tokens", "finished"]
+    assert len(table) == 4
+    assert table["tokens"].nunique() == 1
+
+
+def test_a_text_ends_before_a_string_that_may_span_tokens(tiny_folder: Path) -> None:
+    model = tiny.shared("llama", torch.float32, tiny_folder)
+    [whole] = painters.generate(model, "0-5", "HELLO", max_new_tokens=10)["text"]
+    stop = whole[3:6]  # a token is a character
+    before = whole.split(stop)[0]
+    table = painters.generate(model, ["0-5", "0-4"], "HELLO", max_new_tokens=10, stop=stop)
+    first = table.iloc[0]
+    assert (first["text"], first["finished"]) == (before, True)
+    assert len(first["tokens"]) == len(before) + len(stop)
+
+
+def test_the_end_of_text_token_ends_a_text(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float64, tiny_folder)
+    [ids] = prompts()[:1]
+    third = alone(model, plans("0-5")[0], ids)[2]
+    model.original_model.generation_config.eos_token_id = [2, third]
+    [[text], [other]] = texts_under(model, plans("0-5", "0-4"), [ids], Ending(NEW))
+    assert text.tokens == alone(model, plans("0-5")[0], ids)
+    assert text.tokens is not None
+    assert text.tokens[-1] == third
+    assert other.tokens == alone(model, plans("0-4")[0], ids)
+
+
+def test_what_nan_logits_write_is_unknown(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    why_alone(model)  # judged while it is whole
+    with torch.no_grad():
+        next(model.original_model.model.layers[3].parameters()).fill_(torch.nan)
+    with pytest.warns(UserWarning, match="a logit is NaN for 1 of 2 texts"):
+        table = painters.generate(model, ["0-5", "0-2 4-5"], "AB", max_new_tokens=3)
+    assert table["text"].isna().tolist() == [True, False]
+
+
+def test_a_hooked_model_writes_plan_by_plan_and_says_so(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float64, tiny_folder)
+    expected = [[alone(model, plan, ids) for ids in prompts()] for plan in plans("0-5", "0-4")]
+    hooks = [("blocks.0.hook_resid_pre", lambda stream, hook: stream)]
+    with (
+        model.hooks(fwd_hooks=hooks),
+        pytest.warns(UserWarning, match=r"plan by plan: the model carries hooks"),
+    ):
+        found = texts_under(model, plans("0-5", "0-4"), prompts(), Ending(NEW))
+    assert [[text.tokens for text in texts] for texts in found] == expected
+
+
+def test_settings_of_the_checkpoint_are_followed_plan_by_plan(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float64, tiny_folder)
+    model.original_model.generation_config.repetition_penalty = 1.5
+    with pytest.warns(UserWarning, match=r"repetition_penalty=1\.5"):
+        [[text]] = texts_under(model, plans("0-5"), prompts()[:1], Ending(NEW))
+    assert text.tokens == alone(model, plans("0-5")[0], prompts()[0])
+
+
+def test_layers_that_keep_states_write_plan_by_plan(tiny_folder: Path) -> None:
+    model = built("LFM2", tiny_folder)
+    with pytest.warns(UserWarning, match="keep states"):
+        [[text]] = texts_under(model, plans("0-2 5 4"), prompts()[:1], Ending(3))
+    assert text.tokens == alone(model, plans("0-2 5 4")[0], prompts()[0], new=3)
+
+
+def test_the_model_comes_back_and_is_in_its_mode(tiny_folder: Path) -> None:
+    model = tiny.build("gpt2", torch.float32, tiny_folder)
+    blocks, before = list(model.blocks), dict(model.original_model.state_dict())
+    model.train()
+    painters.generate(model, PLANS, ["AB", "C"], max_new_tokens=2)
+    assert model.training
+    assert list(model.original_model.transformer.h) == blocks
+    after = model.original_model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prompts": ["AB", ""]}, "prompt 1 is empty"),
+        ({"prompts": []}, "at least one string"),
+        ({"max_new_tokens": 0}, "give 1 or more"),
+        ({"max_new_tokens": 254}, r"prompt 0 \('AB'\) has 3 tokens.*context of 256; at most 253"),
+        ({"stop": ""}, "at least one character"),
+        ({"stop": ["a", ""]}, "at least one character"),
+    ],
+)
+def test_bad_requests_are_refused_in_words(
+    tiny_folder: Path, settings: dict[str, Any], message: str
+) -> None:
+    model = tiny.shared("llama", torch.float32, tiny_folder)
+    with pytest.raises(TextError, match=message):
+        painters.generate(model, "0-5", **{"prompts": "AB", **settings})
+
+
+def test_plans_and_caches_and_encoders_are_refused_before_anything_runs(tiny_folder: Path) -> None:
+    model = tiny.shared("llama", torch.float32, tiny_folder)
+    with pytest.raises(PlanError, match="asks for layer 6"):
+        painters.generate(model, ["0-5", "0-6"], "AB")
+    with pytest.raises(PlanError, match="cache='mean'"):
+        painters.generate(model, "0-5", "AB", cache="mean")
+    with pytest.raises(UnsupportedModelError, match="masked language model"):
+        painters.generate(tiny.shared("bert", torch.float32, tiny_folder), "0-5", "AB")
+
+
+def test_nothing_is_said_of_a_plain_model(tiny_folder: Path) -> None:
+    model = tiny.shared("llama", torch.float32, tiny_folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        painters.generate(model, PLANS, ["AB", "C D"], max_new_tokens=2)
