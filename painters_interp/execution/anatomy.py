@@ -6,7 +6,7 @@ stand-ins in reverse order whether those arguments follow the layers. That is wh
 exchangeable.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +44,40 @@ class Arguments:
 
     def frozen(self) -> "Arguments":
         """A copy that a layer cannot write into, as recurrent layers do with their state."""
-        return Arguments(_frozen(self.args), _frozen(self.kwargs))
+        return Arguments(_mapped(self.args, Tensor.clone), _mapped(self.kwargs, Tensor.clone))
+
+
+# Eager attention hides a key by adding the least number there is, and takes the softmax in
+# float32. The least float64 is -inf there, and the least float16 becomes it by a score below -16:
+# what sees no key, as pads on the left, is NaN then, and so is all that attends to it with weight 0.
+_LEAST = {
+    torch.float64: torch.finfo(torch.float32).min,
+    torch.float16: torch.finfo(torch.float16).min / 2,
+}
+
+
+def bounded(calls: Iterable[Arguments]) -> tuple[Arguments, ...]:
+    """The same calls with masks that stay finite; what calls share, they share afterwards.
+
+    A mask is given by position, or under a name that says so; all else stays the same object,
+    which a layer may write into.
+    """
+    known: dict[int, Tensor] = {}
+
+    def bound(tensor: Tensor) -> Tensor:
+        if tensor.dtype not in _LEAST:
+            return tensor
+        if id(tensor) not in known:
+            known[id(tensor)] = tensor.clamp(min=_LEAST[tensor.dtype])
+        return known[id(tensor)]
+
+    return tuple(
+        Arguments(
+            _mapped(call.args, bound),
+            {k: _mapped(v, bound) if "mask" in k else v for k, v in call.kwargs.items()},
+        )
+        for call in calls
+    )
 
 
 _NOT_CALLED = "layers_not_called"
@@ -350,12 +383,13 @@ def _refuse_fixed_places(model: TransformerBridge, family: Family, calls: list[A
             )
 
 
-def _frozen(value: Any) -> Any:
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same value with every tensor changed that it is or holds."""
     if isinstance(value, Tensor):
-        return value.clone()
+        return change(value)
     if type(value) in (tuple, list):
-        return type(value)(map(_frozen, value))
-    return {k: _frozen(v) for k, v in value.items()} if type(value) is dict else value
+        return type(value)(_mapped(item, change) for item in value)
+    return {k: _mapped(v, change) for k, v in value.items()} if type(value) is dict else value
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -93,16 +93,16 @@ def widens(model: TransformerBridge) -> bool:
 
 @contextmanager
 def in_float32(model: TransformerBridge, plan: Plan | None = None) -> Iterator[None]:
-    """Weights and buffers in float32 for a while; the very same tensors come back.
+    """Half precision in float32 for a while; the very same tensors come back.
 
     With a plan, layers that it does not call stay as they are, which saves their memory. Raises
-    UnsupportedModelError for offloaded weights in another format.
+    UnsupportedModelError for offloaded weights of half precision.
     """
     spared = () if plan is None else {*range(plan.n_layers)} - {*plan.layer_calls}
     if not widens(model):
         raise UnsupportedModelError(
-            f"{model.cfg.model_name}: its weights are offloaded and not in float32, in which this "
-            "is judged; load it whole, or with dtype float32"
+            f"{model.cfg.model_name}: its weights are offloaded and in half precision, in which "
+            "this cannot be judged; load it whole, or with dtype float32"
         )
     other = _narrow(model, spared)
     before = [t.data for t in other]
@@ -118,14 +118,14 @@ def in_float32(model: TransformerBridge, plan: Plan | None = None) -> Iterator[N
 
 
 def _narrow(model: TransformerBridge, spared: Collection[int]) -> list[Tensor]:
-    """Each tensor in another floating-point format than float32, but for those of some layers."""
+    """Each tensor of numbers narrower than float32, but for those of some layers."""
     root, blocks = model.original_model, list(model.blocks)
     apart = {id(t) for layer in spared for t in _tensors(blocks[layer])}
     apart -= {id(t) for i, block in enumerate(blocks) if i not in spared for t in _tensors(block)}
     return [
         t
         for t in _tensors(root)
-        if t.is_floating_point() and t.dtype != torch.float32 and id(t) not in apart
+        if t.is_floating_point() and t.itemsize < torch.float32.itemsize and id(t) not in apart
     ]
 
 

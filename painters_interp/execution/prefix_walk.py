@@ -20,7 +20,7 @@ from ..errors import TextError, UnsupportedModelError
 from ..models import Model, as_model, device_of
 from ..plans import Plan, Step
 from ..texts import TokenIds, as_tokens
-from .anatomy import Arguments, Family
+from .anatomy import Arguments, Family, bounded
 from .application import as_plan, ready
 from .guards import measuring, user_hooks, without_hooks
 from .slots import InjectorSlot, Recorded, RecorderSlot
@@ -74,7 +74,7 @@ def record(
         model(tokens, attention_mask=mask)
     stream = slots[-1].stream
     assert stream is not None
-    return Recording(stream, tuple(call.without_cache() for call in calls), tokens, mask)
+    return Recording(stream, bounded(call.without_cache() for call in calls), tokens, mask)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from transformers.cache_utils import Cache
 from ..models import device_of
 from ..plans import Plan
 from ..strategies import full
-from .anatomy import Arguments
+from .anatomy import Arguments, bounded
 from .application import applied, as_plan, in_float32, ready, widens
 from .caches import SlotCache
 from .guards import Verdicts, out_of_memory, refuse_non_finite, user_hooks
@@ -184,7 +184,7 @@ def _recorded(
     assert stream is not None
     if past is None:
         calls = [call.without_cache() for call in calls]
-    return stream, tuple(calls)
+    return stream, bounded(calls)
 
 
 def _prefilled(model: TransformerBridge, plan: Plan, tokens: Int[Tensor, "1 pos"]) -> Cache:

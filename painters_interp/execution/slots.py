@@ -14,7 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers.cache_utils import Cache
 
 from ..plans import Half, Plan, Step
-from .anatomy import Arguments, Family
+from .anatomy import Arguments, Family, bounded
 from .caches import Owner, SlotCache, average
 from .notices import Notices
 from .sublayers import only
@@ -153,9 +153,10 @@ class Slot(nn.Module):
         if self._index == 0:
             self._loop.begin(caches)
         stream = self._group.read(self._index, hidden_states)
-        seen = {name: self._seen(value) for name, value in kwargs.items()}
+        [given] = bounded([Arguments(args, kwargs)])
+        seen = {name: self._seen(value) for name, value in given.kwargs.items()}
         with only(self.block, self._half):
-            output = self.block(stream, *map(self._seen, args), **seen)
+            output = self.block(stream, *map(self._seen, given.args), **seen)
         for cache in caches:
             self._group.remember(self._index, cache, new=stream.shape[1])
         passed_on = self._group.write(self._index, stream, stream_of(output))

@@ -22,12 +22,12 @@ _PREFILL = 7
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Largest differences in log-probability (nats), judged in float32.
+    """Largest differences in log-probability (nats), judged in float32 or the model's float64.
 
     `cached_gap`: prefill and token-by-token decoding against one uncached pass (None for
     encoders). `runner_gap`: shared prefixes against `applied`. `padding_gap`: left- and
     right-padded batches against single sequences. `own_gap`: the cached gap (for encoders the
-    runner gap) in the model's own dtype, for information only; None for a float32 model.
+    runner gap) in half precision, for information only; None for a model that is not in it.
     """
 
     plan: Plan
@@ -49,8 +49,8 @@ class CheckReport:
 def check(model: Model, plan: Plan | str) -> CheckReport:
     """Compare `plan` on `model` with itself, computed in three different ways.
 
-    Runs on two seeded random sequences, in float32 whatever the model's dtype (bfloat16 alone
-    differs by more than any error this looks for); weights are put back bit for bit.
+    Runs on two seeded random sequences, half precision in float32 (bfloat16 alone differs by more
+    than any error this looks for); weights are put back bit for bit.
     """
     model = as_model(model)
     plan = as_plan(plan, model)
@@ -71,7 +71,7 @@ def check(model: Model, plan: Plan | str) -> CheckReport:
 def _own_gap(
     model: TransformerBridge, plan: Plan, tokens: Int[Tensor, "1 pos"], causal: bool
 ) -> float | None:
-    if all(p.dtype == torch.float32 for p in model.original_model.parameters()):
+    if all(p.itemsize >= torch.float32.itemsize for p in model.original_model.parameters()):
         return None
     with measuring(model), applied(model, plan):
         plain = _logprobs(model, tokens)

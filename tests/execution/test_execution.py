@@ -14,6 +14,7 @@ from painters_interp import Plan, applied, check, token_logprobs
 from painters_interp import strategies as s
 from painters_interp.errors import PlanError, TextError, UnsupportedModelError
 from painters_interp.execution import family_of, head, record, walk
+from painters_interp.execution.anatomy import Arguments, bounded
 
 N = tiny.N_LAYERS
 WINDOW = s.middle(N, first=0)
@@ -123,6 +124,38 @@ def test_a_padded_batch_equals_single_sequences(
         alone = model32(short), model32(long)
     assert_equal(padded[1][mask[1].bool()], alone[0][0], 1e-5)
     assert_equal(padded[0], alone[1][0], 1e-5)
+
+
+def test_padding_on_the_left_is_harmless_in_float64_too(
+    family: str, model64: TransformerBridge
+) -> None:
+    """Where the stock model's mask of the least float64 is infinite in its float32 softmax."""
+    plan, short = PLANS["swap"], tiny.tokens(1, 8, seed=2)
+    tokens = torch.cat([torch.zeros(1, 4, dtype=torch.long), short], dim=1)
+    mask = (torch.arange(12) >= 4)[None].long()
+    with applied(model64, plan):
+        alone = model64(short)[0]
+        assert_equal(model64(tokens, attention_mask=mask)[0, 4:], alone, 1e-5)
+    assert check(model64, plan).ok
+    if family == "bert":
+        return
+    expected = alone[:-1].log_softmax(-1).gather(-1, short[0, 1:, None]).squeeze(-1)
+    assert_equal(token_logprobs(model64, [plan], tokens, mask)[0, 0, 4:], expected, 1e-5)
+    with applied(model64, plan):
+        generate = model64.original_model.generate
+        new = {"max_new_tokens": 3, "do_sample": False, "pad_token_id": 0}
+        written = generate(short, attention_mask=torch.ones_like(short), **new)[0, 8:]
+        assert torch.equal(generate(tokens, attention_mask=mask, **new)[0, 12:], written)
+
+
+def test_masks_are_bounded_and_stay_shared() -> None:
+    least = torch.full((1, 1, 2, 2), torch.finfo(torch.float16).min, dtype=torch.float16)
+    state = torch.full((2,), -6e4, dtype=torch.float16)
+    calls = [Arguments((), {"attention_mask": least, "state": state}) for _ in range(2)]
+    a, b = bounded(calls)
+    assert (a.kwargs["attention_mask"] - 1000).isfinite().all()
+    assert a.kwargs["attention_mask"] is b.kwargs["attention_mask"]
+    assert a.kwargs["state"] is state
 
 
 def test_the_full_plan_is_the_stock_model(family: str, model64: TransformerBridge) -> None:
