@@ -49,7 +49,7 @@ class Arguments:
 
 # Eager attention hides a key by adding the least number there is, and takes the softmax in
 # float32. The least float64 is -inf there, and the least float16 becomes it by a score below -16:
-# what sees no key, as pads on the left, is NaN then, and so is all that attends to it with weight 0.
+# what sees no key, as pads on the left, is NaN then, and so is all that gives it the weight 0.
 _LEAST = {
     torch.float64: torch.finfo(torch.float32).min,
     torch.float16: torch.finfo(torch.float16).min / 2,

@@ -7,7 +7,7 @@ from ..errors import ModelError, UnsupportedModelError
 from .cache import cache_folder
 from .manifest import stamps
 from .quiet import first_line
-from .wrapping import bridge_of, refuse_unusable, remember, wrapped
+from .wrapping import bridge_of, refuse_empty, refuse_unusable, remember, wrapped
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -46,7 +46,8 @@ def as_model(model: Model, tokenizer: Any = None) -> TransformerBridge:
         gain `_original_component`; weights, buffers, mode, device and dtype stay.
 
     Raises:
-        ModelError: for anything else, and where no tokenizer is found.
+        ModelError: for anything else, where no tokenizer is found, and for weights on the meta
+            device, unless accelerate fetches them.
         UnsupportedModelError: for a bridge around no Hugging Face model, and for an architecture
             that TransformerLens does not know.
 
@@ -60,7 +61,8 @@ def as_model(model: Model, tokenizer: Any = None) -> TransformerBridge:
     if isinstance(model, TransformerBridge):
         return _checked(model)
     if isinstance(model, PreTrainedModel):
-        return bridge_of(model) or _wrapped(model, tokenizer)
+        known = bridge_of(model)
+        return _wrapped(model, tokenizer) if known is None else _checked(known)
     if isinstance(model, str | Path):
         return _loaded(model)
     raise ModelError(_foreign(model))
@@ -75,6 +77,7 @@ def _checked(bridge: TransformerBridge) -> TransformerBridge:
             f"{bridge.cfg.model_name} is a bridge around {type(original).__name__}, which is no "
             "Hugging Face model (boot_native makes such); use load_model or boot_transformers"
         )
+    refuse_empty(original, bridge.cfg.model_name)
     remember(bridge)
     return bridge
 

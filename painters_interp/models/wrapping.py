@@ -151,10 +151,31 @@ def refuse_unusable(model: Any, name: str) -> None:
             f"{name} is a {type(model).__name__}, which has no language-model head; load it with "
             "AutoModelForCausalLM (encoders: AutoModelForMaskedLM)"
         )
-    placed = getattr(model, "hf_device_map", None)
-    if placed is None and any(weight.is_meta for weight in model.parameters()):
-        raise ModelError(f"{name} has weights on the meta device, which hold no numbers; load them")
+    refuse_empty(model, name)
     if any(hasattr(module, "original_component") for module in model.modules()):
         raise ModelError(
             f"{name} has been given hooks before; pass the TransformerBridge around it"
         )
+
+
+def refuse_empty(model: Any, name: str) -> None:
+    """Raise ModelError for weights on the meta device, unless accelerate fetches their numbers."""
+    if (empty := _empty(model)) is not None:
+        empty = empty.replace("_original_component.", "")
+        raise ModelError(
+            f"{name} has weights on the meta device, which hold no numbers ({empty}); load them"
+        )
+
+
+def _empty(module: Any) -> str | None:
+    """The name of a tensor without numbers; a hook of accelerate fetches all that is inside."""
+    if "_hf_hook" in vars(module):
+        return None
+    for tensors in (module._parameters, module._buffers):
+        for name, tensor in tensors.items():
+            if tensor is not None and tensor.is_meta:
+                return str(name)
+    for name, child in module._modules.items():
+        if child is not None and (inner := _empty(child)) is not None:
+            return f"{name}.{inner}"
+    return None

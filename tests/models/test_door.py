@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from accelerate import cpu_offload
 from torch import nn
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
@@ -181,3 +182,30 @@ def test_headless_meta_and_options_are_refused(folder: Path) -> None:
         as_model(empty)
     with pytest.raises(ModelError, match="dtype='bfloat16' applies to models that are loaded"):
         load_model(plain(folder), dtype="bfloat16")
+
+
+def test_weights_without_numbers_are_refused_at_every_door(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    model.original_model.model.layers[2].mlp.to("meta")
+    doors = (
+        lambda: painters.applied(model, "0-5").__enter__(),
+        lambda: painters.similarity(model, ["abc"]),
+        lambda: painters.evaluate(model, "0-5", "probe_facts", limit=1),
+        lambda: painters.check(model, "0-5"),
+        lambda: [*painters.capture(model, ["abc"])],
+        lambda: painters.kl_to_intact(model, "0-5", ["abc"]),
+        lambda: painters.token_logprobs(model, "0-5", torch.ones(1, 4, dtype=torch.long)),
+        lambda: painters.patching.patch_residual(model, "abc", "abd", answers=("a", "b")),
+        lambda: painters.patching.readout(model.original_model, "abc"),
+    )
+    for enter in doors:
+        with pytest.raises(ModelError, match=r"on the meta device.*model\.layers\.2\.mlp"):
+            enter()
+
+
+def test_weights_that_accelerate_fetches_are_there(tiny_folder: Path) -> None:
+    model, tokens = tiny.build("llama", torch.float32, tiny_folder), tiny.tokens(1, 8)
+    expected = painters.token_logprobs(model, "0 2-5", tokens)
+    cpu_offload(model.original_model, execution_device=torch.device("cpu"))
+    assert all(weight.is_meta for weight in model.original_model.parameters())
+    assert torch.equal(painters.token_logprobs(model, "0 2-5", tokens), expected)
