@@ -1,11 +1,16 @@
 """The README's example runs as printed, and what it shows is there."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
+
+import painters_interp as painters
+from painters_interp.cli.application import app
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +31,29 @@ def test_it_shows_figures_that_are_there() -> None:
     images = re.findall(r"!\[.*?\]\((.*?)\)", (ROOT / "README.md").read_text())
     assert images
     assert all((ROOT / image).is_file() for image in images)
+
+
+COMMANDS = re.findall(r"^ {4}(painters .+?)(?: {2,}#.*)?$", (ROOT / "README.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_its_command_lines_are_understood(line: str, tmp_path: Path) -> None:
+    command, words = get_command(app), shlex.split(line)[1:]
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    command.make_context("painters", [str(tmp_path) if w == "FOLDER" else w for w in words])
+
+
+def test_it_names_functions_that_are_there() -> None:
+    text = (ROOT / "README.md").read_text()
+    named = re.findall(r"^- `([a-z_]+)\(", text, re.M)
+    assert {"similarity", "evaluate", "kl_to_intact"} <= {*named}
+    assert all(callable(getattr(painters, name)) for name in named)
+    listed = re.search(r"^- `patching`: (.*?);", text, re.M | re.S)
+    assert listed
+    patched = re.findall(r"`([a-z_]+)`", listed[1])
+    assert len(patched) == 6
+    assert all(callable(getattr(painters.patching, name)) for name in patched)
 
 
 def test_it_names_verbs_that_make_knows() -> None:

@@ -328,7 +328,10 @@ def test_bad_input_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "--tasks", "probe_fact"], "no task 'probe_fact'; did you mean probe_facts"),
+        (
+            ["run", "--tasks", "probe_fact"],
+            "no task 'probe_fact'; did you mean probe_facts, probe_cloze",
+        ),
         (["evaluate", "0-9"], "n_layers=6 allows 0..5"),
         (
             ["evaluate", "0-5", "--tasks", "probe_facts", "--limit", "1", "--cache", "averaged"],

@@ -63,7 +63,7 @@ def task_manager(everything: bool) -> TaskManager:
 
 def _found(manager: TaskManager, name: str, data: str | Path | None) -> list[Task]:
     if name not in manager.task_index:
-        close = get_close_matches(name, [*manager.all_tasks, *_BUILT_IN], n=3, cutoff=0.5)
+        close = get_close_matches(name, {*manager.all_tasks, *_BUILT_IN}, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else f"built in: {', '.join(_BUILT_IN)}"
         raise TaskError(f"no task {name!r}; {hint}")
     spec: str | dict[str, Any] = name
