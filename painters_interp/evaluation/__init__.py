@@ -3,8 +3,8 @@
 from .evaluator import evaluate as evaluate
 from .evaluator import results as results
 from .evaluator import score_items as score_items
-from .harness.tasks import PROBES as PROBES
-from .harness.tasks import WRITTEN_PROBES as WRITTEN_PROBES
+from .harness.builtin import PROBES as PROBES
+from .harness.builtin import WRITTEN_PROBES as WRITTEN_PROBES
 from .pace import seconds_needed as seconds_needed
 from .planned import PlannedLM as PlannedLM
 from .questions import Questions as Questions

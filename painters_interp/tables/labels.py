@@ -14,8 +14,7 @@ def labels_of(table: pd.DataFrame) -> pd.DataFrame:
     """The labelled plans of a table, each once, without what was measured of them."""
     require(table, "plan")
     measured = {*MEASURED, *SCORE, "cache"} - {"plan"}
-    labels = [c for c in table if c not in measured and not is_index(c)]
-    return table[labels].drop_duplicates() if len(labels) < table.shape[1] else table
+    return table[[c for c in table if c not in measured and not is_index(c)]].drop_duplicates()
 
 
 def labelled(labels: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
@@ -38,9 +37,9 @@ Plans = Plan | str | Sequence[Plan | str] | Mapping[str, Plan | str] | pd.DataFr
 def labels_for(plans: Plans, n_layers: int) -> pd.DataFrame:
     """A table with a canonical plan per row, and whatever labels came with it.
 
-    `plans` is one plan, a list, a dict from label to plan, or a table with a column `plan`. What
-    an earlier evaluation measured is no label, so its table can be evaluated again. Raises
-    PlanError for no plans or one that `n_layers` layers cannot run.
+    `plans` is one plan, a list, a dict from label to plan, or a table with a column `plan`, whose
+    repeated rows count once. What an earlier evaluation measured is no label, so its table can be
+    evaluated again. Raises PlanError for no plans or one that `n_layers` layers cannot run.
     """
     if isinstance(plans, pd.DataFrame):
         table = labels_of(plans)

@@ -65,3 +65,10 @@ def test_weights_are_hashed_once_for_all_tasks_and_metrics(llama, tmp_path, monk
     tasks = ["probe_facts", "probe_order"]
     painters.evaluate(llama, PLAN, tasks, limit=2, metrics="kl", store=tmp_path)
     assert len(hashed) == 1
+
+
+def test_repeated_rows_of_an_experiments_table_count_once():
+    once = pd.DataFrame({"experiment": "mine", "plan": ["0-5", PLAN]})
+    twice = pd.concat([once, once])
+    pd.testing.assert_frame_equal(labels_for(twice, 6), labels_for(once, 6))
+    assert len(labels_for(["0-5", "0-5"], 6)) == 2

@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from painters_interp import evaluate
 from painters_interp.evaluation import score_items
+from painters_interp.evaluation.harness.builtin import on_disk
 from painters_interp.evaluation.probes.authoring import generate
 
 FOLDER = Path(generate.__file__).parent.parent
@@ -149,6 +151,20 @@ def test_check_reports_a_stale_file_and_plain_run_repairs_it(
     assert capsys.readouterr().out == "differ: probe_order.jsonl\n"
     assert generate.main([]) == 0
     assert generate.main(["--check"]) == 0
+
+
+def test_they_are_read_out_of_an_archive_too(tmp_path: Path) -> None:
+    archive = tmp_path / "package.zip"
+    with zipfile.ZipFile(archive, "w") as whole:
+        for file in FOLDER.iterdir():
+            if file.is_file():
+                whole.write(file, f"probes/{file.name}")
+    assert on_disk(FOLDER) == FOLDER
+    copy = on_disk(zipfile.Path(archive, "probes/"))
+    names = {f"{name}.{ending}" for name in (*CHANCE, WRITTEN) for ending in ("yaml", "jsonl")}
+    assert {file.name for file in copy.iterdir()} >= names | {"dataset.py"}
+    for name in names:
+        assert (copy / name).read_bytes() == (FOLDER / name).read_bytes()
 
 
 def test_lm_eval_loads_them_by_name_and_by_tag() -> None:

@@ -18,13 +18,9 @@ from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
 
 from ...errors import TaskError
+from .builtin import BUILT_IN, probe_folder
 from .process import hub_or_its_cache, quiet_lm_eval, templates_compiled_once
 
-PROBES = ("probe_cloze", "probe_facts", "probe_arithmetic", "probe_grammar", "probe_order")
-# To be written token by token, which takes far longer: on request.
-WRITTEN_PROBES = ("probe_word_problems",)
-_BUILT_IN = (*PROBES, *WRITTEN_PROBES)
-_PROBE_FOLDER = Path(__file__).parent.parent / "probes"
 _TYPES = ("loglikelihood", "multiple_choice", "loglikelihood_rolling", "generate_until")
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 
@@ -44,7 +40,7 @@ def load_tasks(
     """
     if isinstance(names, str) or not names:
         raise TaskError("tasks must be a list of at least one task name")
-    beyond = not set(names) <= set(_BUILT_IN)
+    beyond = not set(names) <= set(BUILT_IN)
     source = hub_or_its_cache() if beyond and data is None else nullcontext()
     with quiet_lm_eval(), templates_compiled_once(), source:
         manager = task_manager(everything=beyond)
@@ -58,16 +54,16 @@ def load_tasks(
 @lru_cache(maxsize=2)
 def task_manager(everything: bool) -> TaskManager:
     """lm-eval's index of tasks: the probes and, if wanted, its own, which takes seconds to read."""
-    return TaskManager(include_path=str(_PROBE_FOLDER), include_defaults=everything)
+    return TaskManager(include_path=str(probe_folder()), include_defaults=everything)
 
 
 def _found(manager: TaskManager, name: str, data: str | Path | None) -> list[Task]:
     if name not in manager.task_index:
-        close = get_close_matches(name, {*manager.all_tasks, *_BUILT_IN}, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(close)}?" if close else f"built in: {', '.join(_BUILT_IN)}"
+        close = get_close_matches(name, {*manager.all_tasks, *BUILT_IN}, n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(close)}?" if close else f"built in: {', '.join(BUILT_IN)}"
         raise TaskError(f"no task {name!r}; {hint}")
     spec: str | dict[str, Any] = name
-    if data is not None and name not in _BUILT_IN:
+    if data is not None and name not in BUILT_IN:
         entry = manager.task_index[name]
         if "task" not in (entry.cfg or {}) or "group" in entry.cfg:
             raise TaskError(f"{name!r} is a group of tasks; with local data, name its tasks")
@@ -85,7 +81,7 @@ def _found(manager: TaskManager, name: str, data: str | Path | None) -> list[Tas
         raise TaskError(
             f"task {name!r}: its data could not be read from {where} ({_first_line(error)}). "
             f"Give a folder of local copies with --data (data=), or use a built-in task: "
-            f"{', '.join(_BUILT_IN)}"
+            f"{', '.join(BUILT_IN)}"
         ) from error
 
 
