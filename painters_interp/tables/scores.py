@@ -30,9 +30,9 @@ def score_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> 
     """The primary metrics of `table`, normalised, with `score_low` and `score_high`.
 
     95 % bootstrap intervals: items are drawn anew for the plan, the intact model and chance
-    together. NaN for a single item, and where the intact model is not above chance in 97.5 % of
-    the samples, for then there is no scale. Raises TableError as `tables.normalise` does, and where
-    `items` lacks a row of the table.
+    together (`items.Run.resampled_against`). NaN for a single item, and where the intact model is
+    not above chance in 97.5 % of the samples, for then there is no scale. Raises TableError as
+    `tables.normalise` does, and where `items` lacks a row of the table.
     """
     rows = scored(table)
     found = _resampled(rows, items, seed)
@@ -121,8 +121,10 @@ def _scale(run: Run, intact: object, seed: int) -> Float[np.ndarray, "resample p
     plans = [*map(_plain, run.plans)]
     if intact not in plans:
         raise TableError(f"task {run.facts['task']!r}: no items of the intact model, {intact!r}")
-    values, chance = run.resampled(seed), (run.weights(seed) @ run.chance)[:, None]
-    unit = values[:, [plans.index(intact)]] - chance
+    base = plans.index(intact)
+    values, chance = run.resampled_against(base, seed)
+    chance = chance[:, None]
+    unit = values[:, [base]] - chance
     unscaled = unit <= 0
     if run.n < 2 or unscaled.mean() > (1 - statistics.LEVEL) / 2:
         return np.full_like(values, np.nan)
