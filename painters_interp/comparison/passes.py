@@ -28,6 +28,7 @@ from ..measures import (
     Result,
     draw_sample,
     massive_tokens,
+    together,
 )
 from ..models import widened
 from ..plans import Plan
@@ -310,8 +311,7 @@ def _take_in(found: list[dict[type[Measure], Measure]], views: list[DocumentPair
 def _pair(
     rows: DocumentStates, columns: DocumentStates, text: int, sample: Int[Tensor, " sample"]
 ) -> DocumentPair:
-    """Both on one device and in one format: models may differ in either."""
-    return DocumentPair(rows, rows if columns is rows else columns.beside(rows), text, sample)
+    return DocumentPair(*together(rows, columns), text, sample)
 
 
 def _wide(states: Tensor) -> torch.dtype:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
-from .anatomy import Arguments, Family
+from .anatomy import Arguments, Family, bounded
 from .application import ready
 from .slots import Recorded
 
@@ -82,19 +82,9 @@ class _Collector(nn.Module):
         self._family, self._calls, self._run = family, calls, run
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        self._calls.append(Arguments(_within_float32(args), _within_float32(kwargs)))
+        self._calls.append(Arguments(args, kwargs))
         if self._run is None:
             return self._family.output(hidden_states)
-        calls = tuple(self._calls)
+        calls = bounded(self._calls)
         self._calls.clear()
         return self._family.output(self._run(hidden_states, calls))
-
-
-def _within_float32(value: Any) -> Any:
-    """Masks of float64 forbid with its lowest number, which is infinite to a float32 softmax."""
-    if isinstance(value, Tensor):
-        lowest = torch.finfo(torch.float32).min
-        return value.clamp(min=lowest) if value.dtype == torch.float64 else value
-    if type(value) in (tuple, list):
-        return type(value)(map(_within_float32, value))
-    return {k: _within_float32(v) for k, v in value.items()} if type(value) is dict else value

@@ -12,6 +12,7 @@ from .base import Result as Result
 from .documents import DocumentPair as DocumentPair
 from .documents import DocumentStates as DocumentStates
 from .documents import draw_sample as draw_sample
+from .documents import together as together
 from .geometry import CKA, KNN, RSA, Procrustes
 from .layers import BlockInfluence, ResidualNorm, UpdateCosine, UpdateRatio, Variance
 from .massive import Massive as Massive

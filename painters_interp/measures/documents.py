@@ -64,13 +64,12 @@ class DocumentStates:
         length = torch.linalg.vector_norm(left, dim=-1)
         return left.masked_fill((length <= self.rounding * self.lengths)[..., None], 0)
 
-    def beside(self, other: "DocumentStates") -> "DocumentStates":
-        """The same streams on the device of another model's and in a format that holds both."""
-        kind = torch.promote_types(self.vectors.dtype, other.vectors.dtype)
-        place = other.states.device
-        if place.type == "mps":  # which has no float64
-            kind = torch.float32
-        mean = None if self.mean is None else self.mean.to(place, kind)
+    def to(self, place: torch.device, widest: torch.dtype) -> "DocumentStates":
+        """The same streams on a device, in `widest` where they are wider than that."""
+        kind = widest if self.states.dtype.itemsize > widest.itemsize else self.states.dtype
+        if (self.states.device, self.states.dtype) == (place, kind):
+            return self
+        mean = None if self.mean is None else self.mean.to(place, widest)
         return DocumentStates(self.states.to(place, kind), self.counted, mean)
 
     @cached_property
@@ -163,6 +162,22 @@ class DocumentPair:
         rows, columns = self.sampled
         apart = _distances(rows)
         return apart, apart if self.same else _distances(columns)
+
+
+def together(
+    rows: DocumentStates, columns: DocumentStates
+) -> tuple[DocumentStates, DocumentStates]:
+    """Streams of two models on the device of the rows, measured in one number format.
+
+    In float64 if both are, else in float32, to which narrower ones are widened by `vectors` alone:
+    how far they are rounded is told by the format that they come in.
+    """
+    if columns is rows:
+        return rows, rows
+    kinds = {rows.states.dtype, columns.states.dtype}
+    widest = torch.float64 if kinds == {torch.float64} else torch.float32
+    place = rows.states.device
+    return rows.to(place, widest), columns.to(place, widest)
 
 
 def draw_sample(count: int, document: int, size: int, seed: int) -> Int[Tensor, " sample"]:

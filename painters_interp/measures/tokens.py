@@ -76,8 +76,9 @@ class CosineFlat(PerDocument):
     massive token come out nearly parallel. arXiv 2407.09298, Fig. 3; each sequence counts once
     here, where the published mean over batches gives a short last batch more weight.
 
-    MOVES
-    Sums are in float64. Undefined for a sequence of zeros.
+    Padding moves it: 24 LAMBADA passages of the default model, 8 to a batch instead of alone, by up
+    to 0.16 in one passage and 0.08 in the mean; texts of very unequal lengths further. Sums are in
+    float64. Undefined for a sequence of zeros.
     """
 
     def update(self, pair: DocumentPair) -> None:

@@ -207,6 +207,20 @@ class TestTwoModels:
         for name in BETWEEN_STATES:
             assert_allclose(found[name].matrix, alone[name].matrix, atol=1e-3)
 
+    def test_number_formats_meet_in_float32(self, llama, llama64, tiny_folder):
+        names, texts = list(BETWEEN_STATES), TEXTS[::2]
+        alone = similarity(llama, texts, names)
+        half = tiny.shared("llama", torch.bfloat16, tiny_folder)
+        for a, b, apart in (
+            (llama64, llama, 1e-4),
+            (llama, llama64, 1e-4),
+            (half, llama64, 0.05),
+            (llama64, half, 0.05),
+        ):
+            found = similarity(a, texts, names, other=b, massive="both")
+            for name in names:
+                assert_allclose(found[name].matrix, alone[name].matrix, atol=apart)
+
     def test_a_plan_is_compared_with_the_intact_model(self, llama):
         plan = Plan.parse("0-2 4 5", N)
         found = similarity(llama, TEXTS, ["cosine"], plan, other=llama)["cosine"].matrix
