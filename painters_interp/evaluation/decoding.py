@@ -7,13 +7,13 @@ while it is made to decode it is a finer measure.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TaskError, TextError
-from ..execution import applied, as_plan
+from ..execution import applied, as_plan, laid_out
 from ..execution.slots import CACHES
 from ..generation import forced_logprobs
 from ..models import identity
@@ -24,8 +24,11 @@ from ..tables.labels import Plans, labels_for
 from .evaluator import score_items
 from .harness import Task
 from .harness.tokens import tokens_of
-from .questions import Questions
+from .questions import Questions, Request
+from .scoring import score
+from .writing import Prompts
 
+_TOGETHER = 256  # tokens that go through a layer together
 _KEYS = ["plan", "task", "cache", "item"]
 
 
@@ -116,16 +119,45 @@ def teacher_forced(model: TransformerBridge, plans: Plans, questions: Questions)
     _refuse_early(model, distinct)
     prompts, texts = [gold.prompt for gold in asked], [gold.text for gold in asked]
     size = sum(gold.size for gold in asked)
-    rows = []
-    with progress("decoding", size * len(CACHES) * sum(len(p.calls) for p in distinct)) as advance:
+    rows: list[tuple[object, ...]] = []
+    nats: dict[str, list[list[float]]] = {}
+    total = size * len(CACHES) * sum(len(p.calls) for p in distinct)
+    with progress("decoding", total) as advance:
         for plan in distinct:
-            for cache in CACHES:
-                found = forced_logprobs(model, plan, prompts, texts, cache)
-                advance(size * len(plan.calls))
-                for gold, logprobs in zip(asked, found, strict=True):
-                    nats = -float(logprobs.sum())
-                    rows.append((str(plan), gold.task, cache, gold.item, nats, len(logprobs)))
+            found = forced_logprobs(model, plan, prompts, texts, "averaged")
+            nats.setdefault("averaged", []).append([-float(row.sum()) for row in found])
+            advance(size * len(plan.calls))
+        nats["exact"] = _surprisals(model, distinct, asked, questions)
+        advance(size * sum(len(plan.calls) for plan in distinct))
+    for number, plan in enumerate(distinct):
+        for cache in CACHES:
+            rows += [
+                (str(plan), gold.task, cache, gold.item, value, len(gold.text))
+                for gold, value in zip(asked, nats[cache][number], strict=True)
+            ]
     return _labelled(model, labels, pd.DataFrame(rows, columns=[*_KEYS, "nats", "tokens"]))
+
+
+def _surprisals(
+    model: TransformerBridge, plans: Sequence[Plan], asked: Sequence[Gold], questions: Questions
+) -> list[list[float]]:
+    """Nats of every gold text under every plan, in one pass: decoded exactly, it costs the same."""
+    inputs = [(*gold.prompt, *gold.text)[:-1] for gold in asked]
+    sequences = tuple(dict.fromkeys(inputs))
+    layout, packs = laid_out(model, sequences, _TOGETHER)
+    place = {sequence: index for index, sequence in enumerate(sequences)}
+    requests = [Request(place[row], gold.text) for row, gold in zip(inputs, asked, strict=True)]
+    scoring = replace(
+        questions,
+        sequences=sequences,
+        requests=tuple(requests),
+        packs=tuple(packs),
+        layout=layout,
+        prompts=Prompts(),
+        readings=(),
+    )
+    loglikelihood = score(model, plans, scoring).loglikelihood
+    return [[-float(nats) for nats in row] for row in loglikelihood]
 
 
 def free_running(model: TransformerBridge, plans: Plans, questions: Questions) -> pd.DataFrame:

@@ -1,10 +1,10 @@
-"""Texts written under plans: lm-eval's own generation, batch by batch, plan by plan.
+"""Texts that tasks ask for, written under plans: all plans and prompts together.
 
-HFLM generates inside `applied`: the whole model runs the plan, so that stop strings, left padding
-and the cache are those of lm-eval and transformers.
+Prompts, ends of texts and what is cut are those of lm-eval. Where a task asks for more than the
+likeliest token (beams, penalties), HFLM generates inside `applied`, plan by plan.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,6 +13,7 @@ from typing import Any
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TaskError
+from ..generation import Ending, texts_under
 from ..plans import Plan
 from .harness import BridgedLM, Instance, normalize_gen_kwargs
 from .harness.process import quiet_lm_eval
@@ -23,12 +24,13 @@ Advance = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompts that are continued together: their indices, the most tokens that each can take, and
-    how many of these are new."""
+    """Prompts that end alike: their indices, the most tokens that each can take, and how many of
+    these are new. `ending` is None where their settings are more than an end."""
 
     members: tuple[int, ...]
     width: int
     new: int
+    ending: Ending | None
 
     @property
     def tokens(self) -> int:
@@ -40,10 +42,12 @@ class Batch:
 class Prompts:
     """generate_until requests, in batches that lm-eval would form, longest first.
 
-    `truncated` counts prompts that lose tokens on the left, so that there is room to write.
+    `ids` are their tokens. `truncated` counts prompts that lose some on the left, so that there is
+    room to write.
     """
 
     requests: tuple[Instance, ...] = ()
+    ids: tuple[tuple[int, ...], ...] = ()
     batches: tuple[Batch, ...] = ()
     truncated: int = 0
 
@@ -57,8 +61,13 @@ class Prompts:
 class _Prompt:
     index: int
     settings: str
-    length: int
+    ids: tuple[int, ...]
     new: int
+    ending: Ending | None
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
 
 
 def prompts(lm: BridgedLM, requests: Sequence[Instance], rows: int) -> Prompts:
@@ -75,9 +84,12 @@ def prompts(lm: BridgedLM, requests: Sequence[Instance], rows: int) -> Prompts:
         for start in range(0, len(group), rows):
             chunk = group[start : start + rows]
             width = min(lm.max_length, chunk[0].length + chunk[0].new)
-            batches.append(Batch(tuple(prompt.index for prompt in chunk), width - 1, chunk[0].new))
+            members = tuple(prompt.index for prompt in chunk)
+            batches.append(Batch(members, width - 1, chunk[0].new, chunk[0].ending))
     truncated = sum(prompt.length + prompt.new > lm.max_length for prompt in read)
-    return Prompts(tuple(requests), tuple(batches), truncated)
+    ids = {prompt.index: prompt.ids[-(lm.max_length - prompt.new) :] for prompt in read}
+    whole = tuple(ids[index] for index in range(len(requests)))
+    return Prompts(tuple(requests), whole, tuple(batches), truncated)
 
 
 def _read(lm: BridgedLM, index: int, request: Instance) -> _Prompt:
@@ -102,7 +114,20 @@ def _read(lm: BridgedLM, index: int, request: Instance) -> _Prompt:
             f"{name} asks for {new} new tokens; the model's context of {lm.max_length} allows "
             f"1 to {lm.max_length - 1}, prompt included"
         )
-    return _Prompt(index, repr(sorted(settings.items())), len(lm.tok_encode(text)), new)
+    ids = tuple(lm.tok_encode(text))
+    return _Prompt(
+        index, repr(sorted(settings.items())), ids, new, _ending(lm, given) if ids else None
+    )
+
+
+def _ending(lm: BridgedLM, settings: Mapping[str, Any]) -> Ending | None:
+    """Where texts end; None if there is more to their settings than that."""
+    if {*settings} - {"do_sample", "temperature", "until", "max_gen_toks"}:
+        return None
+    eos = lm.tok_decode(lm.eot_token_id, skip_special_tokens=False)
+    stop = [string for string in (*settings["until"], eos) if string]
+    ids = () if lm.eot_token_id is None else (int(lm.eot_token_id),)
+    return Ending(settings["max_gen_toks"], tuple(dict.fromkeys(stop)), ids)
 
 
 def generate(
@@ -114,25 +139,77 @@ def generate(
 ) -> tuple[tuple[str | None, ...], ...]:
     """What the model writes after every prompt under every plan, as (plan, prompt).
 
-    `advance` is told the token-layer calls of each pass, and at the end of a batch those that an
-    early stop has saved.
+    `advance` is told the token-layer calls of each pass, and at the end those that were saved.
     """
-    if not asked.batches:
-        return ((),) * len(plans)
-    rows = max(len(batch.members) for batch in asked.batches)
-    writers = [PlannedLM(model, plan, cache, batch_size=rows) for plan in plans]  # or refused now
-    return tuple(_written(writer, asked, advance) for writer in writers)
+    texts: list[list[str | None]] = [[None] * len(asked.requests) for _ in plans]
+    for ending, batches in _alike(asked.batches):
+        members = [index for batch in batches for index in batch.members]
+        if ending is None:
+            rows = max(len(batch.members) for batch in batches)
+            writers = [PlannedLM(model, plan, cache, batch_size=rows) for plan in plans]
+            found = [_written(writer, asked, batches, advance) for writer in writers]
+        else:
+            size = sum(batch.tokens for batch in batches) * sum(len(plan.calls) for plan in plans)
+            with _up_to(size, advance) as told:
+                found = _together(
+                    model, plans, [asked.ids[k] for k in members], ending, cache, told
+                )
+        for plan, under in enumerate(found):
+            for index, text in zip(members, under, strict=True):
+                texts[plan][index] = text
+    return tuple(map(tuple, texts))
 
 
-def _written(writer: PlannedLM, asked: Prompts, advance: Advance) -> tuple[str | None, ...]:
-    texts: list[str | None] = [None] * len(asked.requests)
-    for batch in asked.batches:
+def _alike(batches: Sequence[Batch]) -> list[tuple[Ending | None, list[Batch]]]:
+    """Batches whose texts end alike, together."""
+    groups: dict[Ending | None, list[Batch]] = {}
+    for batch in batches:
+        groups.setdefault(batch.ending, []).append(batch)
+    return [*groups.items()]
+
+
+def _together(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    prompts: Sequence[tuple[int, ...]],
+    ending: Ending,
+    cache: str,
+    advance: Advance,
+) -> list[list[str | None]]:
+    """What follows each prompt under each plan; None where a logit is NaN."""
+    written = texts_under(model, plans, prompts, ending, cache, advance)
+    return [
+        [None if text.tokens is None else ending.text(text.tokens, model.tokenizer)[0]
+         for text in under]
+        for under in written
+    ]  # fmt: skip
+
+
+@contextmanager
+def _up_to(size: int, advance: Advance) -> Iterator[Advance]:
+    """An `advance` that is told `size` in all, whatever is told to what is yielded."""
+    left = size
+
+    def told(calls: int) -> None:
+        nonlocal left
+        calls = min(calls, left)
+        left -= calls
+        advance(calls)
+
+    yield told
+    advance(left)
+
+
+def _written(
+    writer: PlannedLM, asked: Prompts, batches: Sequence[Batch], advance: Advance
+) -> list[str | None]:
+    """What HFLM writes under one plan, batch by batch."""
+    texts: list[str | None] = []
+    for batch in batches:
         requests = [asked.requests[index] for index in batch.members]
         with _counted(writer, batch.tokens, advance):
-            found = _continued(writer, requests)
-        for index, text in zip(batch.members, found, strict=True):
-            texts[index] = text
-    return tuple(texts)
+            texts += _continued(writer, requests)
+    return texts
 
 
 def _continued(writer: PlannedLM, requests: Sequence[Instance]) -> list[str | None]:
