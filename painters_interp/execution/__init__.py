@@ -8,7 +8,6 @@ from .application import ready as ready
 from .guards import Verdicts as Verdicts
 from .guards import measuring as measuring
 from .guards import out_of_memory as out_of_memory
-from .guards import refuse_non_finite as refuse_non_finite
 from .guards import undisturbed as undisturbed
 from .guards import user_hooks as user_hooks
 from .kl import Predicted as Predicted

@@ -19,7 +19,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from ..errors import UnsupportedModelError
 from ..models import device_of
-from .guards import Verdicts
+from .guards import Verdicts, equal, out_of_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -371,6 +371,8 @@ def _refuse_fixed_places(model: TransformerBridge, family: Family, calls: list[A
         with family.exchanged(stand_ins, order):
             _padded_pass(model)
     except Exception as error:  # whatever the model's own loop does with a layer besides calling it
+        if out_of_memory(error):
+            raise
         raise UnsupportedModelError(
             f"{name}: its loop asks more of a layer than to be called ({error})"
         ) from error
@@ -394,7 +396,7 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor):
-        return isinstance(b, Tensor) and a.shape == b.shape and bool(torch.equal(a, b))
+        return isinstance(b, Tensor) and a.shape == b.shape and equal(a, b)
     if isinstance(a, (tuple, list)):
         return type(a) is type(b) and len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, dict):

@@ -11,12 +11,13 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedConfig
 
-from ..errors import PlanError, UnsupportedModelError
+from ..errors import PlanError
 from ..models import device_of
 
 V = TypeVar("V")
@@ -60,6 +61,17 @@ class Verdicts(Generic[V]):
             with undisturbed(model):
                 known[key] = tried()
         return known[key]
+
+    def told(
+        self, model: TransformerBridge, tried: Callable[[], V], *given: Hashable, else_: V
+    ) -> V:
+        """As `of`; `else_`, and only this once, where `tried` raises Untold or memory runs out."""
+        try:
+            return self.of(model, tried, *given)
+        except Exception as error:
+            if isinstance(error, Untold) or out_of_memory(error):
+                return else_
+            raise
 
 
 _held: WeakKeyDictionary[TransformerBridge, Hashable] = WeakKeyDictionary()
@@ -120,15 +132,26 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or told
 
 
-def refuse_non_finite(model: TransformerBridge, found: Tensor) -> Tensor:
-    """`found`, numbers of a pass of the intact `model`. Raises UnsupportedModelError for NaN."""
-    if not bool(found.isfinite().all()):
-        raise UnsupportedModelError(
-            f"{model.cfg.model_name} computes numbers that are not finite in "
-            f"{str(found.dtype).removeprefix('torch.')}, so nothing can be judged by them; load it "
-            "in float32 or bfloat16"
-        )
-    return found
+def equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of one shape hold the same numbers; NaN is the same as NaN."""
+    return bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+class Untold(Exception):
+    """A trial that tells nothing of a model: what it was to be judged by is not a number."""
+
+
+def nats_apart(found: Float[Tensor, "row vocab"], expected: Float[Tensor, "row vocab"]) -> float:
+    """The largest difference of two logits' log-probabilities, over what is finite in `expected`.
+
+    NaN where one is finite and the other is not. Raises Untold if a row of `expected` has no
+    finite number: a model that computes NaN there does so either way.
+    """
+    finite = expected.isfinite()
+    if not bool(finite.any(-1).all()):
+        raise Untold
+    a, b = (logits.masked_fill(~finite, -torch.inf).log_softmax(-1) for logits in (found, expected))
+    return float((a - b)[finite].abs().max())
 
 
 @contextmanager

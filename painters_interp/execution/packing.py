@@ -22,7 +22,7 @@ from ..plans import Plan
 from ..texts import padded
 from .anatomy import Arguments
 from .application import in_float32, widens
-from .guards import Verdicts, out_of_memory, refuse_non_finite
+from .guards import Verdicts, nats_apart, out_of_memory
 from .kinds import few_layers
 from .prefix_walk import Recording, head, record, walk
 
@@ -211,13 +211,13 @@ def packable(model: TransformerBridge, depth: int) -> bool:
 
     Tried on random sequences of up to that length, rounded up to a power of two, with branches
     early and late, in float32, on a few layers with every kind among them, to 1e-3 nats. Offloaded
-    weights of other formats are not tried, and not packed. Raises UnsupportedModelError for a
-    model whose own numbers are not finite.
+    weights of other formats are not tried, and not packed; nor, for this time, is a model whose
+    numbers there are NaN, or for whose trial memory runs out.
     """
     if not widens(model):
         return False
     depth = min(max(8, 1 << (depth - 1).bit_length()), int(model.cfg.n_ctx) - 1)
-    return _packable.of(model, lambda: _agrees(model, depth), depth)
+    return _packable.told(model, lambda: _agrees(model, depth), depth, else_=False)
 
 
 def _agrees(model: TransformerBridge, depth: int) -> bool:
@@ -229,24 +229,24 @@ def _agrees(model: TransformerBridge, depth: int) -> bool:
                  trunk[:-quarter] + late[-quarter:], other[:quarter]]  # fmt: skip
     plan = few_layers(model)
     with in_float32(model, plan):
-        expected = refuse_non_finite(model, _logprobs(model, plan, pad(model, sequences)))
+        expected = _logits(model, plan, pad(model, sequences))
         try:
-            found = _logprobs(model, plan, pack(model, sequences))
+            found = _logits(model, plan, pack(model, sequences))
         except RuntimeError as error:  # a layer that cannot take arguments of such shapes
             if out_of_memory(error):
                 raise
             return False
-    return bool((found - expected).abs().max() <= _TOLERANCE)  # False for NaN
+    return nats_apart(found, expected) <= _TOLERANCE  # False for NaN
 
 
-def _logprobs(model: TransformerBridge, plan: Plan, placed: Placed) -> Tensor:
-    """Log-probabilities under `plan` at some tokens of every sequence, from the last."""
+def _logits(model: TransformerBridge, plan: Plan, placed: Placed) -> Tensor:
+    """Logits under `plan` at some tokens of every sequence, from the last."""
     stride = 1 + max(map(len, placed.places)) // _TRIED
     read = [place for path in placed.places for place in path[::-stride]]
     rows, columns = torch.tensor(read).T
     [(_, stream)] = walk(model, [plan], placed.recording)
     with head(model) as logits_of:
-        return logits_of(stream[rows, columns]).float().log_softmax(-1)
+        return logits_of(stream[rows, columns])
 
 
 def _dummy(model: TransformerBridge, length: int) -> Recording:

@@ -21,7 +21,7 @@ from ..strategies import full
 from .anatomy import Arguments, bounded
 from .application import applied, as_plan, in_float32, ready, widens
 from .caches import SlotCache
-from .guards import Verdicts, out_of_memory, refuse_non_finite, user_hooks
+from .guards import Verdicts, nats_apart, out_of_memory, user_hooks
 from .kinds import few_layers
 from .prefix_walk import Advance, head
 from .slots import Recorded, RecorderSlot
@@ -122,8 +122,8 @@ def resumable(model: TransformerBridge, plan: Plan, length: int) -> bool:
 
     Tried once per model and length (rounded up to a power of two) on random tokens, a few layers
     with every kind among them against themselves, in float32, to 1e-3 nats. Offloaded weights of
-    other formats are not tried, and not resumed. Raises UnsupportedModelError for a model whose own
-    numbers are not finite.
+    other formats are not tried, and not resumed; nor, for this time, is a model whose numbers there
+    are NaN, or for whose trial memory runs out.
     """
     family = ready(model)
     if not family.causal or not all(family.attends[call.layer] for call in plan.calls):
@@ -131,7 +131,7 @@ def resumable(model: TransformerBridge, plan: Plan, length: int) -> bool:
     if not widens(model):
         return False
     length = min(max(8, 1 << (length - 1).bit_length()), int(model.cfg.n_ctx))
-    return _resumable.of(model, lambda: _agrees(model, length), length)
+    return _resumable.told(model, lambda: _agrees(model, length), length, else_=False)
 
 
 def _agrees(model: TransformerBridge, length: int) -> bool:
@@ -151,9 +151,8 @@ def _agrees(model: TransformerBridge, length: int) -> bool:
                 raise
             return False
         with head(model) as logits_of:
-            found, expected = (logits_of(s).log_softmax(-1) for s in (again[0], states[-1, start:]))
-    refuse_non_finite(model, expected)
-    return bool((found - expected).abs().max() <= _TOLERANCE)  # False for NaN
+            found, expected = (logits_of(s) for s in (again[0], states[-1, start:]))
+    return nats_apart(found, expected) <= _TOLERANCE  # False for NaN
 
 
 def _states(

@@ -11,7 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..errors import UnsupportedModelError
 from ..models import device_of
 from ..plans import Half, Plan
-from .guards import Verdicts
+from .guards import Verdicts, equal
 
 _OTHER: dict[Half, str] = {"attn": "mlp", "mlp": "attn"}
 _additive: Verdicts[bool] = Verdicts()
@@ -88,4 +88,4 @@ def _halves_are_all(model: TransformerBridge) -> bool:
         stack.enter_context(model.hooks(fwd_hooks=hooks))
         tokens = torch.arange(1, min(7, int(model.cfg.n_ctx) + 1), device=device_of(model))
         model(tokens[None] % model.cfg.d_vocab)
-    return bool(torch.equal(*ends))
+    return equal(*ends)

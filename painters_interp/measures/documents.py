@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import MeasureError
 from ..models import widened
+from ..notices import NOT_FINITE
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +107,7 @@ class DocumentStates:
         if self.vectors.sum().isfinite() or self.vectors.isfinite().all():
             return
         state = int(torch.nonzero(~self.vectors.isfinite().all(-1))[0, 0])
-        raise MeasureError(
-            f"state {state} of text {document} is not finite (NaN or infinite); load "
-            "the model in float32, or look at the layer that writes this state"
-        )
+        raise MeasureError(f"state {state} of text {document} is NaN or infinite: {NOT_FINITE}")
 
 
 @dataclass(frozen=True, eq=False)

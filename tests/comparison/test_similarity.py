@@ -334,7 +334,9 @@ class TestRefusals:
     def test_a_stream_that_is_not_finite(self, tiny_folder):
         model = tiny.build("llama", torch.float32, tiny_folder)
         model.blocks[2].register_forward_hook(lambda m, a, out: out * torch.nan)
-        with pytest.raises(MeasureError, match=r"state 4 of text 0 is not finite"):
+        with pytest.raises(
+            MeasureError, match=r"state 4 of text 0 is NaN or infinite: the model computes"
+        ):
             similarity(model, TEXTS)
 
     def test_no_measures(self, llama):

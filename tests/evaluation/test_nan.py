@@ -30,6 +30,16 @@ def test_every_metric_of_a_broken_plan_is_nan_and_the_others_go_on(llama, task, 
     assert intact["value"].notna().all()
 
 
+def test_an_intact_model_without_numbers_leaves_the_other_plans_theirs(llama) -> None:
+    with torch.no_grad():
+        next(llama.blocks[1].parameters()).fill_(torch.nan)
+    with pytest.warns(UserWarning, match="4 items of plan '0-5' are not numbers"):
+        table = evaluate(llama, {"intact": "0-5", "without": "0 2-5"}, ["probe_facts"], limit=4)
+    values = table.set_index("label")["value"]
+    assert values["intact"].isna().all()
+    assert values["without"].notna().all()
+
+
 def test_one_item_that_is_not_a_number_makes_the_metric_none(llama) -> None:
     """A hook that spoils every text of a length leaves the items of other lengths alone."""
 

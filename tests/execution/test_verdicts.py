@@ -5,16 +5,19 @@ import tiny
 import torch
 
 from painters_interp import applied
-from painters_interp.errors import PlanError, UnsupportedModelError
+from painters_interp.errors import PlanError
 from painters_interp.execution import (
     Verdicts,
     family_of,
     measuring,
     out_of_memory,
-    refuse_non_finite,
+    packable,
     specimens,
     undisturbed,
 )
+from painters_interp.execution.guards import Untold, nats_apart
+from painters_interp.execution.prompt_run import resumable
+from painters_interp.strategies import full
 
 TOKENS = tiny.tokens(1, 9)
 
@@ -100,9 +103,44 @@ class TestWhatIsNoVerdict:
         assert out_of_memory(error)
         assert not out_of_memory(RuntimeError("shape '[2, 3]' is invalid"))
 
-    def test_numbers_that_are_none_are_refused_by_the_models_name(self, llama):
-        with pytest.raises(UnsupportedModelError, match="tiny-llama computes numbers that are not"):
-            refuse_non_finite(llama, torch.tensor([1.0, float("nan")]))
+    @pytest.mark.parametrize("error", [Untold(), MemoryError(), RuntimeError("out of memory")])
+    def test_a_trial_that_tells_nothing_is_made_again(self, llama, error):
+        verdicts: Verdicts[bool] = Verdicts()
+
+        def tried():
+            raise error
+
+        assert verdicts.told(llama, tried, else_=False) is False
+        assert verdicts.told(llama, lambda: True, else_=False) is True
+        with pytest.raises(ValueError, match="bug"):
+            verdicts.told(llama, lambda: int("bug"), 8, else_=False)
+
+    def test_nan_is_compared_with_nothing(self):
+        nan, inf = float("nan"), float("inf")
+        expected = torch.tensor([[1.0, 2.0, nan, -inf]])
+        assert nats_apart(expected + 1, expected) < 1e-6
+        assert nats_apart(torch.tensor([[1.0, 2.5, 0.0, 0.0]]), expected) == pytest.approx(
+            0.388, abs=0.001
+        )
+        assert not nats_apart(torch.tensor([[1.0, nan, nan, -inf]]), expected) < inf
+        with pytest.raises(Untold):
+            nats_apart(expected, expected * nan)
+
+    @pytest.mark.parametrize("where", ["vocabulary", "layer"])
+    def test_a_model_with_nan_is_judged_by_the_rest_or_not_at_all(self, llama, where):
+        root = llama.original_model
+        weight = (
+            root.lm_head.weight[3] if where == "vocabulary" else next(llama.blocks[1].parameters())
+        )
+        with torch.no_grad():
+            kept = weight.clone()
+            weight.fill_(float("nan"))
+        told = where == "vocabulary"  # all of its other rows are numbers
+        plan = full(tiny.N_LAYERS)
+        assert (packable(llama, 16), resumable(llama, plan, 16)) == (told, told)
+        with torch.no_grad():
+            weight.copy_(kept)
+        assert (packable(llama, 16), resumable(llama, plan, 16)) == (True, True)
 
     def test_nothing_is_found_out_under_a_plan(self, llama):
         with applied(llama, "0-2 5"), pytest.raises(PlanError, match="already applied"):

@@ -440,7 +440,9 @@ class TestNotFinite:
     @pytest.mark.parametrize("value", [torch.nan, torch.inf])
     def test_is_named_by_state_and_text(self, states, counted, value):
         states[3, 2, 5, 1] = value
-        with pytest.raises(MeasureError, match="state 3 of text 9 is not finite"):
+        with pytest.raises(
+            MeasureError, match="state 3 of text 9 is NaN or infinite: the model computes"
+        ):
             DocumentStates(states[:, 2], counted[2]).refuse_not_finite(9)
 
     def test_finite_values_whose_sum_is_not_pass(self):
