@@ -111,15 +111,15 @@ def _carry_out(
     planned: list[stages.Stage] = []
     scored = [name for name in SCORED if name in wanted]
     if scored or "similarity" in wanted:
-        questions = _questions(bridge, task_names(tasks), data, limit, seed)
-        asked = stages.Asked(bridge, questions, folder, {"limit": limit, "data": data})
+        questions, items = _questions(bridge, task_names(tasks), data, limit, seed)
+        asked = stages.Asked(bridge, questions, folder, {"limit": items, "data": data})
         if "similarity" in wanted:
             planned.append(stages.similarities(asked))
         if scored:
             planned.append(stages.scores(asked, scored, every_window, store))
     if "decoding" in wanted:
-        questions = _questions(bridge, task_names(tasks, written=True), data, limit, seed)
-        asked = stages.Asked(bridge, questions, folder, {"limit": limit, "data": data})
+        questions, items = _questions(bridge, task_names(tasks, written=True), data, limit, seed)
+        asked = stages.Asked(bridge, questions, folder, {"limit": items, "data": data})
         planned.append(stages.decodings(asked, every_window))
     print(f"Estimate: {_readable(sum(s.seconds for s in planned) + stages.drawing(wanted))}")
     with progress("painters run", sum(stage.calls for stage in planned)):
@@ -138,20 +138,21 @@ def _questions(
     data: Path | None,
     limit: float | None,
     seed: int,
-) -> "Questions":
-    """Tasks for a run; without a limit, as many items as a default run can afford."""
+) -> "tuple[Questions, float]":
+    """Tasks for a run, and how many items of each; without a limit, what a run can afford."""
     from ..evaluation import prepare
 
-    questions = prepare(bridge, names, data, limit or ITEMS, seed=seed)
+    items = limit or ITEMS
+    questions = prepare(bridge, names, data, items, seed=seed)
     tokens = questions.tokens + questions.prompts.tokens
     if limit is None and tokens > TOKENS:
-        fewer = max(FEWEST_ITEMS, ITEMS * TOKENS // tokens)
+        items = max(FEWEST_ITEMS, ITEMS * TOKENS // tokens)
         print(
             f"{ITEMS} items per task are {tokens:,} tokens; "
-            f"taking {fewer} items (--limit sets another number)"
+            f"taking {items} items (--limit sets another number)"
         )
-        questions = prepare(bridge, names, data, fewer, seed=seed)
-    return questions
+        questions = prepare(bridge, names, data, items, seed=seed)
+    return questions, items
 
 
 def _readable(seconds: float) -> str:

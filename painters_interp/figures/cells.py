@@ -84,9 +84,15 @@ def bar(
     shrink: float = 1.0,
 ) -> Axes:
     """The colour bar of `rows` rows of panels that share their limits; its axes."""
-    cells = axes[0].collections[0]
+    height = 25.4 * figure.get_figheight() * shrink * 1.2  # smaller type than a title's
     made = figure.colorbar(
-        cells, ax=list(axes), label=label, aspect=25 * rows, pad=0.02, extend=extend, shrink=shrink
+        axes[0].collections[0],
+        ax=list(axes),
+        label="\n".join(style.wrapped(line, height, lines=2) for line in label.split("\n")),
+        aspect=25 * rows,
+        pad=0.02,
+        extend=extend,
+        shrink=shrink,
     )
     made.outline.set_visible(False)
     return made.ax

@@ -38,7 +38,7 @@ def depth_curves(
         for name in names:
             line = rows_of[rows_of[label].eq(name)] if label else rows_of
             _line(ax, line.sort_values("place"), looks[str(name)])
-        ax.set_title(style.wrapped(style.measure_label(measure), width / columns))
+        ax.set_title(style.wrapped(style.measure_label(measure), width / columns, lines=2))
         ax.set_xlabel(rows_of["axis"].iloc[0])
         style.whole_numbers(ax)
         sns.despine(ax=ax)

@@ -51,6 +51,7 @@ def similarity_panel(
     height = rows * (width - 20) / columns + (4 if any(matrices) else 0)
     figure, axes = style.canvas(width, height, rows, columns)
     limits = limits or cells.reach([*matrices.values()], 0.0, 1.0)
+    side = (width - 20) / columns
     down, across = (axis, axis) if isinstance(axis, str) else axis
     for (title, matrix), ax in zip(matrices.items(), axes, strict=False):
         of_two = isinstance(axis, tuple)
@@ -58,9 +59,9 @@ def similarity_panel(
         cells.draw(ax, matrix if of_two else _square(matrix), limits, square=square)
         _zone_lines(ax, zones)
         ax.set_title(style.wrapped(title, width / columns))
-        ax.set_xlabel(style.wrapped(across, width / columns))
+        ax.set_xlabel(style.wrapped(across, side, lines=2))
     for ax in axes[::columns]:
-        ax.set_ylabel(style.wrapped(down, width / columns))
+        ax.set_ylabel(style.wrapped(down, side, lines=2))
     for ax in axes[len(matrices) :]:
         ax.set_visible(False)
     cells.bar(figure, axes[: len(matrices)], label, rows=rows)

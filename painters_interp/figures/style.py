@@ -181,15 +181,16 @@ def shortened(text: str, most: int = 48) -> str:
     return f"{text[: most - 1 - half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
 
 
-def wrapped(text: str, width: float) -> str:
-    """A title broken into lines that fit so many millimetres, at 8 pt."""
-    return textwrap.fill(text, int(width / 1.8))
+def wrapped(text: str, width: float, lines: int = 4) -> str:
+    """A text in lines that fit so many millimetres, at 8 pt; without the middle of a longer one."""
+    fit = int(width / 1.8)
+    return textwrap.fill(shortened(text, lines * fit), fit)
 
 
 def metric_label(metric: str) -> str:
     """A metric in words; the name of lm-eval's filter, after a comma, is left out."""
     name = metric.split(",")[0]
-    return METRICS.get(name, shortened(name))
+    return METRICS.get(name, shortened(name, 30))
 
 
 @contextmanager
@@ -238,7 +239,7 @@ def finished(figure: Figure) -> Figure:
 
     A panel without a finite value says so; TableError where no panel has one.
     """
-    holding = {ax: found for ax in figure.axes if (found := _values(ax)).size}
+    holding = {ax: values for ax in figure.axes if (values := _values(ax)) is not None}
     empty = [ax for ax, values in holding.items() if not np.isfinite(values).any()]
     if empty and len(empty) == len(holding):
         raise TableError("the table holds no finite value to draw")
@@ -250,12 +251,13 @@ def finished(figure: Figure) -> Figure:
     return figure
 
 
-def _values(ax: Axes) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """What lines and cells show, reference lines aside."""
-    shown = [np.asarray(line.get_ydata(), dtype=float) for line in _lines(ax)]
+def _values(ax: Axes) -> "np.ndarray[Any, np.dtype[np.float64]] | None":
+    """What lines or cells show, reference lines aside; None where there are neither."""
     meshes = [mesh.get_array() for mesh in ax.collections if isinstance(mesh, QuadMesh)]
     cells = [np.ma.filled(values, np.nan).ravel() for values in meshes if values is not None]
-    return np.concatenate([*(cells or shown), np.empty(0)])  # over cells, lines are marks
+    lines = [np.asarray(line.get_ydata(), dtype=float) for line in _lines(ax)]
+    shown = cells or lines  # over cells, lines are marks
+    return np.concatenate(shown) if shown else None
 
 
 def _lines(ax: Axes) -> list[Line2D]:

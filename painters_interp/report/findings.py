@@ -55,7 +55,9 @@ def _canvas(table: pd.DataFrame) -> list[str]:
         middle = range(last // 4, last - last // 4 + 1)
         inner = matrix.to_numpy()[np.ix_(middle, middle)]
         apart = ~np.eye(len(middle), dtype=bool)
-        ends = matrix.to_numpy()[[0, last]][:, list(middle)]
+        ends = np.array(
+            [matrix.to_numpy()[end, k] for end in (0, last) for k in middle if k != end]
+        )
         means[name] = (inner[apart].mean(), ends.mean())
     told = "; ".join(
         f"{measure_label(name)} {inner:.2f} (first and last state with them {ends:.2f})"

@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from painters_interp import experiments, storage
-from painters_interp.cli import stages
+from painters_interp.cli import runs, stages
 from painters_interp.evaluation import Questions, prepare, seconds_needed
 
 
@@ -34,3 +34,10 @@ def test_the_estimate_grows_with_the_plans(llama, questions):
         for table in (experiments.intact(tiny.N_LAYERS), experiments.suite(tiny.N_LAYERS))
     )
     assert 0 < seconds_needed(llama, questions, few) < seconds_needed(llama, questions, many)
+
+
+def test_provenance_says_how_many_items_a_default_run_takes(llama, monkeypatch):
+    monkeypatch.setattr(runs, "TOKENS", 100)
+    questions, items = runs._questions(llama, ["probe_facts"], None, None, 0)
+    assert items == questions.items == runs.FEWEST_ITEMS
+    assert runs._questions(llama, ["probe_facts"], None, 3.0, 0)[1] == 3

@@ -318,6 +318,16 @@ def test_a_label_of_300_characters_leaves_room_for_what_it_labels(suite):
         assert figure.axes[0].get_position().width > 0.2
 
 
+def test_titles_and_labels_of_300_characters_leave_room_for_cells(suite, matrix):
+    long = "x" * 300
+    for figure in (
+        figures.similarity_heatmap(matrix, label=long, title=long),
+        figures.similarity_panel({long: matrix.head(3)}, label=long, axis=(long, long)),
+        figures.loop_heatmap(suite, title=long),
+    ):
+        assert min(figure.axes[0].get_position().size) > 0.35
+
+
 def test_several_runs_in_one_line_are_refused(suite):
     two = pd.concat([suite, suite.assign(model="other")])
     for draw in (figures.variant_curves, figures.single_layer_curves):
