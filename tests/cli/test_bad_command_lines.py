@@ -20,6 +20,7 @@ RIGHT = {
     "run": ["run", "--tasks", "probe_facts"],
     "similarity": ["similarity"],
     "evaluate": ["evaluate", "0-5", "--tasks", "probe_facts", "--limit", "1"],
+    "generate": ["generate", "abc", "--new", "2"],
     "check": ["check", "--plan", "0-5"],
     "residual": ["patch", "residual", "ab", "ac", "--right", "x", "--wrong", "y"],
     "across": ["patch", "across", "abcd"],
@@ -28,7 +29,8 @@ RIGHT = {
 }
 ALL = tuple(RIGHT)
 READ = ("similarity", "effects", "grid")
-WRITE = tuple(name for name in RIGHT if name not in ("check", "evaluate"))
+WRITE = tuple(name for name in RIGHT if name not in ("check", "evaluate", "generate"))
+READING = ("run", "similarity", "evaluate", "generate", "check", "patch")
 # Options, the commands that have them, and values that cannot be.
 WRONG = [
     ("--device", ALL, ["meta", "tpu"]),
@@ -46,6 +48,10 @@ WRONG = [
     ("--experiments", ("run",), ["nonsense", ",", "", "loops,nonsense"]),
     ("--num-fewshot", ("evaluate",), ["-1", "x", HUGE]),
     ("--cache", ("evaluate",), ["nonsense", "averaged", ""]),
+    ("--cache", ("generate",), ["nonsense", ""]),
+    ("--new", ("generate",), ["0", "-1", "x", "1.5", HUGE]),
+    ("--plans", ("generate",), ["9", "((", "0@0; 1"]),
+    ("--stop", ("generate",), [""]),
     ("--metrics", ("evaluate",), ["nonsense", "acc"]),
     ("--texts", READ, ["", "missing", "folder", "empty", "binary", "~nosuchuser", LONG]),
     ("--measures", ("similarity",), ["nonsense", ",", "", "cosine,nonsense"]),
@@ -87,6 +93,8 @@ OTHER = [
     ["evaluate"],
     ["evaluate", "0-5", "--items"],
     ["evaluate", "0-9", "--tasks", "probe_facts"],
+    ["generate"],
+    ["generate", ""],
     ["patch", "nonsense"],
     ["patch", "grid", "nonsense"],
     ["patch", "residual", "ab"],
@@ -153,7 +161,7 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_a_bad_command_line(words, place, checkpoint, monkeypatch, capsys) -> None:
     before = contents(place)
-    if "--model" not in words and words[0] in ("run", "similarity", "evaluate", "check", "patch"):
+    if "--model" not in words and words[0] in READING:
         words = [*words, "--model", str(checkpoint)]
     monkeypatch.setattr(sys, "argv", ["painters", *words])
     with pytest.raises(SystemExit) as stop:

@@ -199,6 +199,21 @@ def test_similarity_with_nulls_and_another_model(painters, checkpoint, tmp_path,
     assert storage.read_provenance(tmp_path / "other" / "similarity")["other"] == str(other)
 
 
+def test_generate_shows_where_texts_part(painters, checkpoint) -> None:
+    words = ("generate", "abc", "--new", 6, "--model", checkpoint)
+    code, out, err = painters(*words, "--plans", "0-5; 0-4 ;1-5")
+    assert (code, err) == (0, "")
+    prompt, *rest = out.splitlines()
+    plans, texts = rest[1::3], [line[4:] for line in rest[2::3]]
+    assert prompt == "abc"
+    assert plans == ["  0-5", "  0-4", "  1-5"]
+    own, *others = texts
+    for text in others:
+        same, _, other = text.partition("||")
+        assert own.startswith(same)
+        assert not own.startswith(same + other[:1])
+
+
 def test_evaluate(painters, checkpoint, tmp_path) -> None:
     code, out, _ = painters(
         "evaluate",

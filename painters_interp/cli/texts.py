@@ -1,0 +1,66 @@
+"""`painters generate`: what a model writes under plans, beside what it writes by itself."""
+
+import textwrap
+from itertools import takewhile
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import DEFAULT_MODEL, Device, Dtype, Model, loaded, one_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PARTED = "||"
+
+
+def generate(
+    prompts: Annotated[list[str], typer.Argument(help="Texts to go on from, in quotes.")],
+    plans: Annotated[
+        str, typer.Option(help="Plans between semicolons: '0-12 17-29; 0-12 16-13 17-29'.")
+    ] = "",
+    new: Annotated[int, typer.Option(help="Tokens to write, at most.")] = 40,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(help="Write no further than to this text; give it again for another."),
+    ] = None,
+    cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
+    model: Model = DEFAULT_MODEL,
+    dtype: Dtype = None,
+    device: Device = None,
+) -> None:
+    """Go on from texts under plans, greedily; the intact model comes first.
+
+    || marks where a text parts from that of the intact model.
+    """
+    from ..execution import as_plan
+    from ..execution.slots import CACHES
+    from ..generation import generate as written
+    from ..strategies import full
+
+    one_of(cache, CACHES, "--cache")
+    bridge = loaded(model, device, dtype)
+    intact = full(len(bridge.blocks))
+    named = [as_plan(text, bridge) for text in plans.split(";") if text.strip()]
+    distinct, texts = dict.fromkeys([intact, *named]), dict.fromkeys(prompts)
+    table = written(bridge, [*distinct], [*texts], new, stop or (), cache)
+    print("\n\n".join(_compared(texts) for _, texts in table.groupby("prompt", sort=False)))
+
+
+def _compared(texts: "pd.DataFrame") -> str:
+    """The texts after one prompt, each under its plan; the first is that of the intact model."""
+    own = texts["text"].iloc[0]
+    lines = [texts["prompt"].iloc[0]]
+    for plan, text in zip(texts["plan"], texts["text"], strict=True):
+        lines += ["", f"  {plan}", textwrap.indent(_parted(own, text), "    ")]
+    return "\n".join(lines)
+
+
+def _parted(own: str | None, text: str | None) -> str:
+    """`text` with a mark where it parts from the `own` one."""
+    if not isinstance(text, str):
+        return "(no text: the model computes NaN)"
+    if not isinstance(own, str) or own == text:
+        return text
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(own, text, strict=False)))
+    return text[:same] + _PARTED + text[same:]
