@@ -16,7 +16,7 @@ _ROOMS = (
 _NAMES = {
     "comparison": ["similarity"],
     "damage": ["kl_to_intact", "predict_damage"],
-    "evaluation": ["evaluate"],
+    "evaluation": ["evaluate", "task"],
     "generation": ["generate"],
     "execution": ["applied", "check", "token_logprobs"],
     "models": ["load_model"],

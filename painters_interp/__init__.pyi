@@ -22,6 +22,7 @@ from .comparison import similarity as similarity
 from .damage import kl_to_intact as kl_to_intact
 from .damage import predict_damage as predict_damage
 from .evaluation import evaluate as evaluate
+from .evaluation import task as task
 from .execution import applied as applied
 from .execution import check as check
 from .execution import token_logprobs as token_logprobs

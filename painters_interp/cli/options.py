@@ -86,6 +86,18 @@ Data = Annotated[
         help="Folder of local task data: DATA/<task>/<split>.jsonl.",
     ),
 ]
+Include = Annotated[
+    list[Path] | None,
+    typer.Option(
+        parser=folder_of,
+        metavar="<folder>",
+        help="Folder of further tasks, as lm-eval's YAML files; may be given again.",
+    ),
+]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the code that included tasks name.")]
+Chat = Annotated[
+    bool, typer.Option("--chat", help="Put prompts into the tokenizer's chat template.")
+]
 Texts = Annotated[
     Path | None,
     typer.Option(

@@ -9,15 +9,18 @@ import typer
 from ..errors import PaintersError
 from .options import (
     DEFAULT_MODEL,
+    Chat,
     Data,
     Device,
     Dtype,
+    Include,
     Limit,
     Model,
     Seed,
     Shots,
     Store,
     Tasks,
+    Trust,
     computable,
     listed,
     loaded,
@@ -41,6 +44,9 @@ def evaluate(
     data: Data = None,
     limit: Limit = None,
     num_fewshot: Shots = None,
+    include: Include = None,
+    trust: Trust = False,
+    chat: Chat = False,
     cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
     out: Annotated[
         Path | None,
@@ -85,12 +91,20 @@ def evaluate(
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
     labelled = {"intact": full(len(bridge.blocks))} | {p: as_plan(p, bridge) for p in plans}
-    questions = prepare(bridge, names, data, limit, num_fewshot, seed)
+    questions = prepare(
+        bridge, names, data, limit, num_fewshot, seed, include=include, trust=trust, chat=chat
+    )
     _say_which_shots_count(questions, num_fewshot)
     found = score_items(bridge, labelled, questions, cache=cache, store=store, metrics=further)
     table = results(bridge, labelled, questions, found, cache)
     if out is not None:
-        asked = {"limit": limit, "data": data, "num_fewshot": num_fewshot, "cache": cache}
+        asked: dict[str, Any] = {
+            "limit": limit,
+            "data": data,
+            "num_fewshot": num_fewshot,
+            "cache": cache,
+        }
+        asked |= {"include": include, "trust": trust}
         facts = facts_of(bridge, questions, **asked)
         written = [write_table(found, items_beside(out), facts)] if items else []
         written.insert(0, write_table(table, out, facts))
@@ -136,6 +150,7 @@ def facts_of(bridge: "TransformerBridge", questions: "Questions", **asked: Any) 
         "items": questions.items,
         "tokens": questions.tokens,
         "truncated": questions.truncated,
+        "chat": questions.chat,
         "seed": questions.seed,
     }
     return provenance(**identity(bridge), **facts, **asked)

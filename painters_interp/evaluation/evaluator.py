@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
@@ -15,15 +16,19 @@ from ..strategies import full
 from ..tables import labelled
 from ..tables.items import joined, summarise
 from ..tables.labels import Plans, labels_for, with_intact
+from .harness.included import Include
+from .harness.own import OwnTask
 from .jobs import Job, archive_for, pending
 from .measurements import MEASUREMENTS, TASK_METRICS
 from .questions import Questions, prepare
+
+Tasks = str | OwnTask | Sequence[str | OwnTask] | Questions
 
 
 def evaluate(
     model: Model,
     plans: Plans,
-    tasks: str | Sequence[str] | Questions,
+    tasks: Tasks,
     data: str | Path | None = None,
     limit: int | float | None = None,
     num_fewshot: int | None = None,
@@ -32,17 +37,24 @@ def evaluate(
     store: str | Path | None = None,
     metrics: str | Sequence[str] = (),
     intact: bool = True,
+    *,
+    include: Include = None,
+    trust: bool = False,
+    chat: bool = False,
 ) -> pd.DataFrame:
     """Score plans on lm-eval tasks, all plans on the same items in one shared pass.
 
     `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
     the result. `tasks` are names of lm-eval tasks, from the hub, from the folder `data`, or
-    built in (`evaluation.PROBES`); or what `prepare` returned. `limit` is the number of items per
-    task (all by default). `metrics` are wanted besides the tasks' own: `kl`, the KL divergence
-    from the intact model, in nats per token of the items' texts. `cache="averaged"` writes texts
-    as the paper's code does (see `applied`); log-likelihoods are computed in one pass and know no
-    cache, so it is refused where no task writes text. Where one does, a column `cache` says which
-    it was.
+    built in (`evaluation.PROBES`); tasks of your own, as `painters.task` makes them; or what
+    `prepare` returned. `limit` is the number of items per task, below 1 a share of them (all by
+    default). `include` are folders with tasks as lm-eval's YAML files; those that would run code
+    of their own are refused unless `trust`. `chat` puts prompts into the tokenizer's chat
+    template, shots as turns, as lm-eval does. `metrics` are wanted besides the tasks' own: `kl`,
+    the KL divergence from the intact model, in nats per token of the items' texts.
+    `cache="averaged"` writes texts as the paper's code does (see `applied`); log-likelihoods are
+    computed in one pass and know no cache, so it is refused where no task writes text. Where one
+    does, a column `cache` says which it was.
 
     `store` is a folder in which results are kept as they are found. Asked again, of the same
     weights about the same items, only plans that are missing are run, and a run that was cut off
@@ -57,7 +69,9 @@ def evaluate(
     """
     model = as_model(model)
     labels = _labels(model, plans, intact)
-    parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
+    asked: dict[str, Any] = {"data": data, "limit": limit, "num_fewshot": num_fewshot}
+    asked |= {"include": include, "trust": trust, "chat": chat}
+    parts = _questions(model, tasks, seed, asked, one_by_one=store is not None)
     return _results(
         model, labels, parts, _items(model, labels, parts, cache, store, metrics), cache
     )
@@ -66,7 +80,7 @@ def evaluate(
 def score_items(
     model: Model,
     plans: Plans,
-    tasks: str | Sequence[str] | Questions,
+    tasks: Tasks,
     data: str | Path | None = None,
     limit: int | float | None = None,
     num_fewshot: int | None = None,
@@ -75,6 +89,10 @@ def score_items(
     store: str | Path | None = None,
     metrics: str | Sequence[str] = (),
     intact: bool = True,
+    *,
+    include: Include = None,
+    trust: bool = False,
+    chat: bool = False,
 ) -> pd.DataFrame:
     """What `evaluate` rests on: an item table (see `items`), a row per plan, task, metric, item.
 
@@ -83,7 +101,9 @@ def score_items(
     """
     model = as_model(model)
     labels = _labels(model, plans, intact)
-    parts = _questions(model, tasks, data, limit, num_fewshot, seed, one_by_one=store is not None)
+    asked: dict[str, Any] = {"data": data, "limit": limit, "num_fewshot": num_fewshot}
+    asked |= {"include": include, "trust": trust, "chat": chat}
+    parts = _questions(model, tasks, seed, asked, one_by_one=store is not None)
     return _items(model, labels, parts, cache, store, metrics)
 
 
@@ -117,20 +137,19 @@ def _results(
 
 
 def _questions(
-    model: TransformerBridge,
-    tasks: str | Sequence[str] | Questions,
-    data: str | Path | None,
-    limit: int | float | None,
-    num_fewshot: int | None,
-    seed: int,
-    one_by_one: bool,
+    model: TransformerBridge, tasks: Tasks, seed: int, asked: Mapping[str, Any], one_by_one: bool
 ) -> list[Questions]:
     """The tasks, all together or one by one: then one that is kept is not run for another."""
     if isinstance(tasks, Questions):
+        for name, value in asked.items():
+            if value not in (None, False):
+                raise TaskError(
+                    f"{name}={value!r} applies before tasks are prepared; give it to prepare"
+                )
         return [tasks]
-    names = several(tasks, str, Mapping, Path)
+    names = several(tasks, str, OwnTask, Mapping, Path)
     groups = [[name] for name in names] if one_by_one else [names]
-    return [prepare(model, group, data, limit, num_fewshot, seed) for group in groups]
+    return [prepare(model, group, seed=seed, **asked) for group in groups]
 
 
 def _items(

@@ -14,7 +14,7 @@ from ..plans import Plan
 from ..storage import Shelf, provenance
 from ..strategies import full
 from ..tables import MODEL
-from .harness.requests import digest
+from .harness.requests import definition, digest
 from .measurements import MEASUREMENTS, Measurement
 from .questions import Questions
 from .scoring import time_per_call
@@ -89,6 +89,7 @@ def _shelves(questions: Questions, measured: str, cache: str, archive: Archive) 
     for task in questions.tasks:
         name = task.config.task
         own = {"task": name, "version": str(task.VERSION), "requests": digest(task)}
+        own["definition"] = definition(task)
         yield Shelf(
             archive.folder, name, facts | own | {"num_fewshot": task.config.num_fewshot or 0}
         )

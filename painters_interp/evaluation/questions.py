@@ -11,6 +11,8 @@ from ..execution import ROWS, Layout, family_of, laid_out
 from ..models import Model, as_model
 from ..plans import Plan, shared_calls
 from .harness import Instance, Task
+from .harness.included import Include
+from .harness.own import OwnTask
 from .harness.requests import documents
 from .harness.tasks import load_tasks
 from .harness.tokens import TokenPair, Tokens, tokenizer_of
@@ -50,6 +52,7 @@ class Questions:
     layout: Layout
     truncated: int
     seed: int
+    chat: bool = False
     prompts: Prompts = field(default_factory=Prompts)
     readings: tuple[Lookup, ...] = ()
 
@@ -83,13 +86,19 @@ class Questions:
 
 def prepare(
     model: Model,
-    tasks: str | Sequence[str],
+    tasks: str | OwnTask | Sequence[str | OwnTask],
     data: str | Path | None = None,
     limit: int | float | None = None,
     num_fewshot: int | None = None,
     seed: int = 0,
+    *,
+    include: Include = None,
+    trust: bool = False,
+    chat: bool = False,
 ) -> Questions:
     """Load tasks and tokenise their requests as lm-eval does for this model.
+
+    `evaluate` says what the arguments mean.
 
     Inputs that several requests share (choices of one token after the same context) are kept
     once. Raises TaskError, and UnsupportedModelError for masked language models.
@@ -100,8 +109,10 @@ def prepare(
             f"{model.cfg.model_name} is a masked language model; lm-eval's tasks need next-token "
             "probabilities"
         )
-    loaded = load_tasks(several(tasks, str, Mapping, Path), data, limit, num_fewshot, seed)
     tokenizer, device = tokenizer_of(model), next(model.original_model.parameters()).device.type
+    template = tokenizer.chat_template_of_model() if chat else None
+    names = several(tasks, str, OwnTask, Mapping, Path)
+    loaded = load_tasks(names, data, limit, num_fewshot, seed, include, trust, template)
     pairs, writing, readings = _read(tokenizer, loaded)
     room = tokenizer.max_length
     sequences: dict[tuple[int, ...], int] = {}
@@ -133,6 +144,7 @@ def prepare(
         layout=layout,
         truncated=truncated,
         seed=seed,
+        chat=chat,
         prompts=asked,
         readings=tuple(readings),
     )

@@ -1,6 +1,6 @@
 """lm-eval's HFLM around a hooked model: its tokenisation, and a model left as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -66,6 +66,16 @@ class BridgedLM(HFLM):  # type: ignore[misc]
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> Any:
         """Text of token ids; none of no token: of a tokenizer without an end-of-text token."""
         return None if tokens is None else super().tok_decode(tokens, skip_special_tokens)
+
+    def chat_template_of_model(self) -> Callable[..., str]:
+        """From the turns of a chat to a prompt; TaskError where the tokenizer has no template."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise TaskError(
+                f"the tokenizer of {self._name} has no chat template; leave --chat (chat=) out, or "
+                "give it one (tokenizer.chat_template)"
+            )
+        template: Callable[..., str] = self.apply_chat_template
+        return template
 
 
 @contextmanager

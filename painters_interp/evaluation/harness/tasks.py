@@ -4,8 +4,7 @@ Prompts and shots are lm-eval's own. Tasks come from the hub, from a local
 folder, or from this package (the probes, which need neither).
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from difflib import get_close_matches
 from functools import lru_cache, partial
@@ -19,35 +18,61 @@ from lm_eval.tasks import TaskManager
 
 from ...errors import TaskError
 from .builtin import BUILT_IN, probe_folder
+from .included import Include, folders_of, refuse_code, unreadable
+from .own import OwnTask
 from .process import hub_or_its_cache, quiet_lm_eval, templates_compiled_once
+from .rows import json_lines
 
 _TYPES = ("loglikelihood", "multiple_choice", "loglikelihood_rolling", "generate_until")
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 
 
 def load_tasks(
-    names: Sequence[str],
+    names: Sequence[Any],
     data: str | Path | None = None,
     limit: int | float | None = None,
     num_fewshot: int | None = None,
     seed: int = 0,
+    include: Include = None,
+    trust: bool = False,
+    template: Callable[..., str] | None = None,
 ) -> list[Task]:
-    """lm-eval tasks by name, with their requests built.
+    """lm-eval tasks, by name or as `task` makes them, with their requests built.
 
     `data` is a folder with one folder per task, holding a `<split>.jsonl` in the layout of the
     task's own data set; without it the hub is asked. `limit` (items per task; below 1 a share)
-    and `num_fewshot` mean what they mean in lm-eval. Raises TaskError.
+    and `num_fewshot` mean what they mean in lm-eval. `include` are folders of further tasks, as
+    lm-eval's YAML files; what would run code in them is refused without `trust`. `template` turns
+    the turns of a chat into a prompt. Raises TaskError.
     """
     if isinstance(names, str) or not names:
         raise TaskError("tasks must be a list of at least one task name")
-    beyond = not set(names) <= set(BUILT_IN)
+    for name in names:
+        if not isinstance(name, str | OwnTask):
+            raise TaskError(
+                f"{str(name)[:60]!r} is no task; give a name, or make one of your items with "
+                "painters.task(name, items)"
+            )
+    named, folders = [name for name in names if isinstance(name, str)], folders_of(include)
+    beyond = not set(named) <= set(BUILT_IN)
     source = hub_or_its_cache() if beyond and data is None else nullcontext()
+    tasks: dict[str, Task] = {}
     with quiet_lm_eval(), templates_compiled_once(), source:
-        manager = task_manager(everything=beyond)
-        # By name, so that a task asked for twice, alone and in its group, is scored once.
-        tasks = {t.config.task: t for name in names for t in _found(manager, name, data)}
+        manager = task_manager(everything=beyond) if not folders else _with(folders, named)
+        for name in dict.fromkeys(names):
+            if isinstance(name, OwnTask):
+                found = [name.build()]
+            else:
+                if folders and not trust:
+                    refuse_code(manager, name, folders)
+                found = _found(manager, name, data, folders)
+            for task in found:
+                # By name, so that a task asked for twice, alone and in its group, is scored once.
+                if isinstance(name, OwnTask) and task.config.task in tasks:
+                    raise TaskError(f"two tasks are called {task.config.task!r}; rename one")
+                tasks[task.config.task] = task
         for task in tasks.values():
-            _build(task, limit, num_fewshot, seed)
+            _build(task, limit, num_fewshot, seed, template)
     return list(tasks.values())
 
 
@@ -57,11 +82,26 @@ def task_manager(everything: bool) -> TaskManager:
     return TaskManager(include_path=str(probe_folder()), include_defaults=everything)
 
 
-def _found(manager: TaskManager, name: str, data: str | Path | None) -> list[Task]:
+def _with(folders: Sequence[Path], names: Sequence[str]) -> TaskManager:
+    """An index with the tasks in `folders`, which go before others of their names.
+
+    lm-eval's own, which take seconds to read, are in it where a name needs them.
+    """
+    places = [probe_folder(), *folders]
+    few = TaskManager(include_path=places, include_defaults=False)
+    if all(name in few.all_subtasks for name in names):
+        return few
+    return TaskManager(include_path=places, include_defaults=True)
+
+
+def _found(
+    manager: TaskManager, name: str, data: str | Path | None, folders: Sequence[Path] = ()
+) -> list[Task]:
     if name not in manager.task_index:
         close = get_close_matches(name, {*manager.all_tasks, *BUILT_IN}, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else f"built in: {', '.join(BUILT_IN)}"
-        raise TaskError(f"no task {name!r}; {hint}")
+        broken = unreadable(folders)
+        raise TaskError(f"no task {name!r}; {hint}{f'; {broken}' if broken else ''}")
     spec: str | dict[str, Any] = name
     if data is not None and name not in BUILT_IN:
         entry = manager.task_index[name]
@@ -129,20 +169,18 @@ def _read(files: Mapping[str, Path], /, **_: object) -> dict[str, datasets.Datas
 
 
 def _columns(path: Path) -> dict[str, list[Any]]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
-        try:
-            if line.strip():
-                rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path.name}, line {number} is no JSON object") from error
-    if not rows:
-        raise ValueError(f"{path.name} has no items")
+    rows = json_lines(path)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _build(task: Task, limit: int | float | None, num_fewshot: int | None, seed: int) -> None:
+def _build(
+    task: Task,
+    limit: int | float | None,
+    num_fewshot: int | None,
+    seed: int,
+    template: Callable[..., str] | None,
+) -> None:
     name = task.config.task
     if task.OUTPUT_TYPE not in _TYPES:
         raise TaskError(
@@ -163,7 +201,13 @@ def _build(task: Task, limit: int | float | None, num_fewshot: int | None, seed:
     if items is not None and items < 1:
         raise TaskError(f"task {name!r}: limit {limit} leaves no items; give a number above 0")
     try:
-        task.build_all_requests(limit=items)
+        # Shots are turns of their own, which is lm-eval's default for chats.
+        task.build_all_requests(
+            limit=items,
+            apply_chat_template=template is not None,
+            fewshot_as_multiturn=template is not None,
+            chat_template=template,
+        )
     except Exception as error:  # templates and samplers have their own errors
         raise TaskError(
             f"task {name!r}: its requests cannot be built with {shots} shots ({_first_line(error)})"
