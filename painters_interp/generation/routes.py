@@ -7,6 +7,7 @@ inside `applied`, one plan after another, and that is said once.
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import torch
@@ -41,6 +42,9 @@ _GREEDY = {
     *("disable_compile", "num_return_sequences", "renormalize_logits", "compile_config"),
 }  # fmt: skip
 
+# Rotary embeddings whose frequencies change once a text is long.
+_BY_LENGTH = ("dynamic", "longrope")
+
 _reasons: Verdicts[str | None] = Verdicts()
 
 
@@ -72,13 +76,15 @@ def texts_under(
     )
     # Equal prompts have equal texts; prompts of one length are padded least together.
     order = sorted(dict.fromkeys(prompts), key=lambda ids: (-len(ids), ids))
+    longest = max(map(len, prompts), default=0) + ending.new
     with measuring(model):
-        reason = why_alone(model)
+        reason = why_alone(model, longest)
         if reason is None:
             found = _together(model, plans, order, style, advance, memory)
         else:
             warnings.warn(f"texts are written plan by plan: {reason}", stacklevel=2)
-            found = [_one_by_one(model, plan, order, style, advance) for plan in plans]
+            rows = _ALONE if longest <= rotated_alike(model.original_model.config) else 1
+            found = [_one_by_one(model, plan, order, style, rows, advance) for plan in plans]
     place = {ids: k for k, ids in enumerate(order)}
     return [[texts[place[ids]] for ids in prompts] for texts in found]
 
@@ -118,11 +124,12 @@ def _one_by_one(
     plan: Plan,
     prompts: Sequence[Ids],
     style: Style,
+    rows: int,
     advance: Advance,
 ) -> list[Written]:
     found: list[Written] = []
-    for start in range(0, len(prompts), _ALONE):
-        some = prompts[start : start + _ALONE]
+    for start in range(0, len(prompts), rows):
+        some = prompts[start : start + rows]
         texts = written_alone(model, plan, some, style, advance)
         for ids, text in zip(some, texts, strict=True):
             padded = len(ids) < len(some[0])
@@ -168,17 +175,35 @@ def bytes_needed(model: TransformerBridge, plan: Plan, columns: int) -> int:
     return len(plan.calls) * columns * width * itemsize + logits
 
 
-def why_alone(model: TransformerBridge) -> str | None:
-    """Why texts of `model` cannot be written through a schedule; None if they can."""
+def why_alone(model: TransformerBridge, longest: int = 0) -> str | None:
+    """Why a schedule cannot write texts of up to `longest` tokens; None if it can."""
     if names := user_hooks(model):
         return f"the model carries hooks ({', '.join(names[:3])}), which see one plan at a time"
     if changed := _not_greedy(model.original_model.generation_config):
         return f"its generation_config asks for more than the likeliest token ({changed})"
+    if longest > (alike := rotated_alike(model.original_model.config)):
+        return (
+            f"beyond {alike:.0f} tokens its rotary embeddings depend on how long a text is, "
+            "so that texts of several lengths would disturb each other"
+        )
     if windows(model.original_model.config) is None:
         return "some of its layers keep states instead of keys and values"
     if not widens(model):
         return "its weights are offloaded"
     return _reasons.of(model, lambda: _difference(model))
+
+
+def rotated_alike(config: Any) -> float:
+    """Up to how many tokens a position is rotated the same in every text; infinity for any."""
+    config = config.get_text_config()
+    rotary = getattr(config, "rope_parameters", None) or {}
+    for settings in (rotary, *rotary.values()):  # for all layers, or by their type
+        if isinstance(settings, dict) and settings.get("rope_type") in _BY_LENGTH:
+            named = settings.get("original_max_position_embeddings")
+            return float(
+                min(named or config.max_position_embeddings, config.max_position_embeddings)
+            )
+    return inf
 
 
 def _not_greedy(config: GenerationConfig) -> str:
@@ -196,7 +221,7 @@ def _difference(model: TransformerBridge) -> str | None:
     few = few_layers(model)
     together = Step.of(*few.layer_calls)
     plans = [few, Plan(few.steps[::-1], few.n_layers), Plan((together,), few.n_layers)]
-    context = int(model.cfg.n_ctx)
+    context = int(min(model.cfg.n_ctx, rotated_alike(model.original_model.config)))
     generator = torch.Generator().manual_seed(0)
     size = max(1, min(20, (context - 4) // 2))
     draw = torch.randint(1, int(model.cfg.d_vocab), (3, size), generator=generator).tolist()

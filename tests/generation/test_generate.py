@@ -43,10 +43,10 @@ def alone(
     return tuple(found[0, len(ids) :].tolist())
 
 
-def built(name: str, folder: Path) -> TransformerBridge:
+def built(name: str, folder: Path, **others: Any) -> TransformerBridge:
     return TransformerBridge.boot_transformers(
         name,
-        hf_model=zoo.stock(name, torch.float64),
+        hf_model=zoo.stock(name, torch.float64, **others),
         tokenizer=tiny.tokenizer(folder),
         dtype=torch.float64,
         device="cpu",
@@ -164,6 +164,18 @@ def test_layers_that_keep_states_write_plan_by_plan(tiny_folder: Path) -> None:
     with pytest.warns(UserWarning, match="keep states"):
         [[text]] = texts_under(model, plans("0-2 5 4"), prompts()[:1], Ending(3))
     assert text.tokens == alone(model, plans("0-2 5 4")[0], prompts()[0], new=3)
+
+
+def test_texts_that_change_their_own_rotation_are_written_alone(tiny_folder: Path) -> None:
+    rotary = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 6}
+    rotary |= {"long_factor": [4.0] * 6, "original_max_position_embeddings": 26}
+    model = built("Phi-3", tiny_folder, rope_parameters=rotary, original_max_position_embeddings=26)
+    [plan] = plans("0 2*2 5")
+    with pytest.warns(UserWarning, match="plan by plan: beyond 26 tokens its rotary"):
+        [texts] = texts_under(model, [plan], prompts(), Ending(4))
+    for ids, text in zip(prompts(), texts, strict=True):
+        assert text.tokens == alone(model, plan, ids, new=4)
+    assert why_alone(model, 26) is None
 
 
 def test_the_model_comes_back_and_is_in_its_mode(tiny_folder: Path) -> None:
