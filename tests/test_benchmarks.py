@@ -73,6 +73,12 @@ def test_oracle(output: Output, model: str, data: str) -> None:
     assert out.count("0 greedy on one side only; metrics that differ: none") == 4
 
 
+def test_generation(output: Output, model: str) -> None:
+    few = ["--tokens", "24", "--prompts", "2", "--new", "3", "--sample", "2"]
+    out = output("generation.py", "--model", model, *few)
+    assert out.count("0 of 4 texts differ") == 2
+
+
 def test_similarity(output: Output, model):
     said = output("similarity.py", "--model", model, "--passages", "4", "--tokens", "12")
     assert "4 passages of 12 tokens" in said

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..models import device_of
 from .anatomy import Arguments, Family, bounded
 from .application import ready
 from .slots import Recorded
@@ -24,17 +25,12 @@ Run = Callable[[Tensor, tuple[Arguments, ...]], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A model and its layers: `root` is called with tokens, `blocks` with streams."""
+    """A model and its layers: `root` is called with tokens, on `device`, `blocks` with streams."""
 
     root: Any
     family: Family
     blocks: tuple[nn.Module, ...]
-
-    @property
-    def device(self) -> torch.device:
-        """Where tokens go in."""
-        device: torch.device = self.root.get_input_embeddings().weight.device
-        return device
+    device: torch.device
 
     @contextmanager
     def running(self, run: Run) -> Iterator[None]:
@@ -71,7 +67,7 @@ class Face:
 
 def hooked(model: TransformerBridge) -> Face:
     """The face of `model` that its hooks see."""
-    return Face(model.original_model, ready(model), tuple(model.blocks))
+    return Face(model.original_model, ready(model), tuple(model.blocks), device_of(model))
 
 
 class _Collector(nn.Module):

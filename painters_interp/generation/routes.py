@@ -20,6 +20,7 @@ from ..execution import Verdicts, applied, measuring, out_of_memory, user_hooks
 from ..execution.application import in_float32, widens
 from ..execution.faces import hooked
 from ..execution.kinds import few_layers
+from ..models import device_of
 from ..plans import Plan, Step
 from ..texts import pad_of
 from .ending import Ending
@@ -255,7 +256,7 @@ def _gap(
     logits: Float[Tensor, "token vocab"],
 ) -> float:
     """How far logits of the last tokens lie from those of one pass, in nats."""
-    ids = torch.tensor([tokens], device=model.original_model.get_input_embeddings().weight.device)
+    ids = torch.tensor([tokens], device=device_of(model))
     with applied(model, plan):
         out: Any = model.original_model(ids, attention_mask=torch.ones_like(ids))
     one = out.logits[0, -len(logits) - 1 : -1].log_softmax(-1)

@@ -17,6 +17,7 @@ from transformers import (
 
 from ..execution import applied
 from ..execution.faces import Face
+from ..models import device_of
 from ..plans import Plan
 from ..plans.schedules import schedule
 from .ending import Ending
@@ -148,7 +149,7 @@ def written_alone(
     watch = _Watch(texts, len(prompts) * len(plan.calls), advance)
     with applied(model, plan, cache="averaged" if style.averaged else "exact"):
         root = model.original_model
-        batch = Padded.of(prompts, style.pad, root.get_input_embeddings().weight.device)
+        batch = Padded.of(prompts, style.pad, device_of(model))
         root.generate(
             batch.tokens,
             attention_mask=batch.mask,
