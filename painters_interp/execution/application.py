@@ -1,5 +1,6 @@
 """`applied`: a frozen model runs a plan for the length of a `with` block."""
 
+import gc
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -44,8 +45,9 @@ def applied(model: Model, plan: Plan | str, cache: str = "exact") -> Iterator[Tr
     if cache == "averaged":
         _refuse_mixed_groups(plan, family)
     refuse_halves(model, plan)
-    points = StepPoints(plan.depth)
-    slots = plan_slots(plan, model, points, cache)
+    with _uncollected():
+        points = StepPoints(plan.depth)
+        slots = plan_slots(plan, model, points, cache)
     with family.exchanged(slots, plan.layer_calls), _registered(model, points), guarded(model):
         yield model
 
@@ -131,6 +133,18 @@ def _narrow(model: TransformerBridge, spared: Collection[int]) -> list[Tensor]:
 
 def _tensors(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *module.buffers()]
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which among thousands of new modules finds nothing, often."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..errors import TextError
 from ..execution import applied
-from ..models import Model, as_model
+from ..models import Model, as_model, numbers
 from ..plans import Plan
 
 
@@ -46,7 +46,7 @@ def forced_logprobs(
             logprobs = _forced(
                 model, [prompts[i] for i in members], [continuations[i] for i in members]
             )
-            for i, row in zip(members, logprobs.double().cpu().numpy(), strict=True):
+            for i, row in zip(members, numbers(logprobs), strict=True):
                 found[i] = row[: len(continuations[i])]
     return [found[i] for i in range(len(prompts))]
 

@@ -70,8 +70,8 @@ class DocumentStates:
         kind = widest if self.states.dtype.itemsize > widest.itemsize else self.states.dtype
         if (self.states.device, self.states.dtype) == (place, kind):
             return self
-        mean = None if self.mean is None else self.mean.to(place, widest)
-        return DocumentStates(self.states.to(place, kind), self.counted, mean)
+        mean = None if self.mean is None else self.mean.to(widest).to(place)
+        return DocumentStates(self.states.to(kind).to(place), self.counted, mean)
 
     @cached_property
     def updates(self) -> Float[Tensor, "layer token d_model"]:

@@ -14,7 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PlanError, UnsupportedModelError
 from ..execution import family_of, refuse_recomputation
-from ..models import Model, as_model
+from ..models import Model, as_model, widened
 
 PARTS = ("layer", "attn", "mlp")
 # Numbers of each layer compared at a time, so that large models need no second copy of themselves.
@@ -66,7 +66,7 @@ def weights_averaged(
                 f"{model.cfg.model_name}: {name} holds {first.dtype} and differs between layers "
                 f"{', '.join(map(str, layers))}; only floating-point tensors have a mean"
             )
-        mean = torch.stack([t.double() for t in tensors]).mean(0).to(first.dtype)
+        mean = torch.stack([widened(t) for t in tensors]).mean(0).to(first)
         means |= {id(t): (t, mean) for t in tensors}
     with _replaced(model, means):
         yield model
@@ -244,7 +244,7 @@ def _gram(tensors: Sequence[Tensor]) -> Tensor:
     flat = [tensor.flatten() for tensor in tensors]
     total = torch.zeros((len(flat), len(flat)), dtype=torch.float64)
     for start in range(0, len(flat[0]), _CHUNK):
-        rows = torch.stack([t[start : start + _CHUNK].cpu().double() for t in flat])
+        rows = torch.stack([widened(t[start : start + _CHUNK].cpu()) for t in flat])
         total += rows @ rows.T
     return total
 

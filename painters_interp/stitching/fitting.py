@@ -20,7 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from .. import statistics
 from ..errors import PlanError, UnsupportedModelError
 from ..execution import Head, head, ready, record
-from ..models import Model, as_model, identity
+from ..models import Model, as_model, identity, widened
 from ..progress import progress
 from ..tables import typed
 from ..texts import Texts, TokenIds, as_texts, as_tokens
@@ -294,13 +294,13 @@ def _losses(
     rows, places = torch.nonzero(mask[:, 1:], as_tuple=True)
     with head(pair.target) as logits_of:
         for c in candidates:
-            mapped = c.stitch(read[c.own][c.stitch.source_state]).to(home.device, home.dtype)
+            mapped = c.stitch(read[c.own][c.stitch.source_state]).to(home.dtype).to(home.device)
             stream = through(
                 pair.target, reading.target, mapped, c.stitch.target_state, pair.n_target
             )
             each = _token_losses(logits_of, stream[rows, places], tokens[rows, places + 1])
             total = torch.zeros(len(tokens), dtype=torch.float64)
-            yield total.index_add_(0, rows.cpu(), each.double().cpu()).numpy()
+            yield total.index_add_(0, rows.cpu(), widened(each.cpu())).numpy()
 
 
 def _token_losses(

@@ -27,8 +27,8 @@ class Stitch:
 
     def __call__(self, stream: Float[Tensor, "*row source"]) -> Float[Tensor, "*row target"]:
         """Map a stream; computed in the map's own float64 and given back in the stream's dtype."""
-        centred = stream.to(self.weight.device, self.weight.dtype) - self.source_mean
-        return (centred @ self.weight + self.target_mean).to(stream.device, stream.dtype)
+        centred = stream.to(self.weight.device).to(self.weight.dtype) - self.source_mean
+        return (centred @ self.weight + self.target_mean).to(stream.dtype).to(stream.device)
 
 
 @dataclass(frozen=True, eq=False)
