@@ -46,12 +46,13 @@ def evaluate(
 
     `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
     the result. `tasks` are names of lm-eval tasks, from the hub, from the folder `data`, or
-    built in (`evaluation.PROBES`); tasks of your own, as `painters.task` makes them; or what
-    `prepare` returned. `limit` is the number of items per task, below 1 a share of them (all by
-    default). `include` are folders with tasks as lm-eval's YAML files; those that would run code
-    of their own are refused unless `trust`. `chat` puts prompts into the tokenizer's chat
-    template, shots as turns, as lm-eval does. `metrics` are wanted besides the tasks' own: `kl`,
-    the KL divergence from the intact model, in nats per token of the items' texts.
+    built in (`evaluation.PROBES`), or paths of tasks' YAML files; tasks of your own, as
+    `painters.task` makes them; or what `prepare` returned. `limit` is the number of items per
+    task, below 1 a share of them (all by default). `include` are folders with tasks as lm-eval's
+    YAML files; those that would run code of their own are refused unless `trust`. `chat` puts
+    prompts into the tokenizer's chat template, shots as turns, as lm-eval does. `metrics` are
+    wanted besides the tasks' own: `kl`, the KL divergence from the intact model, in nats per token
+    of the items' texts.
     `cache="averaged"` writes texts as the paper's code does (see `applied`); log-likelihoods are
     computed in one pass and know no cache, so it is refused where no task writes text. Where one
     does, a column `cache` says which it was.
@@ -64,8 +65,9 @@ def evaluate(
     plan, task, version, metric, value, stderr, n, chance, higher_is_better; the difference to the
     intact model: delta, delta_low, delta_high, p, p_adjusted (see `items.summarise`); and seed.
     The intact model comes first where it is not among the plans; with `intact=False` it is left
-    out, and so are the differences. Raises PlanError, TaskError, UnsupportedModelError, and
-    TableError for a file of the store that cannot be read.
+    out, and so are the differences. Raises PlanError, TaskError and
+    UnsupportedModelError. A file of the store that is damaged is named in a warning, and its plans
+    are run again.
     """
     model = as_model(model)
     labels = _labels(model, plans, intact)

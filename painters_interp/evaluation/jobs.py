@@ -1,7 +1,11 @@
 """A long evaluation in pieces: what is kept on disk is read, the rest run a minute at a time."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -9,7 +13,7 @@ from typing import Any
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..models import identity, weights_digest
+from ..models import identity, tokenizer_digest, weights_digest
 from ..plans import Plan
 from ..storage import Shelf, provenance
 from ..strategies import full
@@ -21,8 +25,8 @@ from .scoring import time_per_call
 
 # What an interruption may cost.
 _SECONDS = 60.0
-# Versions of what turns a model's answers into values; others change them by rounding at most.
-_DECISIVE = ("painters_interp", "lm_eval")
+# The rooms of this package whose code turns a question into a value.
+_DECISIVE = ("evaluation", "generation", "damage", "execution", "models", "plans", "statistics")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +57,28 @@ def archive_for(model: TransformerBridge, folder: str | Path) -> Archive:
     """Where results of `model` are kept; its weights are hashed, about a second per GB."""
     facts: dict[str, Any] = {c: identity(model)[c] for c in MODEL}
     facts["weights"] = weights_digest(model)
-    facts["packages"] = {name: provenance()["packages"][name] for name in _DECISIVE}
+    facts["tokenizer"] = tokenizer_digest(model.tokenizer)
+    facts |= {"packages": provenance()["packages"], "code": _code_digest()}
     return Archive(Path(folder), facts)
+
+
+@lru_cache(maxsize=1)
+def _code_digest() -> str:
+    """Digest of this package's own code, which changes between versions, too."""
+    package = files(__package__.partition(".")[0])
+    digest = hashlib.sha256()
+    for room in _DECISIVE:
+        for content in _sources(package / room):
+            digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def _sources(place: Traversable) -> Iterator[bytes]:
+    for entry in sorted(place.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _sources(entry)
+        elif entry.name.endswith(".py"):
+            yield entry.name.encode() + entry.read_bytes()
 
 
 def pending(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 from ..errors import TableError
 from ..tables.items import item_table, joined
 from .files import writable_folder
-from .store import read_table, write_table
+from .store import read_provenance, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,46 @@ class Shelf:
     def read(self) -> pd.DataFrame | None:
         """Every item kept here, each plan once; None if there is none.
 
-        Raises TableError, naming the file, where one cannot be read.
+        A file that is damaged, or that holds something else, is named in a warning and counts as
+        missing: its plans are computed again.
         """
-        parts = [_read(path) for path in sorted(self.place.glob("*.parquet"))]
+        parts = []
+        for path in sorted(self.place.glob("*.parquet")):
+            try:
+                parts.append(self._part(path))
+            except TableError as error:
+                warnings.warn(f"{error}; its plans are computed again", stacklevel=2)
         return joined(parts) if parts else None
+
+    def _part(self, path: Path) -> pd.DataFrame:
+        """The items of one file, if it is just what `write` would put there."""
+        facts = read_provenance(path)
+        items = item_table(read_table(path))
+        wanted = self._facts(items)
+        for name in {**wanted, **facts}:
+            if facts.get(name) != wanted.get(name):
+                raise TableError(f"{path} holds answers to something else: {name!r} differs")
+        for name in {*self.facts} & {*items.columns}:
+            found = {None if pd.isna(value) else str(value) for value in items[name].unique()}
+            own = self.facts[name]
+            if found != {None if own is None else str(own)}:
+                raise TableError(f"{path} holds answers to something else: {name!r} differs")
+        return items
+
+    def _facts(self, items: pd.DataFrame) -> dict[str, Any]:
+        """What is noted beside some items, as it comes back."""
+        facts = {**self.facts, "plans": _plans(items)}
+        plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
+        return plain
 
     def write(self, items: pd.DataFrame) -> Path:
         """Keep the items of some plans."""
-        plans = [str(plan) for plan in items["plan"].unique()]
-        path = writable_folder(self.place) / f"{_digest(sorted(plans))}.parquet"
-        return write_table(items, path, {**self.facts, "plans": plans})
+        path = writable_folder(self.place) / f"{_digest(sorted(_plans(items)))}.parquet"
+        return write_table(items, path, self._facts(items))
 
 
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return item_table(read_table(path))
-    except TableError as error:
-        raise TableError(f"{error}; delete {path.name} to have its plans computed again") from error
+def _plans(items: pd.DataFrame) -> list[str]:
+    return [str(plan) for plan in items["plan"].unique()]
 
 
 def _digest(facts: Any) -> str:

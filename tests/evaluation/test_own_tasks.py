@@ -195,6 +195,16 @@ class TestFoldersOfTasks:
             load_tasks(["mine"], tmp_path / "data", include=tmp_path)
         assert "--trust" in str(error.value)
 
+    def test_the_path_of_a_file_is_a_task(self, tmp_path: Path) -> None:
+        included(tmp_path, "mine")
+        included(tmp_path, "other", "!function code.text")
+        [task] = load_tasks([str(tmp_path / "mine.yaml")], tmp_path / "data")
+        assert task.config.task == "mine"
+        with pytest.raises(TaskError, match="names the function"):
+            load_tasks([str(tmp_path / "other.yaml")], tmp_path / "data")
+        with pytest.raises(TaskError, match="cannot be read as the YAML of a task"):
+            load_tasks([str(tmp_path / "none.yaml")])
+
     def test_trusted_code_runs(self, tmp_path: Path) -> None:
         included(tmp_path, "mine", "!function code.text")
         (tmp_path / "code.py").write_text("def text(doc): return doc['question'].upper()")

@@ -44,6 +44,21 @@ def folders_of(include: Include) -> list[Path]:
     return [folder.resolve() for folder in folders]
 
 
+def is_file_of_task(name: str | Path) -> bool:
+    """Whether this is the path of a task's YAML file rather than a name."""
+    return Path(name).suffix in (".yaml", ".yml")
+
+
+def name_in(path: str | Path) -> tuple[str, Path]:
+    """The task or group that a YAML file defines, and the folder it lies in. Raises TaskError."""
+    path = Path(path).expanduser().resolve()
+    fields = _read(path)
+    name = fields.get("group") or fields.get("task")
+    if not isinstance(name, str):
+        raise TaskError(f"{path} defines no task; its field `task` names it")
+    return name, path.parent
+
+
 def unreadable(folders: Sequence[Path]) -> str | None:
     """The first file among the tasks of `folders` that is no YAML, and why; lm-eval skips it."""
     for path in (path for folder in folders for path in sorted(folder.glob("**/*.yaml"))):

@@ -18,7 +18,14 @@ from lm_eval.tasks import TaskManager
 
 from ...errors import TaskError
 from .builtin import BUILT_IN, probe_folder
-from .included import Include, folders_of, refuse_code, unreadable
+from .included import (
+    Include,
+    folders_of,
+    is_file_of_task,
+    name_in,
+    refuse_code,
+    unreadable,
+)
 from .own import OwnTask
 from .process import hub_or_its_cache, quiet_lm_eval, templates_compiled_once
 from .rows import json_lines
@@ -37,7 +44,7 @@ def load_tasks(
     trust: bool = False,
     template: Callable[..., str] | None = None,
 ) -> list[Task]:
-    """lm-eval tasks, by name or as `task` makes them, with their requests built.
+    """lm-eval tasks, by name, by YAML file or as `task` makes them, with their requests built.
 
     `data` is a folder with one folder per task, holding a `<split>.jsonl` in the layout of the
     task's own data set; without it the hub is asked. `limit` (items per task; below 1 a share)
@@ -48,12 +55,13 @@ def load_tasks(
     if isinstance(names, str) or not names:
         raise TaskError("tasks must be a list of at least one task name")
     for name in names:
-        if not isinstance(name, str | OwnTask):
+        if not isinstance(name, str | Path | OwnTask):
             raise TaskError(
                 f"{str(name)[:60]!r} is no task; give a name, or make one of your items with "
                 "painters.task(name, items)"
             )
-    named, folders = [name for name in names if isinstance(name, str)], folders_of(include)
+    names, folders = _by_name(names, folders_of(include))
+    named = [name for name in names if isinstance(name, str)]
     beyond = not set(named) <= set(BUILT_IN)
     source = hub_or_its_cache() if beyond and data is None else nullcontext()
     tasks: dict[str, Task] = {}
@@ -80,6 +88,17 @@ def load_tasks(
 def task_manager(everything: bool) -> TaskManager:
     """lm-eval's index of tasks: the probes and, if wanted, its own, which takes seconds to read."""
     return TaskManager(include_path=str(probe_folder()), include_defaults=everything)
+
+
+def _by_name(names: Sequence[Any], folders: Sequence[Path]) -> tuple[list[Any], list[Path]]:
+    """Tasks with names for the paths of YAML files, and the folders that they are found in."""
+    found, places = [], [*folders]
+    for name in names:
+        if not isinstance(name, OwnTask) and is_file_of_task(name):
+            name, folder = name_in(name)
+            places += [] if folder in places else [folder]
+        found.append(str(name) if isinstance(name, Path) else name)
+    return found, places
 
 
 def _with(folders: Sequence[Path], names: Sequence[str]) -> TaskManager:
