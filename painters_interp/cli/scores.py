@@ -1,6 +1,5 @@
 """`painters evaluate`: plans on benchmark tasks."""
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,7 +93,6 @@ def evaluate(
     questions = prepare(
         bridge, names, data, limit, num_fewshot, seed, include=include, trust=trust, chat=chat
     )
-    _say_which_shots_count(questions, num_fewshot)
     found = score_items(bridge, labelled, questions, cache=cache, store=store, metrics=further)
     table = results(bridge, labelled, questions, found, cache)
     if out is not None:
@@ -111,17 +109,6 @@ def evaluate(
     print(_readable(table).to_string(index=False, na_rep=""))
     for path in written if out is not None else ():
         print(path)
-
-
-def _say_which_shots_count(questions: "Questions", num_fewshot: int | None) -> None:
-    """A task that declares zero shots keeps them, as in lm-eval: said, where others are wanted."""
-    for task in questions.tasks:
-        if num_fewshot and not task.config.num_fewshot:
-            warnings.warn(
-                f"task {task.config.task!r} is of zero shots by its own definition, and stays so; "
-                f"--num-fewshot {num_fewshot} changes nothing for it",
-                stacklevel=2,
-            )
 
 
 def _readable(table: "pd.DataFrame") -> "pd.DataFrame":

@@ -113,6 +113,7 @@ def prepare(
     template = tokenizer.chat_template_of_model() if chat else None
     names = several(tasks, str, OwnTask, Mapping, Path)
     loaded = load_tasks(names, data, limit, num_fewshot, seed, include, trust, template)
+    _say_which_shots_count(loaded, num_fewshot)
     pairs, writing, readings = _read(tokenizer, loaded)
     room = tokenizer.max_length
     sequences: dict[tuple[int, ...], int] = {}
@@ -148,6 +149,17 @@ def prepare(
         prompts=asked,
         readings=tuple(readings),
     )
+
+
+def _say_which_shots_count(tasks: Sequence[Task], num_fewshot: int | None) -> None:
+    """A task that declares zero shots keeps them, as in lm-eval: said, where others are wanted."""
+    for task in tasks:
+        if num_fewshot and not task.config.num_fewshot:
+            warnings.warn(
+                f"task {task.config.task!r} is of zero shots by its own definition, and stays so; "
+                f"--num-fewshot {num_fewshot} (num_fewshot=) changes nothing for it",
+                stacklevel=3,
+            )
 
 
 def _read(

@@ -12,7 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 import painters_interp as painters
 from painters_interp.errors import TaskError
-from painters_interp.evaluation import PlannedLM
+from painters_interp.evaluation import PlannedLM, prepare
 from painters_interp.evaluation.harness import Instance
 
 PLANS = {"intact": "0-5", "skip": "0 2-5"}
@@ -87,8 +87,23 @@ class TestWithoutSpecialTokens:
             with pytest.raises(TaskError, match="no beginning- or end-of-text token that"):
                 run([Instance(run.__name__, {}, args, 0)], disable_tqdm=True)
 
+    def test_texts_end_at_the_tasks_own_stop_strings(self, bare):
+        items = [{"question": text, "answer": "x"} for text in ("abc", "abcabcabc")]
+        lengths = painters.task("mine", items, "generate_until", _length, max_new_tokens=3)
+        assert painters.evaluate(bare, "0-2 5", lengths)["value"].tolist() == [3.0, 3.0]
+
     def test_choices_after_a_context_need_none(self, bare):
         assert all(value == value for value in scores(bare))
+
+
+def _length(item, text):
+    return len(text)
+
+
+def test_shots_that_a_task_does_not_take_are_said(tiny_folder):
+    model = tiny.shared("llama", torch.float32, tiny_folder)
+    with pytest.warns(UserWarning, match=r"'probe_facts' is of zero shots .*--num-fewshot 2"):
+        prepare(model, "probe_facts", limit=1, num_fewshot=2)
 
 
 def test_threads_may_evaluate_side_by_side(tiny_folder):
