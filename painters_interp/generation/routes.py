@@ -19,6 +19,7 @@ from transformers import GenerationConfig
 from ..execution import Verdicts, applied, measuring, out_of_memory, user_hooks
 from ..execution.application import in_float32, widens
 from ..execution.faces import hooked
+from ..execution.guards import Untold, nats_apart
 from ..execution.kinds import few_layers
 from ..models import device_of
 from ..plans import Plan, Step
@@ -191,7 +192,8 @@ def why_alone(model: TransformerBridge, longest: int = 0) -> str | None:
         return "some of its layers keep states instead of keys and values"
     if not widens(model):
         return "its weights are offloaded"
-    return _reasons.of(model, lambda: _difference(model))
+    unknown = "nothing shows whether they could be written together"
+    return _reasons.told(model, lambda: _difference(model), else_=unknown)
 
 
 def rotated_alike(config: Any) -> float:
@@ -243,7 +245,7 @@ def _difference(model: TransformerBridge) -> str | None:
                     if not gap <= _TOLERANCE:
                         return f"logits through a schedule differ by {gap:.2g} for this model"
     except Exception as error:  # whatever a layer does with arguments that it does not expect
-        if out_of_memory(error):
+        if isinstance(error, Untold) or out_of_memory(error):
             raise
         return f"its layers cannot be called row by row ({type(error).__name__}: {error})"
     return None
@@ -259,5 +261,4 @@ def _gap(
     ids = torch.tensor([tokens], device=device_of(model))
     with applied(model, plan):
         out: Any = model.original_model(ids, attention_mask=torch.ones_like(ids))
-    one = out.logits[0, -len(logits) - 1 : -1].log_softmax(-1)
-    return float((one - logits.log_softmax(-1)).abs().max())
+    return nats_apart(logits, out.logits[0, -len(logits) - 1 : -1])
