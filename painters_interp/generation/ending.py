@@ -11,7 +11,10 @@ _SPARE = 16
 
 @dataclass(frozen=True)
 class Ending:
-    """At most `new` tokens, a token of `eos`, or one of the strings `stop`."""
+    """At most `new` tokens, a token of `eos`, or one of the strings `stop`.
+
+    A string may be the name of a special token, or have one in it, though no text shows these.
+    """
 
     new: int
     stop: tuple[str, ...] = ()
@@ -24,15 +27,16 @@ class Ending:
         if not self.stop:
             return False
         tail = tokens[-(_BYTES * max(map(len, self.stop)) + _SPARE) :]
-        return self._stops(tokenizer.decode(tail, skip_special_tokens=True))
+        return self._stops(tail, tokenizer)
 
     def text(self, tokens: Sequence[int], tokenizer: Any) -> tuple[str, bool]:
         """The text up to its end, and whether it came to one other than by its number."""
         text: str = tokenizer.decode(tokens, skip_special_tokens=True)
-        ended = tokens[-1] in self.eos or self._stops(text)
+        ended = tokens[-1] in self.eos or self._stops(tokens, tokenizer)
         for string in self.stop:
             text = text.split(string)[0]
         return text, ended
 
-    def _stops(self, text: str) -> bool:
-        return any(string in text for string in self.stop)
+    def _stops(self, tokens: Sequence[int], tokenizer: Any) -> bool:
+        shown = (tokenizer.decode(tokens, skip_special_tokens=skip) for skip in (True, False))
+        return any(string in text for text in shown for string in self.stop)

@@ -117,6 +117,17 @@ def test_a_text_ends_before_a_string_that_may_span_tokens(tiny_folder: Path) -> 
     assert len(first["tokens"]) == len(before) + len(stop)
 
 
+@pytest.mark.parametrize("stop", ["<mask>", "B<mask>", "BC"])
+def test_a_stop_string_may_be_a_special_token_or_run_over_one(tiny_folder: Path, stop: str) -> None:
+    tokenizer = tiny.tokenizer(tiny_folder)
+    tokens = tokenizer.convert_tokens_to_ids(["A", "B", "<mask>", "C"])
+    ending = Ending(9, (stop,))
+    end = next(k for k in range(1, 5) if ending.reached(tokens[:k], tokenizer))
+    text = {"<mask>": "AB", "B<mask>": "AB", "BC": "A"}[stop]
+    assert end == (4 if stop == "BC" else 3)
+    assert ending.text(tokens[:end], tokenizer) == (text, True)
+
+
 def test_the_end_of_text_token_ends_a_text(tiny_folder: Path) -> None:
     model = tiny.build("llama", torch.float64, tiny_folder)
     [ids] = prompts()[:1]
