@@ -187,4 +187,7 @@ def _load_error(source: Checkpoint, error: Exception) -> ModelError:
             f"{source.name} runs code of its own; "
             "read it, and pass trust_remote_code=True if you trust it"
         )
-    return ModelError(f"{source.name} cannot be loaded from {source.folder}: {first_line(error)}")
+    reason = first_line(error)
+    if "ignore_mismatched_sizes" in reason:
+        reason = "its config.json and its weights differ in size; give the config that is theirs"
+    return ModelError(f"{source.name} cannot be loaded from {source.folder}: {reason}")

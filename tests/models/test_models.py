@@ -367,6 +367,14 @@ def test_weights_that_nobody_uses_are_refused_unless_asked_for(tmp_path: Path) -
     assert len(load_model(folder, device="cpu", ignore_unused=True).blocks) == tiny.N_LAYERS - 1
 
 
+@pytest.mark.parametrize("key", ["vocab_size", "hidden_size"])
+def test_sizes_that_the_weights_do_not_have_are_refused(key: str, tmp_path: Path) -> None:
+    folder = tiny.save("llama", tmp_path / "mine")
+    edit_config(folder, **{key: 10**9})
+    with pytest.raises(ModelError, match=r"its config\.json and its weights differ in size"):
+        load_model(folder, device="cpu")
+
+
 def test_a_bias_that_the_config_does_not_know_is_refused(tmp_path: Path) -> None:
     folder = tiny.save("llama", tmp_path / "mine", attention_bias=True)
     edit_config(folder, attention_bias=False)
