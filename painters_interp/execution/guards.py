@@ -5,7 +5,7 @@ measurement sees the user's hooks, but no dropout.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
@@ -173,11 +173,15 @@ def measuring(model: TransformerBridge) -> Iterator[None]:
     """
     before = [(module, module.training) for module in _modules(model)]
     try:
-        for module, _ in before:
-            module.training = False
+        _set_modes((module, False) for module, _ in before)
         yield
     finally:
-        for module, training in before:
+        _set_modes(before)
+
+
+def _set_modes(modes: Iterable[tuple[nn.Module, bool]]) -> None:
+    for module, training in modes:
+        if module.training is not training:  # modules are slow to take an attribute
             module.training = training
 
 
@@ -206,8 +210,14 @@ def _readable(module: nn.Module, name: str) -> str:
 
 def _modules(model: TransformerBridge) -> list[nn.Module]:
     """Every module of the bridge and of the model it wraps, each once."""
-    both = (*model.modules(), *model.original_model.modules())
-    return [*{id(module): module for module in both}.values()]
+    found: dict[int, nn.Module] = {}
+    waiting: list[nn.Module] = [model.original_model, model]
+    while waiting:  # `modules()` makes names of thousands on the way, in every short pass
+        module = waiting.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            waiting += [child for child in module._modules.values() if child is not None]
+    return [*found.values()]
 
 
 def carries(module: nn.Module) -> bool:

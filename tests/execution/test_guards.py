@@ -60,6 +60,16 @@ class TestUndisturbed:
 
 
 class TestMeasuring:
+    def test_modes_changed_inside_are_as_before_afterwards(self, llama):
+        llama.original_model.train()
+        modules = [*llama.modules(), *llama.original_model.modules()]
+        modules[3].training = False
+        before = [module.training for module in modules]
+        with measuring(llama):
+            assert not any(module.training for module in modules)
+            llama.train()
+        assert [module.training for module in modules] == before
+
     def test_every_submodule_has_its_own_mode_afterwards(self, llama):
         llama.original_model.train()
         llama.blocks[3].eval()
