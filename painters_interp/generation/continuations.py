@@ -34,7 +34,8 @@ def generate(
     """What `model` writes after every prompt under every plan, always the likeliest token.
 
     `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
-    the result; `prompts` are one text or several. A text ends with the model's own end-of-text
+    the result; `prompts` are one text or several, read as the tokenizer does by default, but for
+    an end-of-text token that it may add. A text ends with the model's own end-of-text
     token, before one of the strings `stop`, or after `max_new_tokens`. With `cache="averaged"`
     decoding is that of the paper's code (see `applied`).
 
@@ -103,11 +104,18 @@ def _ending(max_new_tokens: int, stop: str | Sequence[str]) -> Ending:
     return Ending(new, tuple(strings))
 
 
+def _open_ended(model: TransformerBridge, text: str, ids: Sequence[int]) -> Ids:
+    """Without the end-of-text token that some tokenizers add: behind it a text does not go on."""
+    end, name = model.tokenizer.eos_token_id, model.tokenizer.eos_token
+    added = bool(ids) and ids[-1] == end and not text.rstrip().endswith(name)
+    return tuple(ids[:-1] if added else ids)
+
+
 def _prompts(model: TransformerBridge, texts: Sequence[str], new: int) -> list[Ids]:
     found, context = [], context_of(model)
     for index, text in enumerate(texts):
         name = f"prompt {index} ({text[:40]!r})"
-        ids = tuple(ids_of(model, text, f"prompt {index}")) if text else ()
+        ids = _open_ended(model, text, ids_of(model, text, f"prompt {index}")) if text else ()
         if not ids:
             raise TextError(f"prompt {index} is empty; give it at least one character")
         if len(ids) + new > context:

@@ -4,10 +4,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import tiny
 import torch
 import zoo
+from tokenizers import processors
 from transformer_lens.model_bridge import TransformerBridge
 
 import painters_interp as painters
@@ -115,6 +117,18 @@ def test_a_text_ends_before_a_string_that_may_span_tokens(tiny_folder: Path) -> 
     first = table.iloc[0]
     assert (first["text"], first["finished"]) == (before, True)
     assert len(first["tokens"]) == len(before) + len(stop)
+
+
+def test_a_prompt_goes_on_whatever_the_tokenizer_adds_behind_it(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    plain = painters.generate(model, "0-5", ["AB", "AB</s>"], max_new_tokens=3)
+    model.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        "<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    pd.testing.assert_frame_equal(
+        painters.generate(model, "0-5", ["AB"], max_new_tokens=3), plain[:1]
+    )
+    assert plain["tokens"].nunique() == 2
 
 
 @pytest.mark.parametrize("stop", ["<mask>", "B<mask>", "BC"])
