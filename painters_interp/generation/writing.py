@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from ..execution import applied
+from ..execution.anatomy import Arguments
 from ..execution.faces import Face
 from ..models import device_of
 from ..plans import Plan
@@ -24,7 +25,7 @@ from .ending import Ending
 from .reading import Advance, Padded, read
 from .rooms import Room
 from .rows import Rows
-from .trie import WORTH, Ids, levels
+from .trie import Ids, Level, Row, levels
 
 # Rows that have ended are computed further until so many of all have: leaving them out copies.
 _ENDED = 0.25
@@ -63,9 +64,8 @@ def written(
     `see` is shown the logits of each next token, for the rows that are left.
     """
     merged = schedule(plans)
-    # Averaged memories are those of whole prompts, which nobody reads while they are read.
-    reads = levels(prompts, worth=len(max(prompts, key=len)) * len(prompts)) if style.averaged \
-        else levels(prompts, worth=WORTH)  # fmt: skip
+    # Memories are averaged behind a whole prompt, and not while a part of it is read by another.
+    reads = (Level(tuple(map(Row, prompts))),) if style.averaged else levels(prompts)
     columns = reads[-1].width + style.ending.new
     rooms = [Room(columns, windows[entry.layer]) for entry in merged]
     rows = Rows(face, plans, merged, len(prompts), rooms)
@@ -84,7 +84,8 @@ def written(
             break
         batch = batch.then(following)
         if len(going) <= (1 - _ENDED) * len(rows):
-            left = [place for place, row in enumerate(texts.rows) if row in set(going)]
+            on = set(going)
+            left = [place for place, row in enumerate(texts.rows) if row in on]
             rows.keep(left)
             batch = batch.at(torch.tensor(left, device=face.device))
             texts.rows = going
@@ -98,10 +99,13 @@ def written(
     return [found[k : k + len(prompts)] for k in range(0, len(found), len(prompts))]
 
 
-def _recorded(face: Face, batch: Padded, count: int) -> Any:
-    """What layers would be called with if the batch had so many rows, alike."""
-    first = torch.zeros(count, dtype=torch.long, device=face.device)
-    return face.recorded(batch.at(first).inputs(face, 1))[1]
+def _recorded(face: Face, batch: Padded, count: int) -> Sequence[Arguments]:
+    """What layers would be called with if the batch had so many rows, like its most padded one.
+
+    A batch without pads may come without a mask.
+    """
+    padded = batch.mask.sum(dim=1).argmin()
+    return face.recorded(batch.at(padded.expand(count)).inputs(face, 1))[1]
 
 
 class _Texts:

@@ -17,6 +17,7 @@ from painters_interp import strategies as s
 from painters_interp.errors import PlanError, TaskError, UnsupportedModelError
 from painters_interp.evaluation import Questions, prepare
 from painters_interp.evaluation.harness import BridgedLM
+from painters_interp.evaluation.planned import PlannedLM
 from painters_interp.evaluation.scoring import score, time_per_call
 from painters_interp.evaluation.writing import generate, prompts
 from painters_interp.plans import shared_calls
@@ -242,6 +243,14 @@ class TestWriting:
         found = prompts(lm_of(llama), asked, rows=8)
         assert sorted(batch.members for batch in found.batches) == [(1,), (2, 0)]
         assert [len(text) for text in written(llama, "0-5", *asked)] == [3, 6, 3]
+
+    def test_more_than_the_likeliest_token_is_left_to_lm_eval(self, llama):
+        settings = {"max_gen_toks": 6, "until": ["\n"], "repetition_penalty": 1.7}
+        asked = [ask("cows", **settings), ask("cows", max_gen_toks=6, until=["\n"])]
+        penalised, plain = written(llama, "0-4", *asked)
+        assert [penalised] == PlannedLM(llama, "0-4").generate_until(asked[:1], disable_tqdm=True)
+        assert [plain] == PlannedLM(llama, "0-4").generate_until(asked[1:], disable_tqdm=True)
+        assert penalised != plain
 
     def test_a_prompt_longer_than_the_context_loses_its_beginning(self, llama, data):
         found = prepare(llama, ["gsm8k"], data, num_fewshot=0)

@@ -20,7 +20,7 @@ from painters_interp.generation.routes import batches, bytes_needed, why_alone
 from painters_interp.plans import Plan
 
 PLANS = ("0-5", "2 (1-3)*2 5", "0-1 3@0.5*2 (4|5)@sum")
-NEW = 8
+NEW = 5
 
 
 def plans(*texts: str) -> list[Plan]:
@@ -59,8 +59,8 @@ def built(name: str, folder: Path, **others: Any) -> TransformerBridge:
 def test_tokens_are_those_of_generate(tiny_folder: Path, family: str) -> None:
     model = tiny.shared(family, torch.float64, tiny_folder)
     assert why_alone(model) is None
-    found = texts_under(model, plans(), prompts(), Ending(NEW))
-    for plan, texts in zip(plans(), found, strict=True):
+    few = plans(*PLANS[1:])
+    for plan, texts in zip(few, texts_under(model, few, prompts(), Ending(NEW)), strict=True):
         for ids, text in zip(prompts(), texts, strict=True):
             assert text.tokens == alone(model, plan, ids)
 
@@ -92,7 +92,7 @@ def test_memory_splits_prompts_and_then_plans_and_changes_nothing(tiny_folder: P
     several = plans()
     whole = texts_under(model, several, prompts(), Ending(4))
     one = bytes_needed(model, several[0], 24 + 4)
-    for memory in (8 * one, 2 * one, 1):
+    for memory in (7 * one, 2 * one):
         assert texts_under(model, several, prompts(), Ending(4), memory=memory) == whole
         for some, chosen in batches(model, several, sorted(prompts(), key=len)[::-1], 4, memory):
             columns = (24, 21, 5)[some[0]] + 4
