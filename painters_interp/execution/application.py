@@ -150,11 +150,13 @@ def _uncollected() -> Iterator[None]:
 @contextmanager
 def _registered(model: TransformerBridge, points: StepPoints) -> Iterator[None]:
     """Register `points` as `model.steps`, so that the bridge's hook calls find them by name."""
+    own = {name: value for name, value in vars(model).items() if name == "steps"}
     model.steps = points
     try:
         yield
     finally:
         del model.steps
+        vars(model).update(own)
         for name in points.get_hooks():
             # The bridge enters a component's hooks in its registry but never takes them out.
             model._hook_registry.pop(f"steps.{name}", None)

@@ -2,25 +2,30 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge import TransformerBridge
 
 from ..plans import Plan
 from .guards import carries, made_by
+
+# What has been said of a model: a plan may be applied to it many times, batch by batch.
+_said: WeakKeyDictionary[TransformerBridge, set[str]] = WeakKeyDictionary()
 
 
 class Notices:
     """Looks at layers that a plan calls never or several times, until there was something to say.
 
-    A hook on the first never fires; of the second, `run_with_cache` keeps the last call.
+    A hook on the first never fires; of the second, `run_with_cache` keeps the last call. The same
+    is said of a model once.
     """
 
-    def __init__(self, plan: Plan, blocks: Sequence[nn.Module]) -> None:
-        calls = Counter(plan.layer_calls)
-        self._plan = str(plan)
+    def __init__(self, plan: Plan, model: TransformerBridge) -> None:
+        calls, blocks = Counter(plan.layer_calls), list(model.blocks)
+        self._plan, self._said = str(plan), _said.setdefault(model, set())
         self._never = {i: [*b.modules()] for i, b in enumerate(blocks) if calls[i] == 0}
         self._often = {i: [*b.modules()] for i, b in enumerate(blocks) if calls[i] > 1}
 
@@ -29,19 +34,22 @@ class Notices:
         silent = [str(i) for i, modules in self._never.items() if any(map(_hooked, modules))]
         if silent:
             self._never = {}
-            warnings.warn(
+            self._say(
                 f"hooks on layer {', '.join(silent)} never fire: plan {self._plan!r} does not call "
-                "it; steps.{s}.hook_resid_pre and hook_resid_post address what does run",
-                stacklevel=2,
+                "it; steps.{s}.hook_resid_pre and hook_resid_post address what does run"
             )
         cached = [str(i) for i, modules in self._often.items() if any(map(_cached, modules))]
         if cached:
             self._often = {}
-            warnings.warn(
+            self._say(
                 f"the cache keeps the last of several calls of layer {', '.join(cached)} under "
-                f"plan {self._plan!r}; steps.{{s}}.hook_resid_post keeps every step",
-                stacklevel=2,
+                f"plan {self._plan!r}; steps.{{s}}.hook_resid_post keeps every step"
             )
+
+    def _say(self, notice: str) -> None:
+        if notice not in self._said:
+            self._said.add(notice)
+            warnings.warn(notice, stacklevel=3)
 
 
 def _hooked(module: nn.Module) -> bool:

@@ -120,7 +120,7 @@ class Loop:
 
     def __init__(self, plan: Plan, model: TransformerBridge, groups: list[Group], cache: str):
         self._owner, self._groups = Owner(str(plan), cache, id(model), len(plan.calls)), groups
-        self._notices = Notices(plan, list(model.blocks))
+        self._notices = Notices(plan, model)
 
     def begin(self, caches: Iterable[Cache]) -> None:
         """A pass begins clean, whatever ended the one before.

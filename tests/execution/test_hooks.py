@@ -131,3 +131,19 @@ class TestSaidOnce:
             llama.run_with_cache(TOKENS, names_filter="blocks.3.hook_out")
             llama.run_with_hooks(TOKENS, fwd_hooks=[("blocks.4.hook_out", ablate_last)])
             llama(TOKENS)
+
+
+def test_a_notice_is_given_once_however_often_a_plan_is_applied(tiny_folder) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    model.add_hook("blocks.1.hook_resid_post", lambda stream, hook: None)
+    model.steps = "mine"
+
+    def run() -> None:
+        for _ in range(3):
+            with applied(model, "0 2-5"):
+                model(TOKENS)
+
+    with pytest.warns(UserWarning, match="hooks on layer 1 never fire") as said:
+        run()
+    assert len(said) == 1
+    assert model.steps == "mine"
