@@ -69,7 +69,7 @@ class Questions:
     def calls(self, plans: Sequence[Plan]) -> int:
         """Token-layer calls to answer under all plans: an upper bound where texts are written.
 
-        Scoring shares the beginnings of plans; a text is written under one plan at a time.
+        Scoring shares the beginnings of plans; a text counts under every plan by itself.
         """
         alone = sum(len(plan.calls) for plan in plans)
         return self.tokens * shared_calls(plans) + self.prompts.tokens * alone

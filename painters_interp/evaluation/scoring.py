@@ -78,7 +78,7 @@ def score(
     """Answer every question under every plan.
 
     Log-likelihoods are computed in one pass, plans sharing their beginnings; texts are written
-    plan by plan, decoding with the cache that `applied` calls `cache`.
+    under all plans together, decoding with the cache that `applied` calls `cache`.
     """
     model = as_model(model)
     shape = (len(plans), len(questions.requests))
