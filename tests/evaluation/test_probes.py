@@ -207,26 +207,24 @@ def test_lm_eval_alone_loads_them_offline_from_any_directory(tmp_path: Path) -> 
     assert int(done.stdout) == sum(len(rows(name)) for name in CHANCE)
 
 
-GOLDEN = {  # accuracies by stock lm-eval: of the first 32 items, and of all
-    "probe_cloze": (0.69, 0.70),
-    "probe_facts": (0.84, 0.83),
-    "probe_arithmetic": (0.62, 0.61),
-    "probe_grammar": (0.91, 0.89),
-    "probe_order": (0.69, 0.68),
+FIRST = 32
+GOLDEN = {  # accuracies of the first 32 items by stock lm-eval; of all they differ by 0.02 at most
+    "probe_cloze": 0.69,
+    "probe_facts": 0.84,
+    "probe_arithmetic": 0.62,
+    "probe_grammar": 0.91,
+    "probe_order": 0.69,
 }
 
 
 def test_default_model_is_clearly_above_chance(default_model: Any) -> None:
-    found = score_items(default_model, ["0-29"], list(CHANCE))
-    found = found[found["metric"] == "acc"].sort_values("item")
-    for name, (golden_first_32, golden) in GOLDEN.items():
-        hits = found.loc[found["task"] == name, "value"].tolist()
-        assert len(hits) == len(rows(name))
-        for part, expected in ((hits[:32], golden_first_32), (hits, golden)):
-            acc = sum(part) / len(part)
-            stderr = (acc * (1 - acc) / (len(part) - 1)) ** 0.5
-            assert acc - 2 * stderr > CHANCE[name] + 0.05, name
-            assert acc == pytest.approx(expected, abs=0.035), name
+    found = score_items(default_model, ["0-29"], list(CHANCE), limit=FIRST)
+    found = found[found["metric"] == "acc"]
+    for name, golden in GOLDEN.items():
+        acc = found.loc[found["task"] == name, "value"].mean()
+        stderr = (acc * (1 - acc) / (FIRST - 1)) ** 0.5
+        assert acc - 2 * stderr > CHANCE[name] + 0.05, name
+        assert acc == pytest.approx(golden, abs=0.035), name
 
 
 def test_default_model_solves_word_problems_in_writing(default_model: Any) -> None:
