@@ -96,13 +96,8 @@ def evaluate(
     found = score_items(bridge, labelled, questions, cache=cache, store=store, metrics=further)
     table = results(bridge, labelled, questions, found, cache)
     if out is not None:
-        asked: dict[str, Any] = {
-            "limit": limit,
-            "data": data,
-            "num_fewshot": num_fewshot,
-            "cache": cache,
-        }
-        asked |= {"include": include, "trust": trust}
+        asked: dict[str, Any] = {"limit": limit, "data": data, "num_fewshot": num_fewshot}
+        asked |= {"include": include, "trust": trust, "cache": cache}
         facts = facts_of(bridge, questions, **asked)
         written = [write_table(found, items_beside(out), facts)] if items else []
         written.insert(0, write_table(table, out, facts))

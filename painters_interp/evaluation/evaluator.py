@@ -74,9 +74,8 @@ def evaluate(
     asked: dict[str, Any] = {"data": data, "limit": limit, "num_fewshot": num_fewshot}
     asked |= {"include": include, "trust": trust, "chat": chat}
     parts = _questions(model, tasks, seed, asked, one_by_one=store is not None)
-    return _results(
-        model, labels, parts, _items(model, labels, parts, cache, store, metrics), cache
-    )
+    items = _items(model, labels, parts, cache, store, metrics)
+    return _results(model, labels, parts, items, cache)
 
 
 def score_items(

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..arguments import several
 from ..errors import TaskError, UnsupportedModelError
 from ..execution import ROWS, Layout, family_of, laid_out
-from ..models import Model, as_model
+from ..models import Model, as_model, device_of
 from ..plans import Plan, shared_calls
 from .harness import Instance, Task
 from .harness.included import Include
@@ -109,27 +109,22 @@ def prepare(
             f"{model.cfg.model_name} is a masked language model; lm-eval's tasks need next-token "
             "probabilities"
         )
-    tokenizer, device = tokenizer_of(model), next(model.original_model.parameters()).device.type
+    tokenizer, device = tokenizer_of(model), device_of(model).type
     template = tokenizer.chat_template_of_model() if chat else None
     names = several(tasks, str, OwnTask, Mapping, Path)
     loaded = load_tasks(names, data, limit, num_fewshot, seed, include, trust, template)
     _say_which_shots_count(loaded, num_fewshot)
     pairs, writing, readings = _read(tokenizer, loaded)
-    room = tokenizer.max_length
-    sequences: dict[tuple[int, ...], int] = {}
-    requests = []
-    for context, continuation in pairs:
-        # As HFLM: cut on the left to fit, and drop the last token, which predicts nothing.
-        inputs = tuple((context + continuation)[-(room + 1) :][:-1])
-        requests.append(Request(sequences.setdefault(inputs, len(sequences)), tuple(continuation)))
+    sequences, requests = _distinct(pairs, tokenizer.max_length)
     asked = prompts(tokenizer, writing, _WRITERS.get(device, _WRITERS["cuda"]))
-    layout, packs = laid_out(model, tuple(sequences), _ROOM.get(device, _ROOM["cuda"]))
+    layout, packs = laid_out(model, sequences, _ROOM.get(device, _ROOM["cuda"]))
     if layout is ROWS:
         warnings.warn(
             f"{model.cfg.model_name} cannot score packed sequences; taking one row each, which is "
             "slower and no less exact",
             stacklevel=2,
         )
+    room = tokenizer.max_length
     truncated = asked.truncated + sum(len(a) + len(b) > room + 1 for a, b in pairs)
     if truncated:
         warnings.warn(
@@ -139,8 +134,8 @@ def prepare(
         )
     return Questions(
         tasks=tuple(loaded),
-        sequences=tuple(sequences),
-        requests=tuple(requests),
+        sequences=sequences,
+        requests=requests,
         packs=tuple(packs),
         layout=layout,
         truncated=truncated,
@@ -149,6 +144,19 @@ def prepare(
         prompts=asked,
         readings=tuple(readings),
     )
+
+
+def _distinct(
+    pairs: Sequence[TokenPair], room: int
+) -> tuple[tuple[tuple[int, ...], ...], tuple[Request, ...]]:
+    """The distinct inputs of all continuations, at most `room` tokens each, and who reads them."""
+    places: dict[tuple[int, ...], int] = {}
+    requests = []
+    for context, continuation in pairs:
+        # As HFLM: cut on the left to fit, and drop the last token, which predicts nothing.
+        inputs = tuple((context + continuation)[-(room + 1) :][:-1])
+        requests.append(Request(places.setdefault(inputs, len(places)), tuple(continuation)))
+    return tuple(places), tuple(requests)
 
 
 def _say_which_shots_count(tasks: Sequence[Task], num_fewshot: int | None) -> None:

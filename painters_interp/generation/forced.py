@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..errors import TextError
 from ..execution import applied
-from ..models import Model, as_model, numbers
+from ..models import Model, as_model, device_of, numbers
 from ..plans import Plan
 
 
@@ -71,7 +71,7 @@ def _forced(
     prompts: Sequence[Sequence[int]],
     continuations: Sequence[Sequence[int]],
 ) -> Float[Tensor, "row token"]:
-    device = next(model.original_model.parameters()).device
+    device = device_of(model)
     width, length = max(map(len, prompts)), max(map(len, continuations))
     tokens = [[0] * (width - len(row)) + [*row] for row in prompts]
     mask = [[0] * (width - len(row)) + [1] * len(row) for row in prompts]

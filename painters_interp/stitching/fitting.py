@@ -20,7 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from .. import statistics
 from ..errors import PlanError, UnsupportedModelError
 from ..execution import Head, head, ready, record
-from ..models import Model, as_model, identity, widened
+from ..models import Model, as_model, device_of, identity, widened
 from ..progress import progress
 from ..tables import typed
 from ..texts import Texts, TokenIds, as_texts, as_tokens
@@ -237,7 +237,7 @@ def _same_model(
 
 
 def _identity(i: int, j: int, model: TransformerBridge) -> Stitch:
-    width, device = int(model.cfg.d_model), next(model.original_model.parameters()).device
+    width, device = int(model.cfg.d_model), device_of(model)
     nothing = torch.zeros(width, device=device)
     return Stitch(torch.eye(width, device=device), nothing, nothing, i, j)
 

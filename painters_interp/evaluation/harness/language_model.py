@@ -1,7 +1,6 @@
 """lm-eval's HFLM around a hooked model: its tokenisation, and a model left as it was."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -23,15 +22,21 @@ class BridgedLM(HFLM):  # type: ignore[misc]
     strings, and only what needs a token before its first one is refused.
     """
 
+    _made = False
+
     def __init__(self, bridge: TransformerBridge, **options: Any) -> None:
         original, tokenizer = bridge.original_model, bridge.tokenizer
         self._vocabulary = original.get_input_embeddings().weight.shape[0]
         if tokenizer.pad_token_id is None:
             tokenizer = deepcopy(tokenizer)  # HFLM gives it one
-        # It warns that a ready model ignores loading options.
-        with quiet_lm_eval(), _left_alone(original):
+        with quiet_lm_eval():  # it warns that a ready model ignores loading options
             super().__init__(pretrained=original, tokenizer=tokenizer, **options)
-        self._device, self._name = device_of(bridge), bridge.cfg.model_name
+        self._device, self._name, self._made = device_of(bridge), bridge.cfg.model_name, True
+
+    @property
+    def model(self) -> Any:
+        """The Hugging Face model; while HFLM is being made, nothing that it could change."""
+        return self._model if self._made else None
 
     @property
     def prefix_token_id(self) -> int:
@@ -76,15 +81,3 @@ class BridgedLM(HFLM):  # type: ignore[misc]
             )
         template: Callable[..., str] = self.apply_chat_template
         return template
-
-
-@contextmanager
-def _left_alone(model: Any) -> Iterator[None]:
-    """`model` with an `eval` and a `tie_weights` that do nothing."""
-    own = {name: vars(model)[name] for name in ("eval", "tie_weights") if name in vars(model)}
-    model.eval = model.tie_weights = lambda: model
-    try:
-        yield
-    finally:
-        del model.eval, model.tie_weights
-        vars(model).update(own)
