@@ -27,8 +27,8 @@ STANDINS = {
 INCOMPLETE = "from typing import Any\ndef __getattr__(name: str) -> Any: ...\n"
 # Beside what stands in, their sources are left unread: six seconds in place of fifty.
 UNREAD = (
-    "accelerate", "datasets", "huggingface_hub", "IPython", "lm_eval", "scipy", "seaborn", "sklearn",
-    "tokenizers", "torch", "tqdm", "transformer_lens", "transformers", "wandb",
+    "accelerate", "datasets", "huggingface_hub", "IPython", "lm_eval", "scipy", "seaborn",
+    "sklearn", "tokenizers", "torch", "tqdm", "transformer_lens", "transformers", "wandb",
 )  # fmt: skip
 
 

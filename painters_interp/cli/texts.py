@@ -2,11 +2,13 @@
 
 import textwrap
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DEFAULT_MODEL, Device, Dtype, Model, loaded, one_of
+from .options import DEFAULT_MODEL, Device, Dtype, Model, computable, loaded, one_of, path_of
+from .outputs import try_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +28,10 @@ def generate(
     ] = None,
     cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
     model: Model = DEFAULT_MODEL,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
+    ] = None,
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
@@ -36,15 +42,24 @@ def generate(
     from ..execution import as_plan
     from ..execution.slots import CACHES
     from ..generation import generate as written
+    from ..models import identity
+    from ..storage import provenance, write_table
     from ..strategies import full
 
     one_of(cache, CACHES, "--cache")
+    if out is not None:
+        try_table(out)
+    computable(device, dtype)
     bridge = loaded(model, device, dtype)
     intact = full(len(bridge.blocks))
     named = [as_plan(text, bridge) for text in plans.split(";") if text.strip()]
     distinct, texts = dict.fromkeys([intact, *named]), dict.fromkeys(prompts)
     table = written(bridge, [*distinct], [*texts], new, stop or (), cache)
     print("\n\n".join(_compared(texts) for _, texts in table.groupby("prompt", sort=False)))
+    if out is not None:
+        facts = provenance(**identity(bridge), max_new_tokens=new, stop=stop or [], cache=cache)
+        listed = table.assign(tokens=table["tokens"].map(list, na_action="ignore"))
+        print(write_table(listed, out, facts))
 
 
 def _compared(texts: "pd.DataFrame") -> str:

@@ -29,7 +29,8 @@ RIGHT = {
 }
 ALL = tuple(RIGHT)
 READ = ("similarity", "effects", "grid")
-WRITE = tuple(name for name in RIGHT if name not in ("check", "evaluate", "generate"))
+FILE = ("evaluate", "generate")
+WRITE = tuple(name for name in RIGHT if name not in ("check", *FILE))
 READING = ("run", "similarity", "evaluate", "generate", "check", "patch")
 # Options, the commands that have them, and values that cannot be.
 WRONG = [
@@ -39,7 +40,7 @@ WRONG = [
     ("--model", ALL, ["~nosuchuser", LONG, "no/such/place/anywhere", "folder", "file"]),
     ("--model", ("run", "evaluate"), ["", ".", "..", "/", "a\0b", "file.gguf", "~nosuchuser/x"]),
     ("--out", WRITE, ["", "/", "~nosuchuser/out", "file/out", LONG]),
-    ("--out", ("evaluate",), ["", ".", "/", "..", "config", "taken", "file/out", LONG, "a\0b"]),
+    ("--out", FILE, ["", ".", "/", "..", "config", "taken", "file/out", LONG, "a\0b"]),
     ("--seed", ("run", "similarity", "evaluate"), ["-1", HUGE, "1.5", "x"]),
     ("--limit", ("run", "evaluate", *READ), ["0", "-1", "1.5", "x", "nan", HUGE]),
     ("--tasks", ("run", "evaluate"), [",", "nonsense", "$\\frac{$", ""]),

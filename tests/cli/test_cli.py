@@ -199,11 +199,11 @@ def test_similarity_with_nulls_and_another_model(painters, checkpoint, tmp_path,
     assert storage.read_provenance(tmp_path / "other" / "similarity")["other"] == str(other)
 
 
-def test_generate_shows_where_texts_part(painters, checkpoint) -> None:
-    words = ("generate", "abc", "--new", 6, "--model", checkpoint)
+def test_generate_shows_where_texts_part(painters, checkpoint, tmp_path) -> None:
+    words = ("generate", "abc", "--new", 6, "--model", checkpoint, "--out", tmp_path / "texts.csv")
     code, out, err = painters(*words, "--plans", "0-5; 0-4 ;1-5")
     assert (code, err) == (0, "")
-    prompt, *rest = out.splitlines()
+    prompt, *rest, path = out.splitlines()
     plans, texts = rest[1::3], [line[4:] for line in rest[2::3]]
     assert prompt == "abc"
     assert plans == ["  0-5", "  0-4", "  1-5"]
@@ -212,6 +212,12 @@ def test_generate_shows_where_texts_part(painters, checkpoint) -> None:
         same, _, other = text.partition("||")
         assert own.startswith(same)
         assert not own.startswith(same + other[:1])
+    assert path == str(tmp_path / "texts.csv")
+    table = storage.read_table(path)
+    assert table["text"].tolist() == [text.replace("||", "") for text in texts]
+    assert [len(ids) for ids in table["tokens"]] == [6, 6, 6]
+    facts = storage.read_provenance(path)
+    assert (facts["max_new_tokens"], facts["stop"], facts["cache"]) == (6, [], "exact")
 
 
 def test_evaluate(painters, checkpoint, tmp_path) -> None:
