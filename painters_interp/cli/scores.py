@@ -128,6 +128,7 @@ def facts_of(bridge: "TransformerBridge", questions: "Questions", **asked: Any) 
 
     facts: dict[str, Any] = {
         "tasks": {task.config.task: str(task.VERSION) for task in questions.tasks},
+        "requests": questions.digests,
         "shots": {task.config.task: task.config.num_fewshot or 0 for task in questions.tasks},
         "items": questions.items,
         "tokens": questions.tokens,

@@ -64,6 +64,7 @@ def similarities(asked: Asked) -> Stage:
             **identity(bridge),
             **asked.options,
             tasks={first.config.task: str(first.VERSION)},
+            requests={first.config.task: asked.questions.digests[first.config.task]},
             texts=len(texts),
         )
         write_table(similarity(bridge, texts).table(), asked.folder / "similarity", facts)

@@ -62,12 +62,12 @@ def evaluate(
     goes on; what hooks on the model do is not seen by it.
 
     Returns one row per labelled plan, task and metric: the labels, then model, revision, dtype,
-    plan, task, version, metric, value, stderr, n, chance, higher_is_better; the difference to the
-    intact model: delta, delta_low, delta_high, p, p_adjusted (see `items.summarise`); and seed.
-    The intact model comes first where it is not among the plans; with `intact=False` it is left
-    out, and so are the differences. Raises PlanError, TaskError and
-    UnsupportedModelError. A file of the store that is damaged is named in a warning, and its plans
-    are run again.
+    plan, task, version, metric, value, stderr, n, n_truncated (how many of the n lost tokens on
+    the left to fit in the context), chance, higher_is_better; the difference to the intact model:
+    delta, delta_low, delta_high, p, p_adjusted (see `items.summarise`); and seed. The intact model
+    comes first where it is not among the plans; with `intact=False` it is left out, and so are the
+    differences. Raises PlanError, TaskError and UnsupportedModelError. A file of the store that is
+    damaged is named in a warning, and its plans are run again.
     """
     model = as_model(model)
     labels = _labels(model, plans, intact)

@@ -1,6 +1,6 @@
 """What is measured of every item under every plan: lm-eval's metrics, KL to the intact model."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import pandas as pd
@@ -38,9 +38,11 @@ def _answers(
 ) -> pd.DataFrame:
     answers = score(model, plans, questions, advance, cache)
     parts = [
-        _rows(metric).assign(plan=str(plan), **_named(task))
+        _rows(metric, cut).assign(plan=str(plan), **_named(task))
         for index, plan in enumerate(plans)
-        for task, found in _metrics(index, questions, answers)
+        for (task, found), cut in zip(
+            _metrics(index, questions, answers), questions.cut, strict=True
+        )
         for metric in found
     ]
     return _table(model, questions, parts)
@@ -56,7 +58,7 @@ def _metrics(
         yield task, metrics(task, answers.responses(index, questions.readings[span]))
 
 
-def _rows(metric: Metric) -> pd.DataFrame:
+def _rows(metric: Metric, cut: Set[int]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "metric": metric.name,
@@ -64,6 +66,7 @@ def _rows(metric: Metric) -> pd.DataFrame:
             "value": metric.values,
             "reference": metric.reference,
             "chance": metric.chance,
+            "truncated": [item in cut for item in metric.items],
             "aggregation": metric.aggregation,
             "higher_is_better": metric.higher_is_better,
         }
@@ -89,6 +92,7 @@ def _divergences(
         sums, tokens = document_divergences(model, plans, list(texts.values()))
         named = {"metric": "kl", "aggregation": "ratio", "higher_is_better": False}
         named |= {"item": list(texts), "reference": tokens, "chance": float("nan")}
+        named |= {"truncated": False}  # what is longer is read in pieces
         parts += [
             pd.DataFrame({**named, "value": sums[:, index]}).assign(plan=str(plan), **_named(task))
             for index, plan in enumerate(plans)

@@ -13,7 +13,7 @@ from ..plans import Plan, shared_calls
 from .harness import Instance, Task
 from .harness.included import Include
 from .harness.own import OwnTask
-from .harness.requests import documents
+from .harness.requests import digest, documents
 from .harness.tasks import load_tasks
 from .harness.tokens import TokenPair, Tokens, tokenizer_of
 from .responses import Continuation, Document, Lookup, Writing
@@ -41,8 +41,8 @@ class Questions:
     `packs` are the inputs that go through the model together, laid out as `layout` says: a tree
     each where the model allows it, else padded rows. `prompts` are to be continued by the model.
     `readings` say how lm-eval's response to each request of each task, in order, is read from
-    the answers. `truncated` counts requests that were longer than the context and lost tokens on
-    the left.
+    the answers. `cut` are, task by task, the items of which a request was longer than the context
+    and lost tokens on the left.
     """
 
     tasks: tuple[Task, ...]
@@ -50,7 +50,7 @@ class Questions:
     requests: tuple[Request, ...]
     packs: tuple[tuple[int, ...], ...]
     layout: Layout
-    truncated: int
+    cut: tuple[frozenset[int], ...]
     seed: int
     chat: bool = False
     prompts: Prompts = field(default_factory=Prompts)
@@ -60,6 +60,16 @@ class Questions:
     def items(self) -> int:
         """Number of documents over all tasks."""
         return sum(len({i.doc_id for i in task.instances}) for task in self.tasks)
+
+    @property
+    def truncated(self) -> int:
+        """Number of documents of which something was cut to the context."""
+        return sum(map(len, self.cut))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of each task, a digest of its requests and documents: of other data it is another."""
+        return {task.config.task: digest(task) for task in self.tasks}
 
     @property
     def tokens(self) -> int:
@@ -125,24 +135,46 @@ def prepare(
             stacklevel=2,
         )
     room = tokenizer.max_length
-    truncated = asked.truncated + sum(len(a) + len(b) > room + 1 for a, b in pairs)
-    if truncated:
-        warnings.warn(
-            f"{truncated} of {len(readings)} requests are longer than the context of "
-            f"{model.cfg.model_name} ({room} tokens) and lose tokens on the left, as in lm-eval",
-            stacklevel=2,
-        )
-    return Questions(
+    too_long = [len(context) + len(target) > room + 1 for context, target in pairs]
+    questions = Questions(
         tasks=tuple(loaded),
         sequences=sequences,
         requests=requests,
         packs=tuple(packs),
         layout=layout,
-        truncated=truncated,
+        cut=_cut(loaded, readings, too_long, asked),
         seed=seed,
         chat=chat,
         prompts=asked,
         readings=tuple(readings),
+    )
+    if questions.truncated:
+        warnings.warn(
+            f"{questions.truncated} of {questions.items} items are longer than the context of "
+            f"{model.cfg.model_name} ({room} tokens) and lose tokens on the left, as in lm-eval",
+            stacklevel=2,
+        )
+    return questions
+
+
+def _cut(
+    tasks: Sequence[Task], readings: Sequence[Lookup], too_long: Sequence[bool], asked: Prompts
+) -> tuple[frozenset[int], ...]:
+    """The items of each task of which a request does not fit in the context."""
+
+    def is_cut(reading: Lookup) -> bool:
+        match reading:
+            case Continuation(index):
+                return too_long[index]
+            case Document(windows):
+                return any(too_long[index] for index in windows)
+            case Writing(index):
+                return index in asked.cut
+
+    left = iter(readings)
+    return tuple(
+        frozenset(i.doc_id for i, own in zip(task.instances, left, strict=False) if is_cut(own))
+        for task in tasks
     )
 
 

@@ -42,14 +42,14 @@ class Batch:
 class Prompts:
     """generate_until requests, in batches that lm-eval would form, longest first.
 
-    `ids` are their tokens. `truncated` counts prompts that lose some on the left, so that there is
-    room to write.
+    `ids` are their tokens. `cut` are the indices of prompts that lose some on the left, so that
+    there is room to write.
     """
 
     requests: tuple[Instance, ...] = ()
     ids: tuple[tuple[int, ...], ...] = ()
     batches: tuple[Batch, ...] = ()
-    truncated: int = 0
+    cut: frozenset[int] = frozenset()
 
     @property
     def tokens(self) -> int:
@@ -86,10 +86,10 @@ def prompts(lm: BridgedLM, requests: Sequence[Instance], rows: int) -> Prompts:
             width = min(lm.max_length, chunk[0].length + chunk[0].new)
             members = tuple(prompt.index for prompt in chunk)
             batches.append(Batch(members, width - 1, chunk[0].new, chunk[0].ending))
-    truncated = sum(prompt.length + prompt.new > lm.max_length for prompt in read)
+    cut = frozenset(p.index for p in read if p.length + p.new > lm.max_length)
     ids = {prompt.index: prompt.ids[-(lm.max_length - prompt.new) :] for prompt in read}
     whole = tuple(ids[index] for index in range(len(requests)))
-    return Prompts(tuple(requests), whole, tuple(batches), truncated)
+    return Prompts(tuple(requests), whole, tuple(batches), cut)
 
 
 def _read(lm: BridgedLM, index: int, request: Instance) -> _Prompt:

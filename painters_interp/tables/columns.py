@@ -13,7 +13,7 @@ MODEL = ("model", "revision", "dtype")
 TASK = ("task", "version", "metric")
 
 
-RESULT = ("value", "stderr", "n", "chance", "higher_is_better")
+RESULT = ("value", "stderr", "n", "n_truncated", "chance", "higher_is_better")
 
 
 # Of the value's difference to the intact model's, on the same items (see `items.summarise`).
@@ -32,11 +32,11 @@ TEXT = (
 INTEGER = (
     *("n_layers", "layer", "other", "first", "affected", "shuffle_seed", "times", "n", "seed"),
     *("dropped", "changed_at", "source_state", "target_state"),
-    *("n_documents", "n_tokens", "train_tokens"),
+    *("n_documents", "n_tokens", "n_truncated", "train_tokens"),
 )
 
 
-BOOLEAN = ("higher_is_better", "selected")
+BOOLEAN = ("higher_is_better", "selected", "truncated")
 
 
 # What was measured, and never a label.

@@ -9,6 +9,7 @@ which shows far smaller differences than two standard errors would.
     reference         what it is read against (right label, number of words), NaN if nothing
     aggregation       a name in `aggregations.AGGREGATIONS`
     chance            what guessing reaches on this item, NaN if the metric has no such level
+    truncated         whether what was asked was longer than the context and cut on the left
     higher_is_better  of the metric
     requests          digest of what was asked: items of two runs are the same only if it is
 
@@ -33,8 +34,8 @@ from .columns import DIFFERENCE, MEASURED, MODEL, TASK, require, typed
 
 _METRIC = ("aggregation", "higher_is_better")
 RUN = (*MODEL, *TASK, "seed", "requests")
-COLUMNS = (*MODEL, "plan", *TASK, "item", "value", "reference", "chance", *_METRIC, "requests",
-           "seed")  # fmt: skip
+COLUMNS = (*MODEL, "plan", *TASK, "item", "value", "reference", "chance", "truncated",
+           *_METRIC, "requests", "seed")  # fmt: skip
 # Few distinct texts, each in very many rows.
 _TEXTS = (*MODEL, "plan", *TASK, "aggregation", "requests")
 _FLIPS_AT_ONCE = 500
@@ -49,6 +50,7 @@ class Run:
     values: Float[np.ndarray, "plan item"]
     reference: Float[np.ndarray, "plan item"]
     chance: Float[np.ndarray, " item"]
+    truncated: Bool[np.ndarray, " item"]
 
     @property
     def n(self) -> int:
@@ -215,7 +217,8 @@ def _run(facts: dict[str, Any], rows: pd.DataFrame) -> Run:
     )
     _warn_of_nan(facts, plans, values)
     chance = rows["chance"].to_numpy(dtype=float).reshape(shape)[0]
-    return Run(facts, tuple(plans), values, reference, chance)
+    truncated = rows["truncated"].to_numpy(dtype=bool).reshape(shape)[0]
+    return Run(facts, tuple(plans), values, reference, chance, truncated)
 
 
 def _warn_of_nan(facts: dict[str, Any], plans: Any, values: Float[np.ndarray, "..."]) -> None:
@@ -250,7 +253,8 @@ def summarise(items: pd.DataFrame, intact: str | None = None, seed: int = 0) -> 
 def _summary(run: Run, intact: str | None, seed: int) -> pd.DataFrame:
     resampled = run.resampled(seed)
     table = pd.DataFrame({"plan": run.plans, "value": run.value, "stderr": run.stderr(resampled)})
-    table = table.assign(n=run.n, chance=run.chance.mean(), **dict.fromkeys(DIFFERENCE, np.nan))
+    table = table.assign(n=run.n, n_truncated=run.truncated.sum(), chance=run.chance.mean())
+    table = table.assign(**dict.fromkeys(DIFFERENCE, np.nan))
     if intact in run.plans:
         table = table.assign(**_differences(run, run.plans.index(intact), seed))
     return table.assign(**{c: run.facts[c] for c in (*MODEL, *TASK, "higher_is_better", "seed")})

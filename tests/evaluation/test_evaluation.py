@@ -319,7 +319,7 @@ class TestRequests:
         greedy = tuple(tokens[-3:])
         other = (*greedy[:2], greedy[2] + 1)
         requests = (Request(0, greedy), Request(0, other), Request(0, greedy[2:]))
-        asked = Questions((), (tuple(tokens[:-1]),), requests, ((0,),), ROWS, truncated=0, seed=0)
+        asked = Questions((), (tuple(tokens[:-1]),), requests, ((0,),), ROWS, cut=(), seed=0)
         answers = score(llama, [plan], asked)
         assert answers.greedy.tolist() == [[True, False, True]]
         expected = [logprobs[range(3), list(request)].sum().item() for request in (greedy, other)]

@@ -128,7 +128,35 @@ def test_threads_may_evaluate_side_by_side(tiny_folder):
     assert (sys.stderr, logger.level, lm_eval_utils.env.from_string) == before
 
 
-def test_what_is_cut_to_the_context_is_said(tiny_folder):
+SHORT, LONG = "a b", "a long way " * 9
+CUT = {
+    "multiple_choice": [{"question": SHORT, "choices": ["x", "y"], "gold": 0},
+                        {"question": SHORT, "choices": [LONG[:30], "y"], "gold": 0},
+                        {"question": LONG, "choices": ["x", "y"], "gold": 0}],
+    "generate_until": [{"question": SHORT, "answer": "x"}, {"question": LONG, "answer": "x"},
+                       {"question": LONG[:30], "answer": "x"}],
+    "loglikelihood_rolling": [{"text": SHORT}, {"text": LONG}],  # in windows: nothing is lost
+}  # fmt: skip
+IS_CUT = {"choices": [False, True, True], "writes": [False, True, True], "rolls": [False] * 2}
+
+
+def test_what_is_cut_to_the_context_is_said_and_marked_item_by_item(tiny_folder):
     model = tiny.build("llama", torch.float32, tiny_folder, max_position_embeddings=32)
-    with pytest.warns(UserWarning, match=r"requests are longer than the context of .* \(32 tokens"):
-        painters.evaluation.prepare(model, "probe_cloze", limit=2)
+    kinds = zip(IS_CUT, CUT.items(), strict=True)
+    tasks = [painters.task(name, items, kind, max_new_tokens=4) for name, (kind, items) in kinds]
+    with pytest.warns(UserWarning, match=r"4 of 8 items are longer than the context of"):
+        asked = painters.evaluation.prepare(model, tasks)
+    items = painters.evaluation.score_items(model, ["0-4"], asked)
+    for (task, _, _), rows in items.groupby(["task", "plan", "metric"], observed=True):
+        assert rows.set_index("item")["truncated"].sort_index().tolist() == IS_CUT[task]
+    table = painters.evaluate(model, ["0-4"], asked)
+    wanted = [sum(IS_CUT[task]) for task in table["task"]]
+    assert table["n_truncated"].tolist() == wanted
+
+
+def test_kl_reads_long_texts_in_pieces_and_cuts_none(tiny_folder):
+    model = tiny.build("llama", torch.float32, tiny_folder, max_position_embeddings=32)
+    task = painters.task("writes", CUT["generate_until"][1:2], "generate_until", max_new_tokens=4)
+    with pytest.warns(UserWarning, match="in pieces"):
+        table = painters.evaluate(model, ["0-4"], task, metrics="kl").set_index("metric")
+    assert table["n_truncated"].to_dict() == {"exact_match": 1, "kl": 0}

@@ -13,7 +13,8 @@ import torch
 from tokenizers import processors
 from transformer_lens.model_bridge import TransformerBridge
 
-from painters_interp import Plan, evaluate, experiments, storage
+from painters_interp import Plan, evaluate, experiments, storage, task
+from painters_interp.cli.scores import facts_of
 from painters_interp.errors import TableError, TaskError
 from painters_interp.evaluation import jobs, prepare, score_items
 from painters_interp.models import weights_digest
@@ -97,6 +98,15 @@ def test_other_data_of_the_same_task_are_another_question(llama, tmp_path, walke
         (folder / "test.jsonl").write_text(f'{{"text": "{text}"}}\n' * 2)
         asked(llama, tmp_path, tasks=["lambada_openai"], data=tmp_path / "data", limit=None)
     assert len(walked) == 2 * len(PLANS)
+
+
+def test_what_is_written_beside_a_table_knows_the_data_that_were_scored(llama):
+    asked = [[{"text": "the cat sat"}], [{"text": "the dog sat"}]]
+    tasks = [task("t", items, kind="loglikelihood_rolling") for items in asked]
+    found = [facts_of(llama, prepare(llama, one)) for one in (*tasks, tasks[0])]
+    cat, dog, again = ({**facts}.pop("requests") for facts in found)
+    assert cat == again != dog
+    assert {*cat} == {"t"}
 
 
 def test_an_edited_model_is_another_model(llama, tmp_path, walked):
@@ -195,6 +205,7 @@ ITEMS = pd.DataFrame(
         **{"task": "t", "version": "1", "metric": "acc", "item": [0, 0, 1, 1]},
         **{"value": [1.0, 0.0, 0.0, 1.0], "reference": float("nan"), "chance": 0.5},
         **{"aggregation": "mean", "higher_is_better": True, "requests": "r", "seed": 0},
+        **{"truncated": False},
     }
 )
 FACTS = {"model": "m", "revision": None, "task": "t", "version": "1", "seed": 0, "weights": "w"}

@@ -26,7 +26,7 @@ def scored(plan: str, values: Any, **changes: Any) -> pd.DataFrame:
     facts = {
         **{"model": "m", "revision": None, "dtype": "float32", "task": "t", "version": "1"},
         **{"metric": "acc", "reference": np.nan, "chance": 0.5, "aggregation": "mean"},
-        **{"higher_is_better": True, "requests": "digest", "seed": 0},
+        **{"higher_is_better": True, "requests": "digest", "seed": 0, "truncated": False},
     }
     return rows.assign(**(facts | changes))
 

@@ -34,6 +34,7 @@ def pretend_items(labels: pd.DataFrame, level: Any, seed: int = 0) -> pd.DataFra
             parts.append(rows.assign(task=task, chance=CHANCE[task]))
     facts = {"model": "m", "revision": "r", "dtype": "float32", "version": "1", "metric": "acc"}
     facts |= {"aggregation": "mean", "higher_is_better": True, "requests": "x", "seed": 0}
+    facts |= {"truncated": False}
     return item_table(pd.concat(parts).assign(**facts, reference=np.nan))
 
 
