@@ -1,11 +1,9 @@
 """`applied`: a frozen model runs a plan for the length of a `with` block."""
 
 import gc
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PlanError, UnsupportedModelError
@@ -13,7 +11,6 @@ from ..models import Model, as_model
 from ..plans import Plan
 from .anatomy import Family, family_of
 from .entrances import guarded
-from .guards import as_judged
 from .slots import CACHES, StepPoints, plan_slots
 from .sublayers import refuse_halves
 
@@ -86,53 +83,6 @@ def ready(model: TransformerBridge) -> Family:
             "leave that `with applied(...)` block first"
         )
     return family_of(model)
-
-
-def widens(model: TransformerBridge) -> bool:
-    """Whether `in_float32` can hold the model: offloaded weights come anew at every call."""
-    return not any(tensor.is_meta for tensor in _narrow(model, ()))
-
-
-@contextmanager
-def in_float32(model: TransformerBridge, plan: Plan | None = None) -> Iterator[None]:
-    """Half precision in float32 for a while; the very same tensors come back.
-
-    With a plan, layers that it does not call stay as they are, which saves their memory. Raises
-    UnsupportedModelError for offloaded weights of half precision.
-    """
-    spared = () if plan is None else {*range(plan.n_layers)} - {*plan.layer_calls}
-    if not widens(model):
-        raise UnsupportedModelError(
-            f"{model.cfg.model_name}: its weights are offloaded and in half precision, in which "
-            "this cannot be judged; load it whole, or with dtype float32"
-        )
-    other = _narrow(model, spared)
-    before = [t.data for t in other]
-    family_of(model)  # it cannot be found once some layers are in another format
-    with as_judged(model):
-        try:
-            for tensor in other:
-                tensor.data = tensor.data.float()
-            yield
-        finally:
-            for tensor, data in zip(other, before, strict=True):
-                tensor.data = data
-
-
-def _narrow(model: TransformerBridge, spared: Collection[int]) -> list[Tensor]:
-    """Each tensor of numbers narrower than float32, but for those of some layers."""
-    root, blocks = model.original_model, list(model.blocks)
-    apart = {id(t) for layer in spared for t in _tensors(blocks[layer])}
-    apart -= {id(t) for i, block in enumerate(blocks) if i not in spared for t in _tensors(block)}
-    return [
-        t
-        for t in _tensors(root)
-        if t.is_floating_point() and t.itemsize < torch.float32.itemsize and id(t) not in apart
-    ]
-
-
-def _tensors(module: nn.Module) -> list[Tensor]:
-    return [*module.parameters(), *module.buffers()]
 
 
 @contextmanager

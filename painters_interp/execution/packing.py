@@ -21,10 +21,10 @@ from ..models import device_of
 from ..plans import Plan
 from ..texts import padded
 from .anatomy import Arguments
-from .application import in_float32, widens
 from .guards import Verdicts, nats_apart, out_of_memory
 from .kinds import few_layers
 from .prefix_walk import Recording, head, record, walk
+from .widening import in_float32, widens
 
 Place = tuple[int, int]
 _TOLERANCE = 1e-3
@@ -228,7 +228,7 @@ def _agrees(model: TransformerBridge, depth: int) -> bool:
     sequences = [trunk, trunk[:quarter] + early[quarter : 2 * quarter],
                  trunk[:-quarter] + late[-quarter:], other[:quarter]]  # fmt: skip
     plan = few_layers(model)
-    with in_float32(model, plan):
+    with in_float32(model):
         expected = _logits(model, plan, pad(model, sequences))
         try:
             found = _logits(model, plan, pack(model, sequences))

@@ -19,7 +19,7 @@ from ..models import device_of
 from ..plans import Plan
 from ..strategies import full
 from .anatomy import Arguments, bounded
-from .application import applied, as_plan, in_float32, ready, widens
+from .application import applied, as_plan, ready
 from .caches import SlotCache
 from .guards import Verdicts, nats_apart, out_of_memory, user_hooks
 from .kinds import few_layers
@@ -27,6 +27,7 @@ from .prefix_walk import Advance, head
 from .slots import Recorded, RecorderSlot
 from .stepping import after_step
 from .sublayers import refuse_halves
+from .widening import in_float32, widens
 
 _TOLERANCE = 1e-3
 # Tokens that go through a layer together: more of them would only fill memory.
@@ -139,7 +140,7 @@ def _agrees(model: TransformerBridge, length: int) -> bool:
     tokens = torch.randint(1, model.cfg.d_vocab, (1, length), generator=generator)
     tokens = tokens.to(device_of(model))
     start, plan = length // 2, few_layers(model)
-    with in_float32(model, plan):
+    with in_float32(model):
         states = _states(model, plan, tokens)
         try:
             past = _prefilled(model, plan, tokens[:, :start])

@@ -10,10 +10,11 @@ from transformer_lens.model_bridge import TransformerBridge
 from .. import strategies as s
 from ..models import Model, as_model, device_of
 from ..plans import Plan
-from .application import applied, as_plan, in_float32, ready
+from .application import applied, as_plan, ready
 from .guards import measuring
 from .prefix_walk import head, record, walk
 from .sublayers import splittable
+from .widening import in_float32
 
 TOLERANCE = 1e-3
 # What a plan may differ by where the intact model is far from itself: so many times its own gap,
@@ -56,7 +57,7 @@ def check(model: Model, plan: Plan | str) -> CheckReport:
     """Compare `plan` on `model` with itself, computed in three different ways.
 
     Runs on two seeded random sequences, half precision in float32 (bfloat16 alone differs by more
-    than any error this looks for); weights are put back bit for bit.
+    than any error this looks for), one layer widened at a time; weights are put back bit for bit.
     """
     model = as_model(model)
     plan = as_plan(plan, model)

@@ -17,10 +17,10 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import GenerationConfig
 
 from ..execution import Verdicts, applied, measuring, out_of_memory, user_hooks
-from ..execution.application import in_float32, widens
 from ..execution.faces import hooked
 from ..execution.guards import Untold, nats_apart
 from ..execution.kinds import few_layers
+from ..execution.widening import in_float32, widens
 from ..models import device_of
 from ..plans import Plan, Step
 from ..texts import pad_of
@@ -232,7 +232,7 @@ def _difference(model: TransformerBridge) -> str | None:
     style = Style(Ending(min(3, context - size - 4) or 1), model.tokenizer, pad_of(model))
     logits: list[Tensor] = []
     try:
-        with in_float32(model, few):
+        with in_float32(model):
             face = hooked(model)
             seen = windows(face.root.config)
             assert seen is not None

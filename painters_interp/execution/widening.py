@@ -1,0 +1,118 @@
+"""Half precision judged in float32, one layer at a time: never a second copy of all weights."""
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import UnsupportedModelError
+from .anatomy import family_of
+from .guards import as_judged
+
+
+def widens(model: TransformerBridge) -> bool:
+    """Whether `in_float32` can hold the model: offloaded weights come anew at every call."""
+    return not any(tensor.is_meta for tensor in _narrow(_tensors(model.original_model)))
+
+
+@contextmanager
+def in_float32(model: TransformerBridge) -> Iterator[None]:
+    """Half precision computes in float32 for a while; the very same tensors come back.
+
+    A layer is widened when it is called, and is back when it returns; so are the matrices outside
+    of the layers, embedding and head, with the modules that own them. Besides the model there is
+    room for the largest of these in float32. Raises UnsupportedModelError for offloaded weights of
+    half precision.
+    """
+    if not widens(model):
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name}: its weights are offloaded and in half precision, in which "
+            "this cannot be judged; load it whole, or with dtype float32"
+        )
+    family_of(model)  # it cannot be found once a part is in another format
+    apart, rest = _parts(model)
+    with as_judged(model), ExitStack() as stack:
+        for module, tensors in apart:
+            stack.enter_context(_widened_when_called(module, tensors))
+        stack.enter_context(_restored(before := []))
+        before += _widen(rest)
+        yield
+
+
+_Held = list[tuple[Tensor, Tensor]]  # tensors, and what they held
+
+
+def _parts(
+    model: TransformerBridge,
+) -> tuple[list[tuple[nn.Module, list[Tensor]]], list[Tensor]]:
+    """Modules to widen when they are called, each with its tensors; and the tensors of no such."""
+    blocks = {id(block): block for block in model.blocks}.values()
+    apart = [(block, _narrow(_tensors(block))) for block in blocks]
+    inside = {id(module) for block in blocks for module in block.modules()}
+    for name, module in model.original_model.named_modules():
+        if id(module) not in inside:
+            own = [p for p in module._parameters.values() if p is not None and p.ndim > 1]
+            # The bridge's component around a module looks at the format of its weights, too.
+            around = name.partition("._original_component")[0]
+            apart.append((model.original_model.get_submodule(around), _narrow(own)))
+    apart = [(module, tensors) for module, tensors in apart if tensors]
+    taken = {id(tensor) for _, tensors in apart for tensor in tensors}
+    rest = _narrow(_tensors(model.original_model))
+    return apart, [tensor for tensor in rest if id(tensor) not in taken]
+
+
+@contextmanager
+def _widened_when_called(module: nn.Module, tensors: Collection[Tensor]) -> Iterator[None]:
+    calls: list[_Held] = []  # those of the module that are on their way
+
+    def widen(module: nn.Module, args: Any) -> None:
+        calls.append(_widen(tensors))
+
+    def put_back(module: nn.Module, args: Any, output: Any) -> None:
+        _put_back(calls.pop())
+
+    handles = [
+        module.register_forward_pre_hook(widen, prepend=True),
+        module.register_forward_hook(put_back, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        while calls:
+            _put_back(calls.pop())
+
+
+@contextmanager
+def _restored(before: _Held) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        _put_back(before)
+
+
+def _widen(tensors: Collection[Tensor]) -> _Held:
+    """Widen those that are narrow now: a tensor may be of two modules, one in the other."""
+    before: _Held = []
+    for tensor in _narrow(tensors):
+        before.append((tensor, tensor.data))
+        tensor.data = tensor.data.float()
+    return before
+
+
+def _put_back(before: _Held) -> None:
+    for tensor, data in before:
+        tensor.data = data
+
+
+def _narrow(tensors: Collection[Tensor]) -> list[Tensor]:
+    """Each tensor of numbers narrower than float32."""
+    return [t for t in tensors if t.is_floating_point() and t.itemsize < torch.float32.itemsize]
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
