@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _ROOMS = (
     *("comparison", "damage", "errors", "evaluation", "execution", "experiments", "figures"),
     *("generation", "measures", "models", "patching", "plans", "report", "statistics"),
-    *("stitching", "storage", "strategies", "streams", "tables", "texts"),
+    *("stitching", "storage", "strategies", "streams", "studies", "tables", "texts"),
 )
 _NAMES = {
     "comparison": ["similarity"],

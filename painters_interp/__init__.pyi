@@ -16,6 +16,7 @@ from . import stitching as stitching
 from . import storage as storage
 from . import strategies as strategies
 from . import streams as streams
+from . import studies as studies
 from . import tables as tables
 from . import texts as texts
 from .comparison import similarity as similarity

@@ -4,7 +4,8 @@ One row per (label, plan). `plan` is the canonical text over `n_layers` layers; 
 are labels, and empty where they do not apply:
 
     experiment    single_layers, variants, loops, decoding, internal_loops, or a grid: swaps,
-                  replacements, moves, block_repeats, dropped_windows
+                  replacements, moves, block_repeats, dropped_windows; removals, damages,
+                  controls
     variant       intact, drop, swap, skip, repeat, reverse, random, parallel, looped, ...
     layer         the layer dropped, moved or replaced; the lower one of a swap; the first of a
                   block
@@ -30,7 +31,7 @@ from typing import Any
 import pandas as pd
 
 from . import strategies as s
-from .plans import Layers, Plan, check_n_layers
+from .plans import Layers, Plan, Step, check_n_layers
 from .tables import require, typed
 
 _LABELS = ("experiment", "variant", "layer", "other", "first", "affected", "shuffle_seed", "times")
@@ -140,6 +141,46 @@ def internal_loops(
             name = _TIMES_OVER.get(k, f"{k} times")
             rows.append(_row(name, Plan.parse(text, n_layers=n_layers), **labels))
     return _table("internal_loops", n_layers, rows)
+
+
+def controls(n_layers: Layers, firsts: Iterable[int] | None = None, times: int = 3) -> pd.DataFrame:
+    """Rivals of the paper's variants that tell order from size, for windows of two layers or more.
+
+    "sum": the group's updates added, not averaged. "at once": the group once, its updates as large
+    as `times` averages of them. "damped repeat": the centre layer M times at 1/M each.
+    """
+    n_layers = check_n_layers(n_layers)
+    rows = []
+    for first in every_window(n_layers)[::2] if firsts is None else firsts:
+        window = s.middle(n_layers, first)
+        if (size := len(window)) < 2:
+            continue
+        before, after = range(window.start), range(window.stop, n_layers)
+        for variant, steps in (
+            ("sum", [Step.of(*window, scale=1.0)]),
+            ("at once", [Step.of(*window, scale=times / size)]),
+            ("damped repeat", [Step.of(n_layers // 2, scale=1 / size)] * size),
+        ):
+            plan = Plan((*map(Step.of, before), *steps, *map(Step.of, after)), n_layers)
+            rows.append(_row(variant, plan, first=first, affected=size))
+    return _table("controls", n_layers, rows)
+
+
+def removals(
+    n_layers: Layers,
+    order: Sequence[int],
+    counts: Iterable[int],
+    variant: str = "removed",
+    shuffle_seed: int | None = None,
+) -> pd.DataFrame:
+    """Leave out the first k layers of an order, for every k of `counts` (`affected`)."""
+    n_layers = check_n_layers(n_layers)
+    rows = []
+    for count in counts:
+        gone = {*order[:count]}
+        kept = Plan((Step.of(i) for i in range(n_layers) if i not in gone), n_layers)
+        rows.append(_row(variant, kept, affected=count, shuffle_seed=shuffle_seed))
+    return _table("removals", n_layers, rows)
 
 
 def damages(n_layers: Layers, longest: int | None = None) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from .plans import plan
 from .runs import run
 from .scores import evaluate
 from .similarities import similarity
+from .studies import study
 from .texts import generate
 
 
@@ -50,7 +51,7 @@ patch = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
 )
-for command in (fetch, models, plan, run, similarity, evaluate, generate, figures, check):
+for command in (fetch, models, plan, run, study, similarity, evaluate, generate, figures, check):
     app.command(cls=_Command)(command)
 for movement in (residual, across, effects, grid):
     patch.command(cls=_Command)(movement)

@@ -37,23 +37,34 @@ def kl_to_intact(model: Model, plans: Plans, texts: Texts, seed: int = 0) -> pd.
 
     Raises PlanError for no plans or one of another depth, TextError for texts that cannot be read.
     """
+    return resampled_kl(model, plans, texts, seed)[0]
+
+
+def resampled_kl(
+    model: Model, plans: Plans, texts: Texts, seed: int = 0
+) -> tuple[pd.DataFrame, Float[np.ndarray, "resample row"]]:
+    """What `kl_to_intact` returns, and the KL of its rows on the bootstrap samples behind it.
+
+    The samples are drawn for all plans together, so that what is computed from several rows stays
+    paired; NaN for one document.
+    """
     model = as_model(model)
     labels = labels_for(plans, len(model.blocks))
     labels = labels.drop(columns=[c for c in labels if c in _OWN]).drop_duplicates()
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     sums, tokens = document_divergences(model, distinct, texts)
     weights = statistics.resamplings(len(tokens), seed=seed)
-    resampled = (weights @ sums) / (weights @ tokens)[:, None]
     # One document says nothing about how documents differ.
     known = 1.0 if len(tokens) > 1 else np.nan
-    low, high = statistics.percentiles(known * resampled)
+    resampled = known * (weights @ sums) / (weights @ tokens)[:, None]
+    low, high = statistics.percentiles(resampled)
     facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
     measured = pd.DataFrame(
         {
             **facts,
             "plan": [str(plan) for plan in distinct],
             "kl": sums.sum(axis=0) / tokens.sum(),
-            "kl_stderr": known * resampled.std(axis=0, ddof=1),
+            "kl_stderr": resampled.std(axis=0, ddof=1),
             "kl_low": low,
             "kl_high": high,
             "n_documents": len(tokens),
@@ -61,7 +72,8 @@ def kl_to_intact(model: Model, plans: Plans, texts: Texts, seed: int = 0) -> pd.
             "seed": seed,
         }
     )
-    return typed(labelled(labels, measured))
+    table = typed(labelled(labels, measured))
+    return table, resampled[:, pd.Index(measured["plan"]).get_indexer(table["plan"])]
 
 
 def document_divergences(

@@ -2,6 +2,8 @@
 
 from .across_layers import crossing as crossing
 from .layer_effects import effects as effects
+from .layer_effects import effects_calls as effects_calls
+from .layer_effects import resampled_effects as resampled_effects
 from .logit_lens import readout as readout
 from .metrics import METRICS as METRICS
 from .patchscope import patchscope as patchscope

@@ -20,6 +20,7 @@ from ..models import Model, as_model, device_of, numbers
 from ..notices import say_nan
 from ..plans import Call, Plan
 from ..progress import Advance, progress
+from ..statistics import resamplings
 from ..strategies import drop, full
 from ..tables import typed
 from ..texts import Batch, Texts, as_texts, in_order, in_pieces, pad_of
@@ -51,6 +52,24 @@ def effects(
     left out, if so), `plan`, `layer`, `value`, a bootstrap interval over documents `low`, `high`
     (NaN for one), `documents`, `changed_at`. Raises PatchError, PlanError and TextError.
     """
+    return resampled_effects(model, texts, plans, at, skip_first, batch_size)[0]
+
+
+@torch.no_grad()
+def resampled_effects(
+    model: Model,
+    texts: Texts,
+    plans: Plan | str | Sequence[Plan | str] | Mapping[str, Plan | str] | None = None,
+    at: int | None = None,
+    skip_first: bool = True,
+    batch_size: int = 8,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, Float[np.ndarray, "resample effect"]]:
+    """What `effects` returns, and the values of its rows on bootstrap samples of the documents.
+
+    The samples are drawn for all rows together, so that what is computed from several of them
+    stays paired.
+    """
     model = as_model(model)
     ready(model)
     rows = _labelled(model, plans, at)
@@ -67,7 +86,16 @@ def effects(
             documents = [owners[i] for i in batch.indices]
             count = partial(_count, sums, counts, documents, measured)
             _changes(model, batch, [*rows.values()], at, advance, count)
-    return _table(rows, sums / np.where(counts == 0, np.nan, counts), at)
+    return _table(rows, sums / np.where(counts == 0, np.nan, counts), at, seed)
+
+
+def effects_calls(model: Model, texts: Texts, batch_size: int = 8) -> int:
+    """Token-layer calls of `effects` of every dropped layer on `texts`, padding included."""
+    model = as_model(model)
+    n_layers = len(model.blocks)
+    pieces, _ = in_pieces(model, as_texts(texts))
+    width = sum(b.tokens.numel() for b in in_order(pieces, batch_size, torch.device("cpu")))
+    return width * (n_layers + n_layers * (n_layers - 1) // 2)
 
 
 def _count(
@@ -233,10 +261,14 @@ def _calls(plan: Plan, at: int | None) -> list[int]:
 
 
 def _table(
-    rows: Mapping[str, Plan], changes: Float[np.ndarray, "row layer document"], at: int | None
-) -> pd.DataFrame:
+    rows: Mapping[str, Plan],
+    changes: Float[np.ndarray, "row layer document"],
+    at: int | None,
+    seed: int,
+) -> tuple[pd.DataFrame, Float[np.ndarray, "resample effect"]]:
     """One row per plan and layer measured; a document counts where its change is defined."""
-    parts, everyone = [], tuple(range(changes.shape[2]))
+    parts, samples, everyone = [], [], tuple(range(changes.shape[2]))
+    weights = resamplings(len(everyone), seed=seed)
     for (label, plan), change in zip(rows.items(), changes, strict=True):
         layers = sorted(set(_calls(plan, at)))
         means = Curve(change[layers].T, everyone, "layer")
@@ -244,10 +276,11 @@ def _table(
         say_nan(f"the change of a layer under plan {label!r}", wrong, len(everyone), "texts", _WHY)
         missing = set(range(plan.n_layers)) - set(plan.layer_calls)
         left_out = missing.pop() if _only_leaves_out(plan) and len(missing) == 1 else None
-        low, high = means.interval()
+        low, high = means.interval(seed=seed)
         part = pd.DataFrame({"value": means.curve, "low": low, "high": high})
         part = part.assign(layer=layers, documents=means.defined)
         parts.append(part.assign(label=label, dropped=left_out, plan=str(plan)))
+        samples.append(means.resampled(weights))
     order = ["label", "dropped", "plan", "layer", "value", "low", "high", "documents", "changed_at"]
     table = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    return typed(table.assign(changed_at=at)[order])
+    return typed(table.assign(changed_at=at)[order]), np.concatenate(samples, axis=1)

@@ -188,8 +188,8 @@ def summarise_seeds(table: pd.DataFrame, of: str = "score") -> pd.DataFrame:
     require(table, of)
     if {"plan", "shuffle_seed"} <= set(table):
         table = table.assign(plan=table["plan"].where(table["shuffle_seed"].isna()))
-    keys = _labels(table, _PER_SHUFFLE | {of})
     low, high = (f"{of}_{end}" if f"{of}_{end}" in table else of for end in ("low", "high"))
+    keys = _labels(table, _PER_SHUFFLE | {of, low, high})
     named: dict[str, Any] = {of: (of, "mean"), "low": (low, "min"), "high": (high, "max")}
     named["seeds"] = (of, "size")
     if "distance" in table:

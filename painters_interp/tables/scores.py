@@ -48,6 +48,19 @@ def median_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) ->
     without a scale do not count. The tasks are taken as given; how another choice of tasks would
     have come out is not in it.
     """
+    medians, samples = resampled_medians(table, items, seed)
+    low, high = statistics.percentiles(samples)
+    return medians.assign(score_low=low, score_high=high)
+
+
+def resampled_medians(
+    table: pd.DataFrame, items: pd.DataFrame, seed: int = 0
+) -> tuple[pd.DataFrame, Float[np.ndarray, "resample row"]]:
+    """`tables.median_over_tasks` of the scores, and the same on bootstrap samples of the items.
+
+    The samples are those that `median_intervals` rests on: of all rows together, so that what is
+    computed from several of them stays paired.
+    """
     rows = scored(table)
     counted = scaled(rows)
     rows = counted if len(counted) else rows
@@ -59,7 +72,7 @@ def median_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) ->
         of_plan.setdefault((*(named[c] for c in _WITHIN), plan), []).append(found[key])
     medians = median_over_tasks(rows)
     samples = [np.median(of_plan[key], axis=0) for key in _keys(medians, _WITHIN)]
-    return _with_intervals(medians, samples)
+    return medians, np.stack(samples, axis=1)
 
 
 def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[object, ...]]:

@@ -21,6 +21,7 @@ RIGHT = {
     "similarity": ["similarity"],
     "evaluate": ["evaluate", "0-5", "--tasks", "probe_facts", "--limit", "1"],
     "generate": ["generate", "abc", "--new", "2"],
+    "study": ["study", "2601.18302", "--limit", "4"],
     "check": ["check", "--plan", "0-5"],
     "residual": ["patch", "residual", "ab", "ac", "--right", "x", "--wrong", "y"],
     "across": ["patch", "across", "abcd"],
@@ -31,7 +32,7 @@ ALL = tuple(RIGHT)
 READ = ("similarity", "effects", "grid")
 FILE = ("evaluate", "generate")
 WRITE = tuple(name for name in RIGHT if name not in ("check", *FILE))
-READING = ("run", "similarity", "evaluate", "generate", "check", "patch")
+READING = ("run", "study", "similarity", "evaluate", "generate", "check", "patch")
 # Options, the commands that have them, and values that cannot be.
 WRONG = [
     ("--device", ALL, ["meta", "tpu"]),
@@ -41,7 +42,8 @@ WRONG = [
     ("--model", ("run", "evaluate"), ["", ".", "..", "/", "a\0b", "file.gguf", "~nosuchuser/x"]),
     ("--out", WRITE, ["", "/", "~nosuchuser/out", "file/out", LONG]),
     ("--out", FILE, ["", ".", "/", "..", "config", "taken", "file/out", LONG, "a\0b"]),
-    ("--seed", ("run", "similarity", "evaluate"), ["-1", HUGE, "1.5", "x"]),
+    ("--budget", ("study",), ["", "x", "0", "-1min", "1s 1s", "0.001s"]),
+    ("--seed", ("run", "study", "similarity", "evaluate"), ["-1", HUGE, "1.5", "x"]),
     ("--limit", ("run", "evaluate", *READ), ["0", "-1", "1.5", "x", "nan", HUGE]),
     ("--tasks", ("run", "evaluate"), [",", "nonsense", "$\\frac{$", ""]),
     ("--data", ("run", "evaluate"), ["", "missing", "file", "~nosuchuser"]),
@@ -91,6 +93,8 @@ OTHER = [
     ["figures", "~nosuchuser"],
     ["figures", LONG],
     ["figures", "broken"],
+    ["study", "nonsense"],
+    ["study", ""],
     ["evaluate"],
     ["evaluate", "0-5", "--items"],
     ["evaluate", "0-9", "--tasks", "probe_facts"],

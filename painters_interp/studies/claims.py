@@ -1,0 +1,142 @@
+"""What a paper claims and published, and whether it holds here: by an interval, not a value."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from .. import statistics
+
+HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
+COLUMNS = ("claim", "published", "value", "low", "high", "rule", "verdict", "tried")
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """A number, and the same number on bootstrap samples of what it rests on."""
+
+    value: float
+    samples: Float[np.ndarray, " resample"]
+
+    def __sub__(self, other: "Quantity") -> "Quantity":
+        return Quantity(self.value - other.value, self.samples - other.samples)
+
+    def __truediv__(self, other: "Quantity") -> "Quantity":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = np.divide(self.value, other.value)
+            return Quantity(float(value), self.samples / other.samples)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The middle 95 % of the samples; NaN where one of them is."""
+        low, high = statistics.percentiles(self.samples)
+        return float(low), float(high)
+
+
+Of = Callable[[Float[np.ndarray, "*resample row"]], Float[np.ndarray, "*resample"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """A table with one number a row, and those numbers on bootstrap samples of what was measured.
+
+    The samples are of all rows together: whatever is computed from several of them stays paired.
+    """
+
+    rows: pd.DataFrame
+    values: Float[np.ndarray, " row"]
+    samples: Float[np.ndarray, "resample row"]
+
+    def where(self, **labels: Any) -> "Sampled":
+        """The rows whose columns have these values; of a list or range, one of them."""
+        chosen = np.ones(len(self.rows), dtype=bool)
+        for name, wanted in labels.items():
+            among = [wanted] if isinstance(wanted, str | int | float) else list(wanted)
+            chosen &= self.rows[name].isin(among).to_numpy(dtype=bool)
+        return self.at(np.flatnonzero(chosen))
+
+    def at(self, chosen: Sequence[int] | np.ndarray) -> "Sampled":
+        """The rows at these places, in this order."""
+        places = np.asarray(chosen, dtype=int)
+        return Sampled(self.rows.iloc[places], self.values[places], self.samples[:, places])
+
+    def of(self, function: Of) -> Quantity:
+        """What `function` makes of the rows' numbers, along their last axis."""
+        return Quantity(float(function(self.values)), np.asarray(function(self.samples)))
+
+    def mapped(self, rows: pd.DataFrame, matrix: Float[np.ndarray, "new row"]) -> "Sampled":
+        """Other rows, each a weighted sum of these."""
+        return Sampled(rows, matrix @ self.values, self.samples @ matrix.T)
+
+    def mean(self) -> Quantity:
+        """Their mean."""
+        return self.of(lambda values: values.mean(axis=-1))
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """A sentence, the number that was published, and the one that was found.
+
+    It holds if the whole interval of what was found lies between `above` and `below`, and fails if
+    the whole interval lies outside. `tried` is among how many the one judged was chosen.
+    """
+
+    sentence: str
+    published: str
+    found: Quantity
+    above: int | float = -inf
+    below: int | float = inf
+    tried: int = 1
+
+    @property
+    def rule(self) -> str:
+        """Where the interval has to lie, in words."""
+        ends = [f"above {self.above:g}"] * (self.above > -inf)
+        return " and ".join([*ends, *[f"below {self.below:g}"] * (self.below < inf)])
+
+    @property
+    def verdict(self) -> str:
+        """`holds`, `fails` or `undecided`, which is also said where there is no interval."""
+        low, high = self.found.interval
+        if self.above < low and high < self.below:
+            return HOLDS
+        return FAILS if high <= self.above or low >= self.below else UNDECIDED
+
+
+def as_table(claims: Sequence[Claim]) -> pd.DataFrame:
+    """Claims as a table: claim, published, value, low, high, rule, verdict, tried."""
+    rows = [
+        (c.sentence, c.published, c.found.value, *c.found.interval, c.rule, c.verdict, c.tried)
+        for c in claims
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def ranks(values: Float[np.ndarray, "*resample row"]) -> Float[np.ndarray, "*resample row"]:
+    """Ranks along the last axis, from 1; equal values share their mean rank."""
+    from scipy.stats import rankdata
+
+    found: np.ndarray = rankdata(values, axis=-1, nan_policy="propagate")
+    return found
+
+
+def spearman(fixed: Sequence[float] | np.ndarray) -> Of:
+    """The rank correlation of rows with `fixed` numbers of theirs; NaN where nothing differs."""
+
+    def of(values: np.ndarray) -> np.ndarray:
+        return correlation(ranks(values), ranks(np.asarray(fixed, dtype=float)))
+
+    return of
+
+
+def correlation(
+    first: Float[np.ndarray, "*resample row"], second: Float[np.ndarray, "*_ row"]
+) -> Float[np.ndarray, "*resample"]:
+    """Pearson's correlation along the last axis; NaN where one of them is constant."""
+    a, b = (x - x.mean(axis=-1, keepdims=True) for x in (first, second))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((a * b).sum(axis=-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1)))

@@ -1,0 +1,97 @@
+"""The unreasonable ineffectiveness of the deeper layers (arXiv 2403.17887)."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .. import strategies as s
+from ..figures import similarity_heatmap
+from ..tables import typed
+from .claims import Claim, Sampled, spearman
+from .influence import counts, quarter
+from .study import Found, Setting, Study, between, of_measure
+from .views import removal_curves
+
+
+def _block(n: int, size: int, start: int, name: str) -> dict[str, Any]:
+    plan = str(s.skip(n, range(start, start + size)))
+    return {"variant": name, "layer": start, "affected": size, "plan": plan}
+
+
+def _plans(n: int, starts: dict[int, int]) -> pd.DataFrame:
+    """Blocks of every size: where the angle says, the deepest but the last layer, the middle one;
+    of a quarter of the layers, every block."""
+    rows: list[dict[str, Any]] = [{"variant": "intact", "plan": str(s.full(n))}]
+    for size, start in starts.items():
+        rows.append(_block(n, size, start, "least angle"))
+        rows.append(_block(n, size, max(0, n - 1 - size), "deepest"))
+        rows.append(_block(n, size, (n - size) // 2, "middle"))
+    rows += [_block(n, quarter(n), i, "any block") for i in range(n - quarter(n) + 1)]
+    return typed(pd.DataFrame(rows).assign(experiment="blocks", n_layers=n))
+
+
+def _calls(on: Setting) -> int:
+    plans = _plans(on.n, {size: on.n - 1 - size for size in counts(on.n)})
+    return on.similarity_calls() // 2 + on.kl_calls(plans, on.judging)
+
+
+def _carry_out(on: Setting) -> Found:
+    found = on.similarity(["angular"], texts=on.choosing)
+    turned = between(found, "angular")
+    angle = turned.matrix.to_numpy()
+    starts = {size: int(np.diagonal(angle, size).argmin()) for size in counts(on.n)}
+    kl = on.kl(_plans(on.n, starts), on.judging)
+    removed = kl.rows[kl.rows["variant"].ne("any block")]
+    return Found(
+        tables={"angles": found.table(), "blocks": kl.rows},
+        judged=_judged(on.n, of_measure(turned, on.seed), kl),
+        drawings={
+            "angles": lambda: similarity_heatmap(
+                turned.matrix, label="angular distance (share of a half turn)"
+            ),
+            "blocks": lambda: removal_curves(removed),
+        },
+    )
+
+
+def _judged(n: int, angle: Sampled, kl: Sampled) -> list[Claim]:
+    size = quarter(n)
+    apart = angle.rows["column"] - angle.rows["row"]
+    along = angle.at(np.flatnonzero(apart == size))
+    every = kl.where(variant="any block")
+    chosen = kl.where(variant="least angle", affected=size).mean()
+    deepest = kl.where(variant="deepest", affected=size).mean()
+    return [
+        Claim(
+            f"The block of {size} layers that turns the stream least lies deep: its centre, as a "
+            "share of depth",
+            "deep, short of the last layers",
+            along.of(lambda angles: (angles.argmin(axis=-1) + size / 2) / n),
+            above=0.5,
+        ),
+        Claim(
+            f"Blocks of {size} layers that turn the stream little cost little: rank correlation of "
+            "angle and KL",
+            "used as the ranking",
+            every.of(spearman(along.values)),
+            above=0,
+        ),
+        Claim(
+            "The block of the least angle costs less KL than a block anywhere, on average",
+            "not reported",
+            every.mean() - chosen,
+            above=0,
+            tried=len(every.rows),
+        ),
+        Claim(
+            "It costs less KL than the deepest block that leaves the last layer",
+            "less before healing, about as much after",
+            deepest - chosen,
+            above=0,
+            tried=len(every.rows),
+        ),
+    ]
+
+
+STUDY = Study("2403.17887", "Deeper layers: blocks by angular distance", _calls, _carry_out)

@@ -1,0 +1,55 @@
+"""The curse of depth (arXiv 2502.05795): the stream's variance grows, and deep layers do little."""
+
+import numpy as np
+
+from .. import experiments
+from ..figures import depth_curves
+from .claims import Claim, spearman
+from .study import Found, Setting, Study, along, of_measure
+from .views import along_depth
+
+
+def _calls(on: Setting) -> int:
+    return on.similarity_calls() + on.kl_calls(experiments.single_layers(on.n))
+
+
+def _carry_out(on: Setting) -> Found:
+    found = on.similarity(["variance"])
+    kl = on.kl(experiments.single_layers(on.n).query("variant in ('intact', 'drop')"))
+    variance = of_measure(along(found, "variance"), on.seed)
+    half, last = on.n // 2, on.n - 1
+    middle = kl.where(layer=range(on.n // 4, half)).mean()
+    deep = kl.where(layer=range(on.n - on.n // 4, last)).mean()
+    return Found(
+        tables={"variance": found.curves(), "drops": kl.rows},
+        judged=[
+            Claim(
+                "The variance of the stream grows with depth: rank correlation",
+                "grows exponentially in models that normalise before layers",
+                variance.of(spearman(np.arange(len(variance.values)))),
+                above=0,
+            ),
+            Claim(
+                "It grows up to the end: rank correlation over the second half",
+                "grows",
+                variance.where(place=range(half, on.n + 1)).of(
+                    spearman(np.arange(on.n + 1 - half))
+                ),
+                above=0,
+            ),
+            Claim(
+                "Dropping a layer of the last quarter (but the last) costs less KL than one of "
+                "the second quarter",
+                "deep layers do little",
+                middle - deep,
+                above=0,
+            ),
+        ],
+        drawings={
+            "variance": lambda: depth_curves(found.curves()),
+            "drops": lambda: depth_curves(along_depth(kl.rows)),
+        },
+    )
+
+
+STUDY = Study("2502.05795", "The curse of depth", _calls, _carry_out)

@@ -1,0 +1,72 @@
+"""Do language models use their depth efficiently (arXiv 2505.13898)."""
+
+from ..figures import depth_curves, effects_heatmap
+from ..patching import effects_calls, resampled_effects
+from ..texts import in_pieces
+from .claims import Claim, Quantity, Sampled
+from .study import Found, Setting, Study, along, of_measure
+
+
+def _calls(on: Setting) -> int:
+    return on.similarity_calls() + 2 * effects_calls(on.model, on.texts)
+
+
+def _carry_out(on: Setting) -> Found:
+    found = on.similarity(["update_ratio", "update_cosine"])
+    everywhere = _effects(on)
+    later = _effects(on, _place(on))
+    ratio = of_measure(along(found, "update_ratio"), on.seed)
+    return Found(
+        tables={
+            "depth": found.curves(),
+            "effects": everywhere.rows,
+            "effects_on_later_tokens": later.rows,
+        },
+        judged=[
+            Claim(
+                "Updates shrink against the stream: mean ratio in the first half of the layers "
+                "less that in the second",
+                "smaller in the second half",
+                ratio.where(place=range(on.n // 2)).mean()
+                - ratio.where(place=range(on.n // 2, on.n)).mean(),
+                above=0,
+            ),
+            Claim(
+                "Skipping a layer of the first half changes later layers more than skipping one "
+                "of the second (relative change of their updates)",
+                "little effect of the second half",
+                _first_less_second(on.n, everywhere),
+                above=0,
+            ),
+            Claim(
+                "The same of later tokens, where one token alone misses the layer",
+                "nearly none of the second half",
+                _first_less_second(on.n, later),
+                above=0,
+            ),
+        ],
+        drawings={
+            "depth": lambda: depth_curves(found.curves()),
+            "effects": lambda: effects_heatmap(everywhere.rows),
+            "effects_on_later_tokens": lambda: effects_heatmap(later.rows),
+        },
+    )
+
+
+def _effects(on: Setting, at: int | None = None) -> Sampled:
+    rows, samples = resampled_effects(on.model, on.texts, at=at, seed=on.seed)
+    return Sampled(rows, rows["value"].to_numpy(dtype=float), samples)
+
+
+def _place(on: Setting) -> int:
+    """The token that misses a layer: in the middle of the shortest text."""
+    pieces, _ = in_pieces(on.model, on.texts)
+    return max(0, min(map(len, pieces)) // 2 - 1)
+
+
+def _first_less_second(n: int, effects: Sampled) -> Quantity:
+    first, second = range(n // 2), range(n // 2, n)
+    return effects.where(dropped=first).mean() - effects.where(dropped=second).mean()
+
+
+STUDY = Study("2505.13898", "Do models use their depth", _calls, _carry_out)

@@ -1,0 +1,95 @@
+"""ShortGPT (arXiv 2403.03853): layers whose input and output are alike are the ones to remove."""
+
+import random
+
+import numpy as np
+import pandas as pd
+
+from .. import experiments
+from ..figures import depth_curves
+from .claims import Claim, Sampled, spearman
+from .study import Found, Setting, Study, along, of_measure
+from .views import along_depth, removal_curves
+
+SEEDS = 5
+
+
+def counts(n: int) -> range:
+    """How many layers are removed: up to half of them."""
+    return range(1, n // 2 + 1, max(1, n // 15))
+
+
+def quarter(n: int) -> int:
+    """The one of `counts` that is closest to a quarter of the layers, as published."""
+    return min(counts(n), key=lambda count: abs(count - n / 4))
+
+
+def removed_in(n: int, order: list[int], name: str) -> pd.DataFrame:
+    """Layers removed in an `order`, the deepest contiguous middle block, and in random orders."""
+    middle = sorted(range(n), key=lambda layer: abs(layer - (n - 1) / 2))
+    parts = [
+        experiments.removals(n, order, counts(n), name),
+        experiments.removals(n, middle, counts(n), "middle block"),
+    ]
+    for seed in range(SEEDS):
+        shuffled = random.Random(seed).sample(range(n), n)
+        parts.append(experiments.removals(n, shuffled, counts(n), "random", seed))
+    return pd.concat(parts, ignore_index=True).drop_duplicates()
+
+
+def _plans(n: int, order: list[int]) -> pd.DataFrame:
+    drops = experiments.single_layers(n).query("variant == 'drop'")
+    return pd.concat([drops, removed_in(n, order, "by influence")], ignore_index=True)
+
+
+def _calls(on: Setting) -> int:
+    # Which order it will be makes little difference to what sharing saves.
+    plans = _plans(on.n, list(range(on.n)))
+    return on.similarity_calls() // 2 + on.kl_calls(plans, on.judging)
+
+
+def _carry_out(on: Setting) -> Found:
+    influence = on.similarity(["block_influence"], texts=on.choosing)
+    curve = along(influence, "block_influence")
+    order = [int(layer) for layer in np.argsort(curve.curve.to_numpy(), kind="stable")]
+    kl = on.kl(_plans(on.n, order), on.judging)
+    removed, drops = kl.where(experiment="removals"), kl.where(variant="drop")
+    return Found(
+        tables={"influence": influence.curves(), "removals": removed.rows, "drops": drops.rows},
+        judged=_judged(on.n, of_measure(curve, on.seed), removed, drops),
+        drawings={
+            "influence": lambda: depth_curves(influence.curves()),
+            "removals": lambda: removal_curves(removed.rows),
+            "drops": lambda: depth_curves(along_depth(drops.rows)),
+        },
+    )
+
+
+def _judged(n: int, influence: Sampled, removed: Sampled, drops: Sampled) -> list[Claim]:
+    some = removed.where(affected=quarter(n))
+    chosen = some.where(variant="by influence").mean()
+    return [
+        Claim(
+            "Layers of low block influence are cheap to lose: rank correlation of influence and "
+            "of the KL that dropping the layer costs",
+            "used as the ranking",
+            drops.of(spearman(influence.values[drops.rows["layer"].to_numpy(dtype=int)])),
+            above=0,
+        ),
+        Claim(
+            f"Removing {quarter(n)} layers in order of influence costs less KL than removing as "
+            "many at random",
+            "about 25 % of layers removed with most of the score kept (large models)",
+            some.where(variant="random").mean() - chosen,
+            above=0,
+        ),
+        Claim(
+            f"It costs less KL than removing the contiguous block of {quarter(n)} middle layers",
+            "not reported",
+            some.where(variant="middle block").mean() - chosen,
+            above=0,
+        ),
+    ]
+
+
+STUDY = Study("2403.03853", "ShortGPT: layers by block influence", _calls, _carry_out)

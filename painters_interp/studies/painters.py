@@ -1,0 +1,290 @@
+"""Transformer Layers as Painters (arXiv 2407.09298): its figures and its findings."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .. import experiments
+from .. import strategies as s
+from ..comparison import SHUFFLED, similarity
+from ..figures import (
+    depth_curves,
+    loop_heatmap,
+    similarity_panel,
+    single_layer_curves,
+    task_curves,
+    variant_curves,
+)
+from ..figures.style import measure_label
+from ..plans import Plan
+from ..tables import above_chance, primary
+from ..tables.scores import median_intervals
+from .claims import Claim, Quantity, Sampled, correlation, ranks
+from .study import Found, Setting, Study, between, medians, of_measure
+
+# Of what the paper calls semantic, and of what it says needs order (section 3.4).
+SEMANTIC = {
+    *("probe_facts", "probe_cloze", "probe_grammar", "hellaswag", "lambada_openai"),
+    *("lambada_standard", "winogrande", "piqa"),
+}
+ORDERED = {"probe_arithmetic", "probe_order", "arc_challenge", "arc_easy", "gsm8k"}
+# From harmless to harmful, for Llama2-7B (fig. 11).
+ORDER = ("looped", "random", "reverse", "parallel", "skip", "repeat")
+_MEASURES = ("cosine", "cosine_flat")
+_TIMES = 10
+
+
+def _tables(n: int) -> dict[str, pd.DataFrame]:
+    firsts = experiments.every_window(n)
+    return {
+        "single_layers": experiments.single_layers(n),
+        "variants": experiments.variants(n),
+        "loops": experiments.loops(n, firsts[:-1:2], max_times=_TIMES),
+        "internal_loops": experiments.internal_loops(n, firsts[::2]),
+        "controls": experiments.controls(n),
+    }
+
+
+def _calls(on: Setting) -> int:
+    every = pd.concat(_tables(on.n).values(), ignore_index=True)
+    streams = 2 * on.similarity_calls() + sum(map(on.similarity_calls, _explained(on.n).values()))
+    return streams + on.score_calls(every)
+
+
+def _explained(n: int) -> dict[str, Plan]:
+    """Fig. 15: why repeating is bad, at the window of about a sixth of the layers."""
+    window = s.middle(n, _first_near(n, n / 6))
+    return {"skip": s.skip(n, window), "repeat": s.repeat_center(n, window)}
+
+
+def _first_near(n: int, size: float) -> int:
+    return min(experiments.every_window(n), key=lambda f: abs(len(s.middle(n, f)) - size))
+
+
+def _carry_out(on: Setting) -> Found:
+    canvas = on.similarity(_MEASURES)
+    null = similarity(on.model, on.texts, _MEASURES, other=SHUFFLED, seed=on.seed)
+    under = {
+        name: on.similarity(["cosine", "variance"], plan) for name, plan in _explained(on.n).items()
+    }
+    plans = _tables(on.n)
+    items = on.items(pd.concat(plans.values(), ignore_index=True))
+    scores = {name: on.scores(table, items) for name, table in plans.items()}
+    of = {name: medians(table, items, on.seed) for name, table in scores.items()}
+    curves = pd.concat([r.curves().assign(plan=name) for name, r in under.items()])
+    clear = {name: above_chance(primary(table)) for name, table in scores.items()}
+    lines = {name: median_intervals(rows, items, on.seed) for name, rows in clear.items()}
+    panels = {measure_label(name): between(canvas, name).matrix for name in _MEASURES}
+    return Found(
+        tables={
+            "similarity": canvas.table(),
+            "similarity_shuffled": null.table(),
+            "repeat_explained": curves.query("measure == 'variance'"),
+            **scores,
+        },
+        items={name: items[items["plan"].isin(t["plan"])] for name, t in scores.items()},
+        judged=[
+            *_shared(of_measure(between(canvas, "cosine"), on.seed), on.n),
+            *_layers(of["single_layers"], on.n),
+            *_variants(of["variants"], on.n),
+            *_order(scores["variants"], items, on),
+            *_loops(of, on.n),
+        ],
+        drawings={
+            "similarity": lambda: similarity_panel(panels, label="similarity"),
+            "repeat_explained_cosine": lambda: similarity_panel(
+                {name: between(r, "cosine").matrix for name, r in under.items()}
+            ),
+            "repeat_explained": lambda: depth_curves(curves.query("measure == 'variance'"), "plan"),
+            "single_layers": lambda: single_layer_curves(scores["single_layers"]),
+            "variants": lambda: variant_curves(lines["variants"]),
+            **_of_one_variant(clear["variants"], lines["variants"]),
+            "loops": lambda: loop_heatmap(clear["loops"]),
+            "internal_loops": lambda: variant_curves(lines["internal_loops"]),
+            "controls": lambda: variant_curves(
+                pd.concat(
+                    [
+                        lines["controls"],
+                        lines["variants"].query("variant in ('parallel', 'looped')"),
+                    ]
+                )
+            ),
+        },
+    )
+
+
+def _of_one_variant(clear: pd.DataFrame, lines: pd.DataFrame) -> dict[str, Callable[[], Figure]]:
+    """Figs. 4 to 9."""
+    return {f"variant_{name}": partial(task_curves, clear, name, medians=lines) for name in ORDER}
+
+
+def _shared(cosine: Sampled, n: int) -> list[Claim]:
+    middle = range(n // 4, n - n // 4 + 1)
+    inner = cosine.where(row=middle, column=middle)
+    apart = np.flatnonzero(inner.rows["row"].ne(inner.rows["column"]))
+    ends = cosine.where(row=[0, n], column=middle)
+    return [
+        Claim(
+            "The middle layers share one space: mean cosine of middle states with each other "
+            "less that with the first and the last state",
+            "0.98 flattened in the middle, 0 to 0.14 with the last state (Llama2-7B)",
+            inner.at(apart).mean() - ends.mean(),
+            above=0,
+        )
+    ]
+
+
+def _layers(single: Sampled, n: int) -> list[Claim]:
+    drops = single.where(variant="drop")
+    few = max(1, n // 15)
+    middle = drops.where(layer=range(n // 4, n - n // 4)).mean()
+    return [
+        Claim(
+            f"The first layers matter most: score without a middle layer less that without one of "
+            f"the first {few}",
+            "first and last few layers matter most",
+            middle - drops.where(layer=range(few)).mean(),
+            above=0,
+        ),
+        Claim(
+            f"So do the last: score without a middle layer less that without one of the last {few}",
+            "first and last few layers matter most",
+            middle - drops.where(layer=range(n - few, n)).mean(),
+            above=0,
+        ),
+        Claim(
+            "Neighbours can be swapped: median score over all swaps",
+            "middle layers can be swapped with little loss",
+            single.where(variant="swap").of(lambda scores: np.median(scores, axis=-1)),
+            above=0.5,
+        ),
+    ]
+
+
+def _variants(found: Sampled, n: int) -> list[Claim]:
+    """The six variants on windows of two layers up to half of them."""
+    some = found.where(affected=range(2, n // 2 + 1))
+    mean = {name: some.where(variant=name).mean() for name in ORDER}
+    sizes = found.where(variant="skip").rows["affected"].astype(int)
+    sixth = min(sizes, key=lambda size: abs(size - n / 6))
+    others = np.stack([mean[name].samples for name in ORDER if name != "repeat"])
+    least = Quantity(min(mean[name].value for name in ORDER[:-1]), others.min(axis=0))
+    order = Quantity(
+        float(correlation(ranks(_stacked(mean, "value")), _PUBLISHED)),
+        correlation(ranks(_stacked(mean, "samples")), _PUBLISHED),
+    )
+
+    def more(one: str, other: str, published: str) -> Claim:
+        return Claim(
+            f"{one} costs less than {other}: difference of mean scores over windows of 2 to "
+            f"{n // 2} layers",
+            published,
+            mean[one] - mean[other],
+            above=0,
+        )
+
+    return [
+        Claim(
+            f"Not all layers are needed: score with the {sixth} middle layers skipped",
+            "graceful loss",
+            found.where(variant="skip", affected=sixth).mean(),
+            above=0.5,
+        ),
+        Claim(
+            "Repeating the centre layer is worst: the least of the other variants' mean scores "
+            "less its own",
+            "by far the worst",
+            least - mean["repeat"],
+            above=0,
+        ),
+        Claim(
+            "The variants rank as published, looped > random > reverse > parallel > skip > "
+            "repeat: rank correlation",
+            "1 (Llama2-7B)",
+            order,
+            above=0.5,
+        ),
+        more("looped", "parallel", "looping helps"),
+        more("random", "reverse", "random order better than reversed"),
+        more("parallel", "skip", "parallel better than skipping"),
+    ]
+
+
+_PUBLISHED = np.arange(len(ORDER), 0, -1.0)
+
+
+def _stacked(mean: Mapping[str, Quantity], what: str) -> np.ndarray:
+    return np.stack([getattr(mean[name], what) for name in ORDER], axis=-1)
+
+
+def _order(table: pd.DataFrame, items: pd.DataFrame, on: Setting) -> list[Claim]:
+    """Mathematics and reasoning need order more than semantic tasks; said if both kinds tell."""
+    clear = above_chance(primary(table))
+    kinds = {
+        kind: clear[clear["task"].isin(names)]
+        for kind, names in (("semantic", SEMANTIC), ("ordered", ORDERED))
+    }
+    if any(rows.empty for rows in kinds.values()):
+        return []
+    score = {
+        kind: medians(rows, items, on.seed)
+        .where(affected=range(2, on.n // 2 + 1), variant=["reverse", "random"])
+        .mean()
+        for kind, rows in kinds.items()
+    }
+    told = {kind: ", ".join(sorted(set(rows["task"]))) for kind, rows in kinds.items()}
+    return [
+        Claim(
+            f"Order matters less to semantic tasks ({told['semantic']}) than to mathematics and "
+            f"reasoning ({told['ordered']}): difference of scores, reversed and shuffled",
+            "GSM8K and ARC lose most",
+            score["semantic"] - score["ordered"],
+            above=0,
+        )
+    ]
+
+
+def _loops(of: Mapping[str, Sampled], n: int) -> list[Claim]:
+    loops = of["loops"].where(variant="looped", affected=range(2, n))
+    sizes = sorted({int(m) for m in loops.rows["affected"]})
+    times = np.array(sorted({int(k) for k in loops.rows["times"]}), dtype=float)
+    places = [np.flatnonzero(loops.rows["affected"].eq(m)) for m in sizes]
+    ordered = [p[np.argsort(loops.rows["times"].iloc[p], kind="stable")] for p in places]
+
+    def slope(scores: np.ndarray) -> np.ndarray:
+        best = np.stack([times[scores[..., p].argmax(axis=-1)] for p in ordered], axis=-1)
+        m = np.array(sizes, dtype=float) - np.mean(sizes)
+        return np.asarray((best * m).sum(axis=-1) / (m**2).sum())
+
+    some = {"affected": range(2, n // 2 + 1)}
+    return [
+        Claim(
+            f"The best number of loops grows with the window: slope of k (1 to {_TIMES}) against M",
+            "about linear",
+            loops.of(slope),
+            above=0,
+            tried=len(times),
+        ),
+        Claim(
+            "Looping is more than size: mean score of three loops less that of one pass whose "
+            "update is three averages",
+            "not tested",
+            of["variants"].where(variant="looped", **some).mean()
+            - of["controls"].where(variant="at once", **some).mean(),
+            above=0,
+        ),
+        Claim(
+            "Repeating is bad beyond its size: mean score of the centre layer at 1/M, M times, "
+            "less that of it repeated in full",
+            "not tested",
+            of["controls"].where(variant="damped repeat", **some).mean()
+            - of["variants"].where(variant="repeat", **some).mean(),
+            above=0,
+        ),
+    ]
+
+
+STUDY = Study("2407.09298", "Transformer Layers as Painters", _calls, _carry_out)

@@ -1,0 +1,90 @@
+"""Calibration beats search (arXiv 2604.24938): do rankings of layers agree across texts."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from .. import experiments
+from ..tables import from_matrices
+from .claims import Claim, Quantity, Sampled, correlation, ranks
+from .study import Found, Setting, Study
+
+
+def _plans(n: int) -> pd.DataFrame:
+    return experiments.single_layers(n).query("variant in ('intact', 'drop')")
+
+
+def _calls(on: Setting) -> int:
+    plans = _plans(on.n)
+    parts = [on.choosing, on.judging, *on.texts_by_task().values()]
+    return sum(on.kl_calls(plans, texts) for texts in parts) + on.loss_calls(plans)
+
+
+def _carry_out(on: Setting) -> Found:
+    plans = _plans(on.n)
+    first, second = on.kl(plans, on.choosing), on.kl(plans, on.judging)
+    by_task = {task: on.kl(plans, texts) for task, texts in on.texts_by_task().items()}
+    loss = on.loss(plans)
+    rankings = {"KL, first half": first, "KL, second half": second, "loss": loss}
+    rankings |= {f"KL, {task}": found for task, found in by_task.items()}
+    halves = agreement(first, second)
+    judged = [
+        Claim(
+            "Two halves of the same texts rank layers alike: rank correlation of what dropping "
+            "costs in KL",
+            "not reported",
+            halves,
+            above=0.9,
+        ),
+        Claim(
+            "Another objective changes the ranking more than other texts of the same kind: "
+            "agreement of the halves less that of KL and loss",
+            "objective and texts move the ranking more than the search does",
+            halves - agreement(on.kl(plans), loss),
+            above=0,
+        ),
+    ]
+    if len(by_task) > 1:
+        judged.append(
+            Claim(
+                "So do texts of other tasks: agreement of the halves less that between tasks",
+                "objective and texts move the ranking more than the search does",
+                halves - _mean([agreement(a, b) for a, b in combinations(by_task.values(), 2)]),
+                above=0,
+            )
+        )
+    agreements = _matrix(rankings)
+    return Found(
+        tables={
+            "drops": pd.concat(
+                [found.rows.assign(ranking=name) for name, found in rankings.items()],
+                ignore_index=True,
+            ),
+            "agreement": from_matrices({"rank correlation": agreements}),
+        },
+        judged=judged,
+    )
+
+
+def agreement(one: Sampled, other: Sampled) -> Quantity:
+    """Rank correlation of what dropping each layer costs, by two readings."""
+    a, b = (some.where(variant="drop") for some in (one, other))
+    return Quantity(
+        float(correlation(ranks(a.values), ranks(b.values))),
+        correlation(ranks(a.samples), ranks(b.samples)),
+    )
+
+
+def _mean(found: list[Quantity]) -> Quantity:
+    return Quantity(
+        float(np.mean([q.value for q in found])), np.mean([q.samples for q in found], axis=0)
+    )
+
+
+def _matrix(rankings: dict[str, Sampled]) -> pd.DataFrame:
+    values = [[agreement(a, b).value for b in rankings.values()] for a in rankings.values()]
+    return pd.DataFrame(values, index=[*rankings], columns=[*rankings])
+
+
+STUDY = Study("2604.24938", "Rankings of layers across texts and aims", _calls, _carry_out)

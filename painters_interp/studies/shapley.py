@@ -1,0 +1,94 @@
+"""Shapley values of layers (arXiv 2407.16286), from orders of removal that share beginnings."""
+
+import random
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from .. import experiments
+from ..figures import depth_curves
+from ..statistics import percentiles
+from .claims import Claim, Sampled, spearman
+from .study import Found, Setting, Study, along, of_measure
+from .views import KL
+
+PERMUTATIONS = 8
+
+
+def _orders(n: int) -> list[list[int]]:
+    return [random.Random(seed).sample(range(n), n) for seed in range(PERMUTATIONS)]
+
+
+def _plans(n: int) -> pd.DataFrame:
+    """Every beginning of every order removed, but for the last layer of all."""
+    parts = [
+        experiments.removals(n, order, range(1, n), "random", seed)
+        for seed, order in enumerate(_orders(n))
+    ]
+    return pd.concat(parts, ignore_index=True).drop_duplicates()
+
+
+def _calls(on: Setting) -> int:
+    return on.similarity_calls() + on.kl_calls(_plans(on.n))
+
+
+def contributions(plans: pd.DataFrame, n: int) -> Float[np.ndarray, "layer row"]:
+    """What each layer adds to KL when it is removed, on average over the orders, as weights of
+    the plans' KL. The last layer of an order is removed from nothing, and has no part in it."""
+    rows = {
+        (int(seed), int(count)): k
+        for k, (seed, count) in enumerate(
+            zip(plans["shuffle_seed"], plans["affected"], strict=True)
+        )
+        if pd.notna(seed)
+    }
+    weights, times = np.zeros((n, len(plans))), np.zeros(n)
+    for seed, order in enumerate(_orders(n)):
+        for place, layer in enumerate(order[:-1]):
+            weights[layer, rows[seed, place + 1]] += 1
+            if place:
+                weights[layer, rows[seed, place]] -= 1
+            times[layer] += 1
+    return weights / np.maximum(times, 1)[:, None]
+
+
+def _carry_out(on: Setting) -> Found:
+    kl = on.kl(_plans(on.n))
+    values = kl.mapped(pd.DataFrame({"layer": range(on.n)}), contributions(kl.rows, on.n))
+    influence = on.similarity(["block_influence"])
+    known = of_measure(along(influence, "block_influence"), on.seed)
+    return Found(
+        tables={"values": _curve(values), "removals": kl.rows, "influence": influence.curves()},
+        judged=_judged(on.n, values, known),
+        drawings={"values": lambda: depth_curves(_curve(values))},
+    )
+
+
+def _curve(values: Sampled) -> pd.DataFrame:
+    low, high = percentiles(values.samples)
+    rows = values.rows.assign(value=values.values, low=low, high=high, place=values.rows["layer"])
+    return rows.assign(measure=f"Shapley value: {KL}", axis="layer")
+
+
+def _judged(n: int, values: Sampled, influence: Sampled) -> list[Claim]:
+    few = max(1, n // 4)
+    return [
+        Claim(
+            "Shapley values and block influence rank layers differently: their rank correlation",
+            "the two differ",
+            values.of(spearman(influence.values)),
+            below=0.9,
+        ),
+        Claim(
+            f"A few layers carry most: share of the {few} largest of {n} in all that is positive",
+            "a few cornerstone layers",
+            values.of(
+                lambda v: np.sort(np.maximum(v, 0))[..., -few:].sum(-1) / np.maximum(v, 0).sum(-1)
+            ),
+            above=0.5,
+        ),
+    ]
+
+
+STUDY = Study("2407.16286", "Shapley values of layers", _calls, _carry_out)

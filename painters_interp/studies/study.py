@@ -1,0 +1,212 @@
+"""A study: what a paper did, on any model; the setting it is given and what it finds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from transformer_lens.model_bridge import TransformerBridge
+
+from .. import figures, report
+from ..comparison import Similarity, similarity
+from ..comparison import calls_needed as similarity_calls
+from ..damage import calls_needed as kl_calls
+from ..damage import resampled_kl
+from ..errors import TableError
+from ..evaluation import OwnTask, Questions, prepare, results, score_items, task
+from ..experiments import plans as plans_of
+from ..measures import Curve, Matrix
+from ..models import identity
+from ..plans import Plan
+from ..statistics import resamplings
+from ..storage import provenance, write_table
+from ..tables import above_chance, primary
+from ..tables.items import runs
+from ..tables.scores import resampled_medians
+from .claims import Claim, Sampled, as_table
+
+LOSS = "bits_per_byte"
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """A model, and what a study reads under its plans: tasks and texts.
+
+    Texts come in two halves: what is chosen on `choosing` is judged on `judging`.
+    """
+
+    model: TransformerBridge
+    questions: Questions
+    texts: tuple[str, ...]
+    seed: int = 0
+    store: str | Path | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of layers."""
+        return len(self.model.blocks)
+
+    @property
+    def choosing(self) -> tuple[str, ...]:
+        """The texts on which something is chosen."""
+        return self.texts[::2]
+
+    @property
+    def judging(self) -> tuple[str, ...]:
+        """The others."""
+        return self.texts[1::2]
+
+    def kl(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> Sampled:
+        """KL to the intact model of every labelled plan, in nats per token of `texts`."""
+        found, samples = resampled_kl(self.model, plans, texts or self.texts, self.seed)
+        return Sampled(found, found["kl"].to_numpy(dtype=float), samples)
+
+    def kl_calls(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> int:
+        """Token-layer calls of `kl`."""
+        return kl_calls(self.model, plans_of(plans), texts or self.texts)
+
+    def loss(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> Sampled:
+        """Loss of every labelled plan, in bits per byte of `texts`."""
+        asked = prepare(self.model, self._reading(texts or self.texts), seed=self.seed)
+        items = score_items(self.model, plans, asked, store=self.store)
+        found = results(self.model, plans, asked, items)
+        found = found[found["metric"] == LOSS].reset_index(drop=True)
+        [run] = runs(items[items["metric"] == LOSS])
+        places = pd.Index(run.plans).get_indexer(pd.Index(found["plan"]))
+        values = found["value"].to_numpy(dtype=float)
+        return Sampled(found, values, run.resampled(self.seed)[:, places])
+
+    def loss_calls(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> int:
+        """Token-layer calls of `loss`."""
+        return prepare(self.model, self._reading(texts or self.texts)).calls(plans_of(plans))
+
+    def _reading(self, texts: Sequence[str]) -> OwnTask:
+        return task("texts", [{"text": text} for text in texts], "loglikelihood_rolling")
+
+    def texts_by_task(self) -> dict[str, list[str]]:
+        """The documents of every task as running text."""
+        names = [str(task.config.task) for task in self.questions.tasks]
+        alone = (replace(self.questions, tasks=(task,)) for task in self.questions.tasks)
+        return {name: one.texts for name, one in zip(names, alone, strict=True)}
+
+    def items(self, plans: pd.DataFrame) -> pd.DataFrame:
+        """Every item of the tasks under every plan."""
+        return score_items(self.model, plans, self.questions, store=self.store)
+
+    def scores(self, plans: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+        """What the items say of the labelled plans, task by task."""
+        own = items[items["plan"].isin(plans["plan"])]
+        return results(self.model, plans, self.questions, own)
+
+    def score_calls(self, plans: pd.DataFrame) -> int:
+        """Token-layer calls of `items`."""
+        return self.questions.calls(plans_of(plans))
+
+    def similarity(
+        self, measures: Sequence[str], plan: Plan | None = None, texts: Sequence[str] | None = None
+    ) -> Similarity:
+        """Measures of the streams of `texts`."""
+        return similarity(self.model, texts or self.texts, measures, plan=plan, seed=self.seed)
+
+    def similarity_calls(self, plan: Plan | None = None) -> int:
+        """Token-layer calls of `similarity` on all texts."""
+        return similarity_calls(self.model, self.texts, plan)
+
+
+def between(found: Similarity, name: str) -> Matrix:
+    """A measure that compares states."""
+    result = found[name]
+    assert isinstance(result, Matrix)
+    return result
+
+
+def along(found: Similarity, name: str) -> Curve:
+    """A measure along depth."""
+    result = found[name]
+    assert isinstance(result, Curve)
+    return result
+
+
+def of_measure(found: Curve | Matrix, seed: int = 0) -> Sampled:
+    """A measure of similarity over its documents: a row per place, or per row and column."""
+    weights = resamplings(len(found.documents), seed=seed)
+    if isinstance(found, Curve):
+        rows = pd.DataFrame({"place": range(len(found.curve))})
+        return Sampled(rows, found.curve.to_numpy(dtype=float), found.resampled(weights))
+    places = np.indices(found.matrix.shape).reshape(2, -1)
+    samples = found.resampled(weights).reshape(len(weights), -1)
+    rows = pd.DataFrame({"row": places[0], "column": places[1]})
+    return Sampled(rows, found.matrix.to_numpy(dtype=float).ravel(), samples)
+
+
+def medians(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> Sampled:
+    """Median score over the tasks that tell anything, on the scale from chance to the intact model.
+
+    Raises TableError where the intact model is clearly above chance on none.
+    """
+    clear = above_chance(primary(table))
+    if clear.empty:
+        raise TableError(
+            "on no task is the intact model clearly above chance, so nothing can be said of plans; "
+            "give other tasks, or more items"
+        )
+    found, samples = resampled_medians(clear, items, seed)
+    return Sampled(found, found["score"].to_numpy(dtype=float), samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a study found: tables, the items that some rest on, figures of them, and claims."""
+
+    tables: Mapping[str, pd.DataFrame]
+    judged: Sequence[Claim]
+    drawings: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
+    items: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """A row per claim: claim, published, value, low, high, rule, verdict, tried."""
+        return as_table(self.judged)
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """The figures, drawn when they are first asked for."""
+        return {name: draw() for name, draw in self.drawings.items()}
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write tables with their items and provenance, figures and claims; returns the paths.
+
+        Raises OutputError where a file of the same name was not written by this package.
+        """
+        folder, drawn = Path(folder), self.figures
+        tables = {**self.tables, "claims": self.claims}
+        written = [write_table(t, folder / name, self.provenance) for name, t in tables.items()]
+        for name, items in self.items.items():
+            written.append(write_table(items, report.items_beside(folder / name), self.provenance))
+        for name, figure in drawn.items():
+            written += figures.save(figure, folder / name)
+        return written
+
+
+@dataclass(frozen=True)
+class Study:
+    """A paper as something to carry out: `calls` are the token-layer calls that it takes."""
+
+    id: str
+    title: str
+    calls: Callable[[Setting], int]
+    carry_out: Callable[[Setting], Found]
+    fewest_layers: int = 4
+
+
+def facts_of(on: Setting, study: Study, **asked: Any) -> dict[str, Any]:
+    """What produced the findings of a study."""
+    tasks = {t.config.task: str(t.VERSION) for t in on.questions.tasks}
+    facts: dict[str, Any] = {"study": study.id, "title": study.title, "tasks": tasks}
+    facts |= {"items": on.questions.items, "texts": len(on.texts), "seed": on.seed}
+    return provenance(**identity(on.model), **facts, **asked)

@@ -1,0 +1,111 @@
+"""Claims are judged by intervals, and studies read what they say they read."""
+
+from math import nan
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from painters_interp import studies
+from painters_interp.studies import Claim, Quantity, Sampled
+from painters_interp.studies.claims import as_table, correlation, ranks, spearman
+from painters_interp.studies.repeats import gains
+from painters_interp.studies.shapley import PERMUTATIONS, _orders, _plans, contributions
+
+
+def spread(low: float, high: float) -> Quantity:
+    """A quantity whose middle 95 % is about low to high."""
+    return Quantity((low + high) / 2, np.linspace(low, high, 1001))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ends", "verdict"),
+    [
+        (0.1, 0.3, {"above": 0}, "holds"),
+        (-0.1, 0.3, {"above": 0}, "undecided"),
+        (-0.3, -0.1, {"above": 0}, "fails"),
+        (-0.3, -0.1, {"below": 0}, "holds"),
+        (0.1, 0.3, {"below": 0}, "fails"),
+        (0.6, 1.4, {"above": 0.5, "below": 2}, "holds"),
+        (0.4, 1.4, {"above": 0.5, "below": 2}, "undecided"),
+        (2.4, 3.4, {"above": 0.5, "below": 2}, "fails"),
+        (0.0, 0.0, {"above": 0}, "fails"),  # no difference at all is none
+        (nan, nan, {"above": 0}, "undecided"),
+    ],
+)
+def test_a_verdict_is_of_the_whole_interval(low, high, ends, verdict) -> None:
+    assert Claim("a", "b", spread(low, high), **ends).verdict == verdict
+
+
+def test_one_sample_without_a_number_leaves_it_undecided() -> None:
+    found = Quantity(1.0, np.array([1.0] * 99 + [nan]))
+    assert Claim("a", "b", found, above=0).verdict == "undecided"
+
+
+def test_the_table_of_claims() -> None:
+    [row] = as_table(
+        [Claim("more", "1 to 2", spread(1, 2), above=0.5, below=3, tried=7)]
+    ).itertuples(index=False)
+    assert row._asdict() == pytest.approx(
+        {
+            **{"claim": "more", "published": "1 to 2", "value": 1.5, "low": 1.025, "high": 1.975},
+            **{"rule": "above 0.5 and below 3", "verdict": "holds", "tried": 7},
+        }
+    )
+
+
+def sampled(rows: pd.DataFrame, seed: int = 0) -> Sampled:
+    values = np.random.default_rng(seed).normal(size=(101, len(rows)))
+    return Sampled(rows, values[0], values[1:])
+
+
+def test_rows_are_chosen_by_their_labels() -> None:
+    rows = pd.DataFrame({"variant": ["skip", "skip", "swap"], "affected": [1, 3, 3]})
+    some = sampled(rows)
+    chosen = some.where(variant="skip", affected=range(2, 5))
+    assert chosen.rows["variant"].tolist() == ["skip"]
+    assert chosen.values.tolist() == [some.values[1]]
+    assert (chosen.samples[:, 0] == some.samples[:, 1]).all()
+
+
+def test_what_is_computed_of_rows_stays_paired() -> None:
+    some = sampled(pd.DataFrame({"k": range(4)}))
+    difference = some.where(k=[0, 1]).mean() - some.where(k=[2, 3]).mean()
+    by_hand = some.samples[:, :2].mean(1) - some.samples[:, 2:].mean(1)
+    np.testing.assert_allclose(difference.samples, by_hand)
+    np.testing.assert_allclose(difference.interval, np.quantile(by_hand, [0.025, 0.975]))
+
+
+def test_rank_correlations_are_scipys() -> None:
+    some, fixed = sampled(pd.DataFrame({"k": range(7)})), np.array([3, 1, 1, 5, 9, 2, 2.0])
+    found = some.of(spearman(fixed))
+    assert found.value == pytest.approx(stats.spearmanr(some.values, fixed).statistic)
+    expected = [stats.spearmanr(row, fixed).statistic for row in some.samples]
+    np.testing.assert_allclose(found.samples, expected)
+    assert np.isnan(correlation(ranks(np.ones(3)), ranks(np.arange(3.0))))
+
+
+def test_what_a_plan_saves_is_told_against_the_intact_model() -> None:
+    some = sampled(pd.DataFrame({"variant": ["drop", "intact", "swap"]}))
+    saved = gains(some)
+    assert saved.rows["variant"].tolist() == ["drop", "swap"]
+    np.testing.assert_allclose(saved.values, some.values[1] - some.values[[0, 2]])
+    np.testing.assert_allclose(saved.samples, some.samples[:, [1]] - some.samples[:, [0, 2]])
+
+
+def test_shapley_values_are_means_of_what_each_removal_adds() -> None:
+    n, cost = 6, lambda gone: float(sum(3.0**i for i in gone)) + 5.0 * ({2, 4} <= {*gone})
+    plans = _plans(n)
+    left = [{*range(n)} - {int(i) for i in _calls(text)} for text in plans["plan"]]
+    found = contributions(plans, n) @ np.array([cost(gone) for gone in left])
+    expected = np.zeros((n, 0)).tolist()
+    for order in _orders(n):
+        for place, layer in enumerate(order[:-1]):
+            expected[layer].append(cost(order[: place + 1]) - cost(order[:place]))
+    np.testing.assert_allclose(found, [np.mean(added) for added in expected])
+    assert len(_orders(n)) == PERMUTATIONS
+
+
+def _calls(text: str) -> tuple[int, ...]:
+    return studies.shapley.experiments.Plan.parse(text, 6).layer_calls
