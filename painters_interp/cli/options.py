@@ -67,7 +67,7 @@ Model = Annotated[
     typer.Option(
         parser=model_of,
         metavar="<model>",
-        help="smollm2-135m, a hub id, a checkpoint directory or a .gguf file.",
+        help="smollm2-135m, minilm-l6, a hub id, a checkpoint directory or a .gguf file.",
     ),
 ]
 Plans = Annotated[

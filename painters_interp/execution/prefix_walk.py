@@ -17,7 +17,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import several
 from ..errors import TextError, UnsupportedModelError
-from ..models import Model, as_model, device_of
+from ..models import Model, as_model, device_of, refuse_headless
 from ..plans import Plan, Step
 from ..texts import TokenIds, as_tokens
 from .anatomy import Arguments, Family, bounded
@@ -81,8 +81,10 @@ def record(
 def head(model: TransformerBridge) -> Iterator[Head]:
     """The model's own final norm, head, soft caps and scales, as a function of residual rows.
 
-    Hooks of the user do not see these passes. Raises UnsupportedModelError for hooks that ought to.
+    Hooks of the user do not see these passes. Raises UnsupportedModelError for hooks that ought
+    to, and for an encoder without a head.
     """
+    refuse_headless(model)
     hooked = refuse_hooked_head(model)
     family: Family = ready(model)
     slots = nn.ModuleList([InjectorSlot(family) for _ in model.blocks])

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import strategies as s
-from ..models import Model, as_model, device_of
+from ..models import Model, as_model, device_of, has_head
 from ..plans import Plan
 from .application import applied, as_plan, ready
 from .guards import measuring
@@ -29,6 +29,7 @@ _PREFILL = 7
 class CheckReport:
     """Largest differences in log-probability (nats), judged in float32 or the model's float64.
 
+    Of an encoder without a head, in the numbers of its final states.
     `cached_gap`: prefill and token-by-token decoding against one uncached pass (None for
     encoders). `runner_gap`: shared prefixes against `applied`. `padding_gap`: left- and
     right-padded batches against single sequences. `own_gap`: the cached gap (for encoders the
@@ -141,8 +142,12 @@ def _pad(model: TransformerBridge) -> int:
 
 
 def _logprobs(model: TransformerBridge, tokens: Tensor, **kwargs: object) -> Tensor:
-    logits: Tensor = model(tokens, **kwargs)
-    return logits.log_softmax(-1)[0]
+    return _compared(model, model(tokens, **kwargs))[0]
+
+
+def _compared(model: TransformerBridge, output: Tensor) -> Tensor:
+    """Log-probabilities from logits; final states, where there is no head, as they are."""
+    return output.log_softmax(-1) if has_head(model) else output
 
 
 def _decoded(model: TransformerBridge, tokens: Int[Tensor, "1 pos"]) -> Float[Tensor, "pos vocab"]:
@@ -167,13 +172,14 @@ def _padded(model: TransformerBridge, long: Tensor, short: Tensor, *, left: bool
     tokens = torch.cat([long, torch.full_like(long, _pad(model))])
     mask = torch.zeros_like(tokens)
     tokens[1, real], mask[0], mask[1, real] = short[0], 1, 1
-    logits: Tensor = model(tokens, attention_mask=mask)
-    return logits.log_softmax(-1)[1, real]
+    return _compared(model, model(tokens, attention_mask=mask))[1, real]
 
 
 def _shared(model: TransformerBridge, plan: Plan, tokens: Tensor) -> Tensor:
     """Log-probabilities through the runner, every position."""
     [(_, stream)] = walk(model, [plan], record(model, tokens))
+    if not has_head(model):
+        return stream[0]
     with head(model) as logits_of:
         return logits_of(stream[0]).log_softmax(-1)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import UnsupportedModelError
+from ..models import refuse_headless
 from ..plans import Plan
 from .application import applied
 from .guards import user_hooks
@@ -27,8 +28,10 @@ def logits_at(
 ) -> Float[Tensor, "row vocab"]:
     """Logits under `plan` at some (batch, pos), each sequence in a pass of its own, hooks on.
 
-    Raises UnsupportedModelError where the rows were packed, which hooks would see.
+    Raises UnsupportedModelError where the rows were packed, which hooks would see, and for an
+    encoder without a head.
     """
+    refuse_headless(model)
     if tokens is None:
         raise UnsupportedModelError(
             f"{model.cfg.model_name} carries hooks at {_named(user_hooks(model))}, which would see "

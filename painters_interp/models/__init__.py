@@ -9,6 +9,7 @@ import lazy_loader
 _NAMES = {
     "device": ["device_of", "numbers", "widened"],
     "door": ["Model", "as_model"],
+    "headless": ["has_head", "refuse_headless"],
     "fingerprint": ["identity", "tokenizer_digest", "weights_digest"],
     "loading": ["load_model"],
     "nulls": ["random_weights"],

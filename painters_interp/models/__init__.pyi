@@ -6,6 +6,8 @@ from .door import as_model as as_model
 from .fingerprint import identity as identity
 from .fingerprint import tokenizer_digest as tokenizer_digest
 from .fingerprint import weights_digest as weights_digest
+from .headless import has_head as has_head
+from .headless import refuse_headless as refuse_headless
 from .loading import load_model as load_model
 from .nulls import random_weights as random_weights
 from .sources import catalog as catalog

@@ -1,7 +1,7 @@
 """From a checkpoint folder to a hooked model, and what that model is called in tables."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +13,7 @@ from ..errors import ModelError
 from .capacity import refuse_impossible_config
 from .device import dtype_of, place_of
 from .door import Model, as_model
+from .headless import adapted, encoder_class
 from .manifest import fingerprint, stamps
 from .quiet import first_line, without_bars
 from .sources import Checkpoint, locate
@@ -39,9 +40,10 @@ def load_model(
     """Load a model with hooks, or give hooks to one in memory.
 
     Args:
-        model: `smollm2-135m`, a hub id, a checkpoint directory or a `.gguf` file; or a Hugging
-            Face model in memory, which `as_model` says more about. Masked language models such
-            as BERT are recognised by their config.
+        model: `smollm2-135m`, `minilm-l6`, a hub id, a checkpoint directory or a `.gguf` file; or
+            a Hugging Face model in memory, which `as_model` says more about. Masked language models
+            such as BERT are recognised by their config; of BERT, RoBERTa and ELECTRA the encoder
+            alone is loaded where the checkpoint has no such head (`minilm-l6` has none).
         device: The first GPU where there is one, unless given.
         dtype: float32 unless given.
         revision: Of a hub id: a commit, tag or branch.
@@ -114,19 +116,7 @@ def _read(
     source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool, ignore_unused: bool
 ) -> Any:
     """The plain Hugging Face model, in a class that holds every weight it needs."""
-    from transformers import AutoConfig
-
-    # False, not None: with None transformers asks on the terminal.
-    trust = {"trust_remote_code": trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(source.folder, **trust)
-        if getattr(config, "is_encoder_decoder", False):
-            raise ValueError("it is an encoder-decoder, whose two stacks no single plan describes")
-        model, info = _auto_class(config).from_pretrained(
-            source.folder, config=config, dtype=dtype, output_loading_info=True, **trust
-        )
-    except Exception as error:  # each file format has its own errors
-        raise _load_error(source, error) from error
+    model, info = _from_files(source, dtype, trust_remote_code)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
             f"{source.name} lacks {len(missing)} weights of {type(model).__name__}, such as "
@@ -141,6 +131,52 @@ def _read(
             "or pass ignore_unused=True"
         )
     return model
+
+
+def _from_files(source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool) -> tuple[Any, Any]:
+    """The model and what transformers says of its weights; an encoder alone where no head is."""
+    from transformers import AutoConfig, AutoModel
+
+    # False, not None: with None transformers asks on the terminal.
+    trust = {"trust_remote_code": trust_remote_code}
+
+    def read(auto: Any, **options: Any) -> tuple[Any, Any]:
+        return auto.from_pretrained(  # type: ignore[no-any-return]
+            source.folder,
+            config=config,
+            dtype=dtype,
+            output_loading_info=True,
+            **trust,
+            **options,
+        )
+
+    try:
+        config = AutoConfig.from_pretrained(source.folder, **trust)
+        if getattr(config, "is_encoder_decoder", False):
+            raise ValueError("it is an encoder-decoder, whose two stacks no single plan describes")
+        model, info = read(_auto_class(config))
+        if _is_encoder_alone(model, info["missing_keys"]):
+            # What a pooler makes of the final states, no function here reads.
+            model, info = read(AutoModel, **_WITHOUT_POOLER.get(config.model_type, {}))
+    except Exception as error:  # each file format has its own errors
+        raise _load_error(source, error) from error
+    return model, info
+
+
+_NO_POOLER = {"add_pooling_layer": False}
+_WITHOUT_POOLER = dict.fromkeys(("bert", "roberta", "xlm-roberta"), _NO_POOLER)
+
+
+def _is_encoder_alone(model: Any, missing: Iterable[str]) -> bool:
+    """Whether a head is all that is missing, or has no adapter, of an encoder that can do without.
+
+    Decoders are loaded with their heads: theirs predict what plans are judged by.
+    """
+    encoder = encoder_class(model.config)
+    if encoder is None or type(model).__name__.endswith(("ForCausalLM", "LMHeadModel")):
+        return False
+    lacking = [name for name in missing if not name.startswith(f"{model.base_model_prefix}.")]
+    return not adapted(type(model).__name__) or (bool(lacking) and len(lacking) == len([*missing]))
 
 
 def _auto_class(config: Any) -> Any:

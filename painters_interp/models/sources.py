@@ -34,26 +34,29 @@ def catalog() -> list[dict[str, str]]:
     """What `load_model` accepts, one row each: name, source, licence, location, state."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    here, own = bundled.location(), "the model's own"
-    rows = (
-        (bundled.NAME, "bundled default, 30 layers", bundled.LICENCE, str(here), here.is_dir()),
+    own = "the model's own"
+    rows: list[tuple[str, str, str, str, bool | None]] = [
+        (model.name, model.says, model.licence, str(here := model.location()), here.is_dir())
+        for model in bundled.MODELS.values()
+    ]
+    rows += [
         ("ORG/NAME", "Hugging Face hub id, with revision=...", own, HF_HUB_CACHE, None),
         ("DIRECTORY", "checkpoint with config.json, weights, tokenizer", own, "in place", None),
         ("FILE.gguf", "converted once to float32", own, str(cache_folder() / "gguf-*"), None),
-    )
-    state = {True: "cached", False: f"run `painters fetch {bundled.NAME}`", None: ""}
+    ]
     return [
-        {"name": name, "source": source, "licence": licence, "location": place, "state": state[on]}
-        for name, source, licence, place, on in rows
+        {"name": name, "source": source, "licence": licence, "location": place, "state": state}
+        for name, source, licence, place, here in rows
+        for state in ["" if here is None else "cached" if here else f"run `painters fetch {name}`"]
     ]
 
 
 def locate(name_or_path: str | Path, revision: str | None, trust_remote_code: bool) -> Checkpoint:
     """`fetch` together with what the model is to be called."""
     name, path = str(name_or_path), Path(name_or_path).expanduser()
-    if name == bundled.NAME:
+    if (model := bundled.MODELS.get(name)) is not None:
         _refuse_revision(name, revision)
-        return Checkpoint(name, bundled.fetch_bundled(), bundled.VERSION)
+        return Checkpoint(name, bundled.fetch_bundled(model), model.version)
     if name and (path.suffix == ".gguf" or path.exists() or _must_be_path(name_or_path)):
         _refuse_revision(name, revision)
         return _local(path, name)
@@ -88,7 +91,7 @@ def _local(path: Path, name: str) -> Checkpoint:
 
 
 def _suggestion(name: str) -> str:
-    close = get_close_matches(name.lower(), [bundled.NAME], cutoff=0.6)
+    close = get_close_matches(name.lower(), [*bundled.MODELS], cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
@@ -150,5 +153,5 @@ def _hub_error(name: str, revision: str | None, error: Exception) -> ModelError:
     return ModelError(
         f"{name} is not in the local cache and the model hub was not reached ({reason}); "
         f"run `painters fetch {name}` where there is a network, give a checkpoint directory, "
-        f"or use the bundled {bundled.NAME!r}{_suggestion(name)}"
+        f"or use the bundled {bundled.DEFAULT.name!r}{_suggestion(name)}"
     )

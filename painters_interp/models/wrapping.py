@@ -57,11 +57,13 @@ def wrapped(
     """
     from transformer_lens.model_bridge import TransformerBridge
 
+    from .headless import encoders_known
+
     # A config may name another class or none; the bridge looks its adapter up by this.
     model.config.architectures = [type(model).__name__]
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with without_bars(), _nothing_installed():
+        with without_bars(), _PATCHING, _nothing_installed(), encoders_known():
             bridge = TransformerBridge.boot_transformers(
                 name,
                 hf_model=model,
@@ -72,7 +74,9 @@ def wrapped(
                 trust_remote_code=trust_remote_code,
             )
     except Exception as error:  # an architecture that TransformerLens does not know
-        raise UnsupportedModelError(f"{name} cannot be given hooks: {first_line(error)}") from error
+        raise UnsupportedModelError(
+            f"{name} cannot be given hooks: {_unhookable(model, first_line(error))}"
+        ) from error
     bridge.train(model.training)
     for module, training in modes:
         module.training = training
@@ -80,6 +84,16 @@ def wrapped(
     bridge.cfg.model_name = name
     remember(bridge)
     return bridge
+
+
+def _unhookable(model: Any, reason: str) -> str:
+    """Why; of ALBERT also what plans would mean, whose layers share one set of weights."""
+    if "Could not determine supported architecture" not in reason:
+        return reason
+    reason = f"TransformerLens has no adapter for {type(model).__name__}"
+    if getattr(model.config, "num_hidden_groups", None) == 1:
+        reason += "; besides, its layers are one layer called again and again, in whatever order"
+    return reason
 
 
 @contextmanager
@@ -146,15 +160,22 @@ def refuse_unusable(model: Any, name: str) -> None:
     """Raise ModelError for a plain model that no bridge can be put around, with the reason."""
     if getattr(model.config, "is_encoder_decoder", False):
         raise ModelError(f"{name} is an encoder-decoder, whose two stacks no single plan describes")
-    if model.get_output_embeddings() is None:
-        raise ModelError(
-            f"{name} is a {type(model).__name__}, which has no language-model head; load it with "
-            "AutoModelForCausalLM (encoders: AutoModelForMaskedLM)"
-        )
+    _refuse_headless_decoder(model, name)
     refuse_empty(model, name)
     if any(hasattr(module, "original_component") for module in model.modules()):
         raise ModelError(
             f"{name} has been given hooks before; pass the TransformerBridge around it"
+        )
+
+
+def _refuse_headless_decoder(model: Any, name: str) -> None:
+    from .headless import ENCODERS
+
+    if type(model).__name__ not in ENCODERS and model.get_output_embeddings() is None:
+        raise ModelError(
+            f"{name} is a {type(model).__name__}, which has no language-model head; load it with "
+            "AutoModelForCausalLM (encoders: AutoModelForMaskedLM, or give the encoder inside it: "
+            "model.base_model)"
         )
 
 

