@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _ROOMS = (
     *("comparison", "damage", "errors", "evaluation", "execution", "experiments", "figures"),
-    *("generation", "measures", "models", "patching", "plans", "report", "statistics"),
+    *("generation", "learning", "measures", "models", "patching", "plans", "report", "statistics"),
     *("stitching", "storage", "strategies", "streams", "studies", "tables", "texts"),
 )
 _NAMES = {
@@ -18,6 +18,7 @@ _NAMES = {
     "damage": ["kl_to_intact", "predict_damage"],
     "evaluation": ["evaluate", "task"],
     "generation": ["generate"],
+    "learning": ["classify"],
     "execution": ["applied", "check", "token_logprobs"],
     "models": ["load_model"],
     "plans": ["Plan"],

@@ -6,6 +6,7 @@ from . import execution as execution
 from . import experiments as experiments
 from . import figures as figures
 from . import generation as generation
+from . import learning as learning
 from . import measures as measures
 from . import models as models
 from . import patching as patching
@@ -28,6 +29,7 @@ from .execution import applied as applied
 from .execution import check as check
 from .execution import token_logprobs as token_logprobs
 from .generation import generate as generate
+from .learning import classify as classify
 from .models import load_model as load_model
 from .plans import Plan as Plan
 from .storage import store as store

@@ -64,14 +64,18 @@ def record(
     model: TransformerBridge,
     tokens: Int[Tensor, "batch pos"],
     mask: Int[Tensor, "batch pos"] | None = None,
+    **inputs: Tensor,
 ) -> Recording:
-    """What every layer would be called with on this batch; no layer runs."""
+    """What every layer would be called with on this batch; no layer runs.
+
+    `inputs` are what else the model takes, such as `token_type_ids`.
+    """
     family = ready(model)
     calls: list[Arguments] = []
     last = len(model.blocks) - 1
     slots = [RecorderSlot(family, calls, last=i == last) for i in range(last + 1)]
     with family.exchanged(nn.ModuleList(slots)), suppress(Recorded):
-        model(tokens, attention_mask=mask)
+        model(tokens, attention_mask=mask, **inputs)
     stream = slots[-1].stream
     assert stream is not None
     return Recording(stream, bounded(call.without_cache() for call in calls), tokens, mask)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import rankdata
 
 Values = Float[np.ndarray, "plan item"]
 Parts = Float[np.ndarray, "plan item part"]
@@ -83,7 +84,37 @@ def _mcc(means: Means) -> Any:
     return np.where(np.isnan(spread), np.nan, np.where(some, covariance / root, 0.0))
 
 
-# By lm-eval's names. Ours are `ratio`, and `jackknife` for all that is not here (`influences`).
+def _moments(first: Values, second: Values) -> Parts:
+    """What a correlation is a function of means of, both sides brought to a common scale."""
+    one, other = (_standard(side) for side in (first, second))
+    return np.stack([one, other, one * one, other * other, one * other], axis=-1)
+
+
+def _standard(values: Values) -> Values:
+    """Each row with mean 0 and deviation 1, so that its sums of squares do not cancel."""
+    centred = values - values.mean(axis=-1, keepdims=True)
+    spread = centred.std(axis=-1, keepdims=True)
+    rounding = 1e-12 * np.abs(values).max(axis=-1, keepdims=True, initial=0)
+    standard: np.ndarray = centred / np.where(spread > rounding, spread, 1.0)
+    return standard
+
+
+def _ranks(first: Values, second: Values) -> Parts:
+    """As `_moments`, of ranks among all items; what is equal shares the mean of its ranks."""
+    return _moments(rankdata(first, axis=-1), rankdata(second, axis=-1))
+
+
+def _correlation(means: Means) -> Any:
+    """Pearson's; 0 where one side does not vary."""
+    x, y, xx, yy, xy = np.moveaxis(means, -1, 0)
+    spread = (xx - x * x) * (yy - y * y)
+    some = spread > 1e-12  # rounding must not give a constant a correlation
+    root = np.sqrt(np.where(some, spread, 1.0))
+    return np.where(np.isnan(spread), np.nan, np.where(some, (xy - x * y) / root, 0.0))
+
+
+# By lm-eval's names. Ours are `ratio`, `pearson`, `spearman` (a sample keeps the ranks that items
+# have among all), and `jackknife` for all that is not here (`influences`).
 AGGREGATIONS = {
     "mean": Aggregation(_alone, _first),
     "jackknife": Aggregation(_alone, _first),
@@ -93,6 +124,8 @@ AGGREGATIONS = {
     "ratio": Aggregation(_pair, lambda means: means[..., 0] / means[..., 1]),
     "f1": Aggregation(_confusion, _f1),
     "matthews_corrcoef": Aggregation(_labels, _mcc),
+    "pearson": Aggregation(_moments, _correlation),
+    "spearman": Aggregation(_ranks, _correlation),
 }
 
 

@@ -1,0 +1,10 @@
+"""What can be learnt from a model's states: classifiers under plans, readers across depths."""
+
+from .classification import POOLS as POOLS
+from .classification import classify as classify
+from .classification import classify_items as classify_items
+from .examples import Examples as Examples
+from .examples import Split as Split
+from .examples import examples as examples
+from .named import TASKS as TASKS
+from .named import named as named

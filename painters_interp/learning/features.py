@@ -1,0 +1,189 @@
+"""The final state of every text under every plan, pooled over its tokens: one vector each.
+
+All plans go through one walk of shared beginnings. What is pooled is what the model's own head, or
+one for classification, would be given: behind the final norm, where there is one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import ModelError, TextError
+from ..execution import applied, measuring, ready, record, user_hooks, walk
+from ..execution.slots import InjectorSlot
+from ..models import device_of
+from ..plans import Plan, shared_calls
+from ..progress import Advance
+from ..texts import Batch, by_length, context_of, pad_of, padded, refuse_unknown
+from .examples import Text
+
+_TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16384}
+POOLS = ("mean", "first", "last")
+
+Pool = Callable[[Float[Tensor, "batch pos d"], Int[Tensor, "batch pos"]], Float[Tensor, "batch d"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Texts as the model reads them.
+
+    `types` tells the two texts of a pair apart, where the model has embeddings for that.
+    """
+
+    ids: tuple[tuple[int, ...], ...]
+    types: tuple[tuple[int, ...], ...] | None
+    truncated: Bool[np.ndarray, " text"]
+
+    def calls(self, plans: Sequence[Plan]) -> int:
+        """Token-layer calls that the states of these under `plans` take, padding left out."""
+        return sum(map(len, self.ids)) * shared_calls(plans)
+
+
+def sequences(model: TransformerBridge, texts: Sequence[Text]) -> Sequences:
+    """Token ids as the tokenizer makes them, pairs as an encoder's joins them, cut to the context.
+
+    For a decoder, which knows no pairs, a line break joins them. Raises TextError for a text of no
+    tokens, or with one that the model has no embedding of.
+    """
+    tokenizer: Any = model.tokenizer
+    if tokenizer is None:
+        raise TextError(f"{model.cfg.model_name} has no tokenizer to read texts with")
+    pairs = len(texts[0]) == 2
+    if pairs and ready(model).causal:
+        texts, pairs = [("\n".join(text),) for text in texts], False
+    columns = [list(column) for column in zip(*texts, strict=True)]
+    context = context_of(model)
+    whole = tokenizer(*columns, verbose=False)
+    truncated = np.array([len(ids) > context for ids in whole["input_ids"]])
+    if truncated.any():
+        whole = tokenizer(*columns, truncation=True, max_length=context)
+    for index, ids in enumerate(whole["input_ids"]):
+        if not ids:
+            raise TextError(f"text {index} ({texts[index][0][:40]!r}) has no tokens; leave it out")
+        refuse_unknown(model, ids, f"text {index} ({texts[index][0][:40]!r})")
+    types = whole.get("token_type_ids") if pairs else None
+    rows = tuple(tuple(ids) for ids in whole["input_ids"])
+    return Sequences(rows, types and tuple(tuple(row) for row in types), truncated)
+
+
+def pool_of(model: TransformerBridge, pool: str | None) -> str:
+    """The pool that is named; unless one is, the mean for encoders, for decoders the last token.
+
+    Raises ModelError.
+    """
+    if pool is None:
+        return "last" if ready(model).causal else "mean"
+    if pool not in POOLS:
+        raise ModelError(f"pool={pool!r} is not one of {', '.join(POOLS)}")
+    return pool
+
+
+@torch.no_grad()
+def final_features(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    texts: Sequences,
+    pool: str,
+    advance: Advance = lambda calls: None,
+) -> Float[np.ndarray, "plan text d_model"]:
+    """Every text's pooled final state under each of the distinct `plans`.
+
+    Float32, or float64 for a float64 model. On a model with hooks of the user every plan runs by
+    itself, and each text in a pass of its own, as the hooks would see them. Memory: plans times
+    texts times d_model numbers.
+    """
+    dtype = torch.promote_types(next(model.original_model.parameters()).dtype, torch.float32)
+    shape = (len(plans), len(texts.ids), int(model.cfg.d_model))
+    found = np.empty(shape, dtype=str(dtype).removeprefix("torch."))
+    with measuring(model):
+        if user_hooks(model):
+            for index, plan in enumerate(plans):
+                with applied(model, plan):
+                    for row, ids in enumerate(texts.ids):
+                        found[index, row] = _home(_watched(model, texts, row, pool), dtype)[0]
+                        advance(len(ids) * len(plan.calls))
+            return found
+        calls, finished = shared_calls(plans), _behind_the_layers(model)
+        for batch in _batches(model, texts):
+            recording = record(model, batch.tokens, batch.mask, **_types(texts, batch))
+            for places, stream in walk(model, plans, recording):
+                for place in places:
+                    vectors = pooled(stream, batch.mask, pool, finished)
+                    found[place, [*batch.indices]] = _home(vectors, dtype)
+            advance(calls * int(batch.mask.sum()))
+    return found
+
+
+def _home(pooled: Tensor, dtype: torch.dtype) -> Float[np.ndarray, "row d_model"]:
+    numbers: np.ndarray = pooled.cpu().to(dtype).numpy()
+    return numbers
+
+
+def _batches(model: TransformerBridge, texts: Sequences) -> Iterator[Batch]:
+    device = device_of(model)
+    most = _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE["cpu"])
+    return by_length(texts.ids, most, device, pad_of(model))
+
+
+def _types(texts: Sequences, batch: Batch) -> dict[str, Tensor]:
+    if texts.types is None:
+        return {}
+    return {"token_type_ids": padded(texts.types, batch.indices, batch.tokens.device).tokens}
+
+
+def pooled(
+    stream: Float[Tensor, "batch pos d_model"],
+    mask: Int[Tensor, "batch pos"],
+    pool: str,
+    finished: Callable[[Tensor], Tensor] = lambda rows: rows,
+) -> Float[Tensor, "batch d_model"]:
+    """One vector a text, of right-padded ones: `finished` of the rows that the pool is of."""
+    if pool == "first":
+        return finished(stream[:, 0])
+    if pool == "last":
+        return finished(stream[torch.arange(len(stream)), mask.sum(dim=1) - 1])
+    real = mask.bool()
+    rows = finished(stream[real])
+    owners = real.nonzero()[:, 0]
+    # Summed in float32 at least: half precision has no room for sums of many.
+    wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
+    sums = wide.new_zeros((len(stream), wide.shape[-1])).index_add_(0, owners, wide)
+    return sums / mask.sum(dim=1, keepdim=True)
+
+
+def _watched(
+    model: TransformerBridge, texts: Sequences, row: int, pool: str
+) -> Float[Tensor, "1 d_model"]:
+    """The pooled final state of one text, in a pass of the model itself under the plan applied."""
+    batch = padded(texts.ids, [row], device_of(model))
+    root = model.original_model.base_model
+    states = _states(
+        root(input_ids=batch.tokens, attention_mask=batch.mask, **_types(texts, batch))
+    )
+    return pooled(states, batch.mask, pool)
+
+
+def _states(output: Any) -> Float[Tensor, "batch pos d_model"]:
+    states: Tensor = output.last_hidden_state
+    return states
+
+
+def _behind_the_layers(model: TransformerBridge) -> Callable[[Tensor], Tensor]:
+    """What the model does between its last layer and its head, as a function of residual rows."""
+    family = ready(model)
+    slots = nn.ModuleList([InjectorSlot(family) for _ in model.blocks])
+    root = model.original_model.base_model
+
+    def finished(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+        dummy = torch.zeros((len(rows), 1), dtype=torch.long, device=rows.device)
+        slots[-1].stream = rows.unsqueeze(1)
+        with family.exchanged(slots):
+            return _states(root(input_ids=dummy)).squeeze(1)
+
+    return finished
