@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from .failures import status_of, warnings_in_a_line
 from .figures import figures
 from .grids import grid
+from .learning import classify
 from .models import check, fetch, models
 from .patches import across, effects, residual
 from .plans import plan
@@ -51,7 +52,19 @@ patch = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
 )
-for command in (fetch, models, plan, run, study, similarity, evaluate, generate, figures, check):
+for command in (
+    fetch,
+    models,
+    plan,
+    run,
+    study,
+    similarity,
+    evaluate,
+    generate,
+    classify,
+    figures,
+    check,
+):
     app.command(cls=_Command)(command)
 for movement in (residual, across, effects, grid):
     patch.command(cls=_Command)(movement)

@@ -101,12 +101,12 @@ def evaluate(
         facts = facts_of(bridge, questions, **asked)
         written = [write_table(found, items_beside(out), facts)] if items else []
         written.insert(0, write_table(table, out, facts))
-    print(_readable(table).to_string(index=False, na_rep=""))
+    print(readable(table).to_string(index=False, na_rep=""))
     for path in written if out is not None else ():
         print(path)
 
 
-def _readable(table: "pd.DataFrame") -> "pd.DataFrame":
+def readable(table: "pd.DataFrame") -> "pd.DataFrame":
     """The columns one looks at, numbers short, each difference with its interval."""
 
     def short(number: float) -> str:

@@ -20,6 +20,7 @@ RIGHT = {
     "run": ["run", "--tasks", "probe_facts"],
     "similarity": ["similarity"],
     "evaluate": ["evaluate", "0-5", "--tasks", "probe_facts", "--limit", "1"],
+    "classify": ["classify", "0-5", "--limit", "8"],
     "generate": ["generate", "abc", "--new", "2"],
     "study": ["study", "2601.18302", "--limit", "4"],
     "check": ["check", "--plan", "0-5"],
@@ -30,9 +31,9 @@ RIGHT = {
 }
 ALL = tuple(RIGHT)
 READ = ("similarity", "effects", "grid")
-FILE = ("evaluate", "generate")
+FILE = ("evaluate", "classify", "generate")
 WRITE = tuple(name for name in RIGHT if name not in ("check", *FILE))
-READING = ("run", "study", "similarity", "evaluate", "generate", "check", "patch")
+READING = ("run", "study", "similarity", "evaluate", "classify", "generate", "check", "patch")
 # Options, the commands that have them, and values that cannot be.
 WRONG = [
     ("--device", ALL, ["meta", "tpu"]),
@@ -43,14 +44,16 @@ WRONG = [
     ("--out", WRITE, ["", "/", "~nosuchuser/out", "file/out", LONG]),
     ("--out", FILE, ["", ".", "/", "..", "config", "taken", "file/out", LONG, "a\0b"]),
     ("--budget", ("study",), ["", "x", "0", "-1min", "1s 1s", "0.001s"]),
-    ("--seed", ("run", "study", "similarity", "evaluate"), ["-1", HUGE, "1.5", "x"]),
-    ("--limit", ("run", "evaluate", *READ), ["0", "-1", "1.5", "x", "nan", HUGE]),
-    ("--tasks", ("run", "evaluate"), [",", "nonsense", "$\\frac{$", ""]),
-    ("--data", ("run", "evaluate"), ["", "missing", "file", "~nosuchuser"]),
+    ("--seed", ("run", "study", "similarity", "evaluate", "classify"), ["-1", HUGE, "1.5", "x"]),
+    ("--limit", ("run", "evaluate", "classify", *READ), ["0", "-1", "1.5", "x", "nan", HUGE]),
+    ("--tasks", ("run", "evaluate", "classify"), [",", "nonsense", "$\\frac{$", ""]),
+    ("--data", ("run", "evaluate", "classify"), ["", "missing", "file", "~nosuchuser"]),
     ("--store", ("run", "evaluate"), ["", "file", "file/store", LONG]),
     ("--experiments", ("run",), ["nonsense", ",", "", "loops,nonsense"]),
     ("--num-fewshot", ("evaluate",), ["-1", "x", HUGE]),
     ("--cache", ("evaluate",), ["nonsense", "averaged", ""]),
+    ("--pool", ("classify",), ["max", ""]),
+    ("--text", ("classify",), ["sentence"]),
     ("--cache", ("generate",), ["nonsense", ""]),
     ("--new", ("generate",), ["0", "-1", "x", "1.5", HUGE]),
     ("--plans", ("generate",), ["9", "((", "0@0; 1"]),

@@ -199,6 +199,23 @@ def test_similarity_with_nulls_and_another_model(painters, checkpoint, tmp_path,
     assert storage.read_provenance(tmp_path / "other" / "similarity")["other"] == str(other)
 
 
+def test_classify_prints_and_keeps_what_heads_learn(painters, checkpoint, tmp_path) -> None:
+    lines = [f"{'ab' * (n % 7 + 1)}{'xy'[n % 2]},{n % 2}" for n in range(40)]
+    (tmp_path / "ends.csv").write_text("\n".join(["words,ends", *lines]))
+    words = ("classify", "0-2 5", "--model", checkpoint, "--tasks", tmp_path / "ends.csv")
+    columns = ("--text", "words", "--label", "ends")
+    code, out, _ = painters(*words, *columns, "--items", "--out", tmp_path / "heads")
+    assert code == 0
+    shown = [line.split() for line in out.splitlines()]
+    assert [line[:2] for line in shown[1:3]] == [["0-5", "ends"], ["0-5", "ends"]]
+    table = pd.read_csv(tmp_path / "heads.csv")
+    assert table["n"].unique().tolist() == [10]
+    assert table["plan"].unique().tolist() == ["0-5", "0-2 5"]
+    facts = json.loads((tmp_path / "heads.json").read_text())
+    assert facts["examples"].keys() == {"ends"}
+    assert len(pd.read_parquet(tmp_path / "heads.items.parquet")) == 2 * 2 * 10
+
+
 def test_generate_shows_where_texts_part(painters, checkpoint, tmp_path) -> None:
     words = ("generate", "abc", "--new", 6, "--model", checkpoint, "--out", tmp_path / "texts.csv")
     code, out, err = painters(*words, "--plans", "0-5; 0-4 ;1-5")
