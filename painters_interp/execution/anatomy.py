@@ -9,6 +9,7 @@ exchangeable.
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,15 +63,7 @@ def bounded(calls: Iterable[Arguments]) -> tuple[Arguments, ...]:
     A mask is given by position, or under a name that says so; all else stays the same object,
     which a layer may write into.
     """
-    known: dict[int, Tensor] = {}
-
-    def bound(tensor: Tensor) -> Tensor:
-        if tensor.dtype not in _LEAST:
-            return tensor
-        if id(tensor) not in known:
-            known[id(tensor)] = tensor.clamp(min=_LEAST[tensor.dtype])
-        return known[id(tensor)]
-
+    bound = partial(_bound, {})
     return tuple(
         Arguments(
             _mapped(call.args, bound),
@@ -78,6 +71,15 @@ def bounded(calls: Iterable[Arguments]) -> tuple[Arguments, ...]:
         )
         for call in calls
     )
+
+
+def _bound(known: dict[int, Tensor], tensor: Tensor) -> Tensor:
+    """The tensor with finite entries, the same one each time; `known` are those that were made."""
+    if tensor.dtype not in _LEAST:
+        return tensor
+    if id(tensor) not in known:
+        known[id(tensor)] = tensor.clamp(min=_LEAST[tensor.dtype])
+    return known[id(tensor)]
 
 
 _NOT_CALLED = "layers_not_called"

@@ -1,8 +1,9 @@
 """Key/value caches under a plan: seen by slot, owned by the plan that filled them, averaged."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from inspect import signature
+from functools import partial
+from inspect import Signature, signature
 from typing import Any
 
 import torch
@@ -40,13 +41,14 @@ class SlotCache:
             found = getattr(type(self._cache), name).__get__(self._cache)
         if not callable(found) or "layer_idx" not in (named := signature(found)).parameters:
             return found
+        return partial(self._of_this_slot, found, named)
 
-        def of_this_slot(*args: Any, **kwargs: Any) -> Any:
-            given = named.bind(*args, **kwargs)
-            given.arguments["layer_idx"] = self._slot
-            return found(*given.args, **given.kwargs)
-
-        return of_this_slot
+    def _of_this_slot(
+        self, method: Callable[..., Any], named: Signature, *args: Any, **kwargs: Any
+    ) -> Any:
+        given = named.bind(*args, **kwargs)
+        given.arguments["layer_idx"] = self._slot
+        return method(*given.args, **given.kwargs)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ end-of-text token, and starts and stops at layers, which a plan may call twice o
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import wraps
+from functools import cache, partial, update_wrapper
 from inspect import signature
 from typing import Any
 
@@ -37,14 +37,12 @@ def guarded(model: TransformerBridge) -> Iterator[None]:
             stack.enter_context(_replaced(model, name, _refused(name)))
         for name in _HF_SWITCHES:
             stack.enter_context(_replaced(root, name, _refused(name)))
-        stack.enter_context(_replaced(model, "forward", _forward(model, model.forward)))
-        for name in ("generate", "generate_stream"):
-            entrance = getattr(model, name)
-            stack.enter_context(_replaced(model, name, _generate(model, entrance)))
-        stack.enter_context(_replaced(model, "run_with_cache", _cached(model)))
-        stack.enter_context(_replaced(model, "hf_generate", _hf_generate(model)))
+        guards = [(model, name, guard) for name, guard in _GUARDS.items()]
         if hasattr(root, "generate"):  # encoders write no texts
-            stack.enter_context(_replaced(root, "generate", _plain_generate(model)))
+            guards.append((root, "generate", _plain_generate))
+        for owner, name, guard in guards:
+            entrance = _in_front_of(getattr(owner, name), model, guard)
+            stack.enter_context(_replaced(owner, name, entrance))
         yield
 
 
@@ -60,6 +58,7 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
             setattr(owner, name, own)
 
 
+@cache
 def _refused(name: str) -> Callable[..., Any]:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise PlanError(
@@ -70,37 +69,35 @@ def _refused(name: str) -> Callable[..., Any]:
     return refuse
 
 
-def _forward(model: TransformerBridge, forward: Callable[..., Any]) -> Callable[..., Any]:
+def _in_front_of(entrance: Callable[..., Any], model: TransformerBridge, guard: Any) -> Any:
+    """`entrance`, with a `guard` that is given the model, the entrance and what comes in."""
+    return update_wrapper(partial(guard, model, entrance), entrance)
+
+
+def _forward(
+    model: TransformerBridge, forward: Callable[..., Any], /, input: Any, *args: Any, **kwargs: Any
+) -> Any:
     names = [*signature(TransformerBridge.forward).parameters][2:]  # but for self and the input
-
-    @wraps(forward)
-    def entrance(input: Any, *args: Any, **kwargs: Any) -> Any:
-        kwargs |= dict(zip(names, args, strict=False))
-        _refuse_layers(kwargs)
-        if kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
-            side = kwargs.get("padding_side")
-            if _several(input):
-                input, mask = _padded(model, input, kwargs.get("prepend_bos"), side)
-                kwargs["attention_mask"] = mask
-            elif isinstance(input, Tensor) and not input.is_floating_point():
-                loss = kwargs.get("return_type") in ("loss", "both")
-                _refuse_pads(model, input, leading=True, trailing=loss)
-        return forward(input, **kwargs)
-
-    return entrance
+    kwargs |= dict(zip(names, args, strict=False))
+    _refuse_layers(kwargs)
+    if kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
+        side = kwargs.get("padding_side")
+        if _several(input):
+            input, mask = _padded(model, input, kwargs.get("prepend_bos"), side)
+            kwargs["attention_mask"] = mask
+        elif isinstance(input, Tensor) and not input.is_floating_point():
+            loss = kwargs.get("return_type") in ("loss", "both")
+            _refuse_pads(model, input, leading=True, trailing=loss)
+    return forward(input, **kwargs)
 
 
-def _cached(model: TransformerBridge) -> Callable[..., Any]:
-    run = model.run_with_cache
+def _cached(
+    model: TransformerBridge, run: Callable[..., Any], /, input: Any, *args: Any, **kwargs: Any
+) -> Any:
     names = [*signature(TransformerBridge.run_with_cache).parameters][2:]
-
-    @wraps(run)
-    def entrance(input: Any, *args: Any, **kwargs: Any) -> Any:
-        kwargs |= dict(zip(names, args, strict=False))
-        _refuse_layers(kwargs)  # it stops by itself, where the others hand this on
-        return run(input, **kwargs)
-
-    return entrance
+    kwargs |= dict(zip(names, args, strict=False))
+    _refuse_layers(kwargs)  # it stops by itself, where the others hand this on
+    return run(input, **kwargs)
 
 
 def _refuse_layers(given: dict[str, Any]) -> None:
@@ -112,50 +109,62 @@ def _refuse_layers(given: dict[str, Any]) -> None:
             )
 
 
-def _generate(model: TransformerBridge, generate: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(generate)
-    def entrance(input: Any = "", *args: Any, **kwargs: Any) -> Any:
+def _generate(
+    model: TransformerBridge,
+    generate: Callable[..., Any],
+    /,
+    input: Any = "",
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    mask = kwargs.get("attention_mask")
+    if _several(input):
+        input, kwargs["attention_mask"] = _padded(model, input, kwargs.get("prepend_bos"), "left")
+        if kwargs.get("return_type", "input") == "input":
+            kwargs["return_type"] = "str"
+    elif isinstance(input, Tensor) and not input.is_floating_point():
+        told = mask is not None or kwargs.get("padding_side") == "left"
+        _refuse_prompts(model, input, mask, told)
+    return generate(input, *args, **kwargs)
+
+
+def _hf_generate(
+    model: TransformerBridge,
+    generate: Callable[..., Any],
+    /,
+    input: Any = "",
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    settings = kwargs.get("generation_kwargs") or {}
+    if isinstance(input, Tensor) and not input.is_floating_point():
+        mask = settings.get("attention_mask", kwargs.get("attention_mask"))
+        _refuse_prompts(model, input, mask, mask is not None)
+    return generate(input, *args, **kwargs)
+
+
+def _plain_generate(
+    model: TransformerBridge,
+    generate: Callable[..., Any],
+    /,
+    inputs: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    tokens = kwargs.get("input_ids", inputs)
+    if isinstance(tokens, Tensor) and not tokens.is_floating_point():
         mask = kwargs.get("attention_mask")
-        if _several(input):
-            input, kwargs["attention_mask"] = _padded(
-                model, input, kwargs.get("prepend_bos"), "left"
-            )
-            if kwargs.get("return_type", "input") == "input":
-                kwargs["return_type"] = "str"
-        elif isinstance(input, Tensor) and not input.is_floating_point():
-            told = mask is not None or kwargs.get("padding_side") == "left"
-            _refuse_prompts(model, input, mask, told)
-        return generate(input, *args, **kwargs)
-
-    return entrance
+        _refuse_prompts(model, tokens, mask, mask is not None)
+    return generate(inputs, *args, **kwargs)
 
 
-def _hf_generate(model: TransformerBridge) -> Callable[..., Any]:
-    generate = model.hf_generate
-
-    @wraps(generate)
-    def entrance(input: Any = "", *args: Any, **kwargs: Any) -> Any:
-        settings = kwargs.get("generation_kwargs") or {}
-        if isinstance(input, Tensor) and not input.is_floating_point():
-            mask = settings.get("attention_mask", kwargs.get("attention_mask"))
-            _refuse_prompts(model, input, mask, mask is not None)
-        return generate(input, *args, **kwargs)
-
-    return entrance
-
-
-def _plain_generate(model: TransformerBridge) -> Callable[..., Any]:
-    generate = model.original_model.generate
-
-    @wraps(generate)
-    def entrance(inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
-        tokens = kwargs.get("input_ids", inputs)
-        if isinstance(tokens, Tensor) and not tokens.is_floating_point():
-            mask = kwargs.get("attention_mask")
-            _refuse_prompts(model, tokens, mask, mask is not None)
-        return generate(inputs, *args, **kwargs)
-
-    return entrance
+_GUARDS: dict[str, Callable[..., Any]] = {
+    "forward": _forward,
+    "generate": _generate,
+    "generate_stream": _generate,
+    "run_with_cache": _cached,
+    "hf_generate": _hf_generate,
+}
 
 
 def _several(input: Any) -> bool:
