@@ -127,7 +127,7 @@ def in_groups(plans: Sequence[Plan], calls: float) -> Iterator[list[Plan]]:
         last = group[-1].steps if group else ()
         pairs = zip(plan.steps, last, strict=False)
         shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        more = sum(len(step.calls) for step in plan.steps[shared:])
+        more = sum(step.size for step in plan.steps[shared:])
         if group and spent + more > calls:
             yield group
             group, spent, more = [], 0, len(plan.calls)
@@ -137,7 +137,6 @@ def in_groups(plans: Sequence[Plan], calls: float) -> Iterator[list[Plan]]:
         yield group
 
 
-def _order(plan: Plan) -> list[Any]:
-    return [
-        ([(call.layer, call.half or "") for call in step.calls], step.scale) for step in plan.steps
-    ]
+def _order(plan: Plan) -> list[str]:
+    """Equal steps have equal texts, so that plans which begin alike come together."""
+    return [str(step) for step in plan.steps]

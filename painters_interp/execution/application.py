@@ -1,14 +1,14 @@
 """`applied`: a frozen model runs a plan for the length of a `with` block."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PlanError, UnsupportedModelError
 from ..models import Model, as_model
-from ..plans import Plan
+from ..plans import Plan, Series, Step
 from .anatomy import Family, family_of
 from .entrances import guarded
 from .slots import CACHES, StepPoints, plan_slots
@@ -40,7 +40,7 @@ def applied(model: Model, plan: Plan | str, cache: str = "exact") -> Iterator[Tr
     plan = as_plan(plan, model)
     family = ready(model)
     if cache == "averaged":
-        _refuse_mixed_groups(plan, family)
+        refuse_average(plan, family)
     refuse_halves(model, plan)
     with _uncollected():
         points = StepPoints(plan.depth)
@@ -49,16 +49,35 @@ def applied(model: Model, plan: Plan | str, cache: str = "exact") -> Iterator[Tr
         yield model
 
 
-def _refuse_mixed_groups(plan: Plan, family: Family) -> None:
-    """Only caches of one kind have a mean, and only keys and values, which linear layers lack."""
-    for step in plan.steps:
-        kinds = {family.layer_types[call.layer] for call in step.calls}
-        attend = all(family.attends[call.layer] for call in step.calls)
-        if len(step.calls) > 1 and (len(kinds) > 1 or not attend):
+def refuse_average(plan: Plan, family: Family) -> None:
+    """Raise UnsupportedModelError for groups whose keys and values have no mean.
+
+    Only caches of one kind have one, and only keys and values, which linear layers lack; series
+    side by side have no members that stand for each other.
+    """
+    for step in _nested(plan.steps):
+        several, calls = len(step.branches) > 1, step.calls
+        if several and step.nesting:
+            raise UnsupportedModelError(
+                f"plan {str(plan)!r}: step {step} joins series of layers, and the published "
+                'decoding averages the caches of single layers; use cache="exact"'
+            )
+        kinds = {family.layer_types[call.layer] for call in calls}
+        attend = all(family.attends[call.layer] for call in calls)
+        if several and (len(kinds) > 1 or not attend):
             raise UnsupportedModelError(
                 f"plan {str(plan)!r}: step {step} joins layers of {' and '.join(sorted(kinds))}, "
                 'whose caches cannot be averaged; use cache="exact"'
             )
+
+
+def _nested(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps, and those inside of them."""
+    for step in steps:
+        yield step
+        for branch in step.branches:
+            if isinstance(branch, Series):
+                yield from _nested(branch.steps)
 
 
 def as_plan(plan: Plan | str, model: TransformerBridge) -> Plan:

@@ -167,7 +167,7 @@ def walk(
         if step is not None:
             given = [recording.calls[call.layer] for call in step.calls]
             stream = after_step(step, stream, blocks, given)
-            advance(len(step.calls) * tokens)
+            advance(step.size * tokens)
         if node.ends:
             yield node.ends, stream
         waiting += [(child, s, stream) for s, child in reversed(node.children.items())]

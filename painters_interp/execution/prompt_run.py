@@ -72,13 +72,13 @@ class PromptRun:
 
     def _resumed(self, step: int, streams: Tensor, advance: Advance) -> Tensor:
         past = None if self.past is None else _fork(self.past, len(streams))
-        slot = sum(len(s.calls) for s in self.plan.steps[:step])
+        slot = sum(s.size for s in self.plan.steps[:step])
         blocks, calls = list(self.model.blocks), self._arguments(len(streams))
         for s in self.plan.steps[step:]:
-            slots = range(slot, slot := slot + len(s.calls))
+            slots = range(slot, slot := slot + s.size)
             given = [_seeing(calls[k], past, k) for k in slots]
             streams = after_step(s, streams, blocks, given)
-            advance(len(s.calls) * streams.shape[0] * streams.shape[1])
+            advance(s.size * streams.shape[0] * streams.shape[1])
         return streams
 
     def _arguments(self, rows: int) -> tuple[Arguments, ...]:
@@ -163,9 +163,9 @@ def _states(
     stream, calls = _recorded(model, plan, tokens, None)
     states, blocks, slot = [stream], list(model.blocks), 0
     for step in plan.steps:
-        given = calls[slot : slot + len(step.calls)]
+        given = calls[slot : slot + step.size]
         states.append(after_step(step, states[-1], blocks, given))
-        slot += len(step.calls)
+        slot += step.size
     return torch.cat(states)
 
 

@@ -13,7 +13,7 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.cache_utils import Cache
 
-from ..plans import Half, Plan, Step
+from ..plans import Half, Plan, Turn, groups, turns
 from .anatomy import Arguments, Family, bounded
 from .caches import Owner, SlotCache, average
 from .notices import Notices
@@ -22,32 +22,34 @@ from .sublayers import only
 CACHES = ("exact", "averaged")
 
 
-class Mixture:
-    """Puts back what the members of a step add: `h + scale * sum_i (block_i(h) - h)`.
+class OpenSteps:
+    """The steps that are open in a pass, one inside the other.
 
-    A layer alone at scale 1 passes its output on untouched, so the full plan is the intact model
-    bit for bit.
+    Each puts back what its branches add: `h + scale * sum_b (F_b(h) - h)`. A layer alone at scale
+    1 passes its output on untouched, so the full plan is the intact model bit for bit.
     """
 
-    def __init__(self, step: Step) -> None:
-        self._scale = step.scale
-        self._plain = len(step.calls) == 1 and step.scale == 1
-        self._sum: Tensor | None = None
+    def __init__(self) -> None:
+        self._open: list[tuple[Tensor, Tensor | None]] = []  # what branches read, what they add
 
-    def add(self, stream: Tensor, output: Tensor) -> None:
-        """Take in one member's output; every member has read `stream`."""
-        if self._plain:
-            self._sum = output
-        elif self._sum is None:
-            self._sum = output - stream
-        else:
-            self._sum = self._sum + (output - stream)
+    def begin(self, turn: Turn, stream: Tensor) -> None:
+        """The call whose part is `turn` is about to read `stream`."""
+        self._open += [(stream, None)] * turn.opens
 
-    def result(self, stream: Tensor) -> Tensor:
-        """The residual stream after the step; the mixture is empty again."""
-        total, self._sum = self._sum, None
-        assert total is not None
-        return total if self._plain else stream + self._scale * total
+    def end(self, turn: Turn, output: Tensor) -> Tensor:
+        """What the next call reads, once this one has made `output`."""
+        for scale in turn.closes:
+            stream, total = self._added(output)
+            output = stream + scale * total
+        if not turn.waits:
+            return output
+        self._open.append(self._added(output))
+        return self._open[-1][0]
+
+    def _added(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        stream, total = self._open.pop()
+        update = output - stream
+        return stream, update if total is None else total + update
 
 
 class StepPoint(nn.Module):
@@ -79,87 +81,82 @@ class StepPoints(nn.ModuleList):
         }
 
 
-class Group:
-    """The slots of one step: they read one stream, and put back together what they add.
+class Loop:
+    """What the slots of one plan share: its open steps, its hooks, and whose caches it fills.
 
-    `cache="averaged"` is the published decoding: after the step, every member remembers the mean
-    of the members' keys and values instead of its own.
+    `cache="averaged"` is the published decoding: after a group of calls, every member remembers
+    the mean of the members' keys and values instead of its own.
     """
 
-    def __init__(self, step: Step, slots: range, point: StepPoint, cache: str) -> None:
-        self._step, self._slots, self._cache = step, slots, cache
-        self._mixture = Mixture(step)
-        self._pre, self._post = point.hook_resid_pre, point.hook_resid_post
-
-    @property
-    def slots(self) -> range:
-        """The places of its members in the model's loop."""
-        return self._slots
-
-    def read(self, slot: int, stream: Tensor) -> Tensor:
-        """What the member in `slot` reads: the first one's hook acts on behalf of all."""
-        return self._pre(stream) if slot == self._slots[0] else stream
-
-    def write(self, slot: int, stream: Tensor, output: Tensor) -> Tensor:
-        """What the member in `slot` passes on: its input; the last one, the combination."""
-        self._mixture.add(stream, output)
-        return self._post(self._mixture.result(stream)) if slot == self._slots[-1] else stream
-
-    def clear(self) -> None:
-        """Forget what a pass that ended early has left in the mixture."""
-        self._mixture = Mixture(self._step)
-
-    def remember(self, slot: int, cache: Cache, new: int) -> None:
-        """Average the last `new` keys and values over the group, once its last member has run."""
-        if self._cache == "averaged" and slot == self._slots[-1] and len(self._slots) > 1:
-            average([cache.layers[index] for index in self._slots], new)
-
-
-class Loop:
-    """What the slots of one plan share: where a pass begins, and whose caches it goes on from."""
-
-    def __init__(self, plan: Plan, model: TransformerBridge, groups: list[Group], cache: str):
-        self._owner, self._groups = Owner(str(plan), cache, id(model), len(plan.calls)), groups
+    def __init__(
+        self, plan: Plan, model: TransformerBridge, points: StepPoints, cache: str
+    ) -> None:
+        self._owner = Owner(str(plan), cache, id(model), len(plan.calls))
         self._notices = Notices(plan, model)
+        self._turns = [turn for step in plan.steps for turn in turns(step)]
+        self._open = OpenSteps()
+        self._pre: dict[int, HookPoint] = {}  # by the first slot of a step
+        self._post: dict[int, HookPoint] = {}  # by its last one
+        first = 0
+        for step, point in zip(plan.steps, points.points, strict=True):
+            self._pre[first] = point.hook_resid_pre
+            first += step.size
+            self._post[first - 1] = point.hook_resid_post
+        ends = groups(plan) if cache == "averaged" else ()
+        self._averaged = {slots[-1]: slots for slots in ends}
 
     def begin(self, caches: Iterable[Cache]) -> None:
         """A pass begins clean, whatever ended the one before.
 
         Raises PlanError for a cache that somebody else has filled.
         """
-        for group in self._groups:
-            group.clear()
+        self._open = OpenSteps()
         for cache in caches:
             self._owner.claim(cache)
         self._notices.give()
+
+    def read(self, slot: int, stream: Tensor) -> Tensor:
+        """What the call in `slot` reads; the hook before a step acts on behalf of all its calls."""
+        if slot in self._pre:
+            stream = self._pre[slot](stream)
+        self._open.begin(self._turns[slot], stream)
+        return stream
+
+    def write(self, slot: int, output: Tensor) -> Tensor:
+        """What the next call reads: what its branch begins with, or what has been put back."""
+        stream = self._open.end(self._turns[slot], output)
+        return self._post[slot](stream) if slot in self._post else stream
+
+    def remember(self, slot: int, cache: Cache, new: int) -> None:
+        """Average the last `new` keys and values of a group, once its last member has run."""
+        if slot in self._averaged:
+            average([cache.layers[index] for index in self._averaged[slot]], new)
 
 
 class Slot(nn.Module):
     """One call of one layer.
 
-    The first members of a group add to the shared mixture and pass their input through; the last
-    returns the combination. So a parallel group works inside the model's sequential loop.
+    The first members of a group add to an open step and pass on what the next one is to read; the
+    last returns the combination. So branches work inside the model's sequential loop.
     """
 
-    def __init__(
-        self, block: nn.Module, half: Half | None, index: int, group: Group, loop: Loop
-    ) -> None:
+    def __init__(self, block: nn.Module, half: Half | None, index: int, loop: Loop) -> None:
         super().__init__()
         self.block = block
-        self._half, self._index, self._group, self._loop = half, index, group, loop
+        self._half, self._index, self._loop = half, index, loop
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         caches = [a for a in (*args, *kwargs.values()) if isinstance(a, Cache)]
         if self._index == 0:
             self._loop.begin(caches)
-        stream = self._group.read(self._index, hidden_states)
+        stream = self._loop.read(self._index, hidden_states)
         [given] = bounded([Arguments(args, kwargs)])
         seen = {name: self._seen(value) for name, value in given.kwargs.items()}
         with only(self.block, self._half):
             output = self.block(stream, *map(self._seen, given.args), **seen)
         for cache in caches:
-            self._group.remember(self._index, cache, new=stream.shape[1])
-        passed_on = self._group.write(self._index, stream, stream_of(output))
+            self._loop.remember(self._index, cache, new=stream.shape[1])
+        passed_on = self._loop.write(self._index, stream_of(output))
         return (passed_on, *output[1:]) if isinstance(output, tuple) else passed_on
 
     def _seen(self, argument: Any) -> Any:
@@ -170,15 +167,9 @@ def plan_slots(
     plan: Plan, model: TransformerBridge, points: StepPoints, cache: str
 ) -> nn.ModuleList:
     """One slot per call of `plan`, in order."""
-    blocks, groups, first = list(model.blocks), [], 0
-    for step, point in zip(plan.steps, points.points, strict=True):
-        slots = range(first, first := first + len(step.calls))
-        groups.append(Group(step, slots, point, cache))
-    loop = Loop(plan, model, groups, cache)
+    blocks, loop = list(model.blocks), Loop(plan, model, points, cache)
     return nn.ModuleList(
-        Slot(blocks[call.layer], call.half, slot, group, loop)
-        for step, group in zip(plan.steps, groups, strict=True)
-        for slot, call in zip(group.slots, step.calls, strict=True)
+        Slot(blocks[call.layer], call.half, slot, loop) for slot, call in enumerate(plan.calls)
     )
 
 

@@ -1,33 +1,34 @@
-"""One step of a plan, its blocks called directly: what each member makes of the residual stream."""
+"""One step of a plan, its blocks called directly: what each call makes of the residual stream."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
-from ..plans import Call, Step
+from ..plans import Call, Step, turns
 from .anatomy import Arguments
-from .slots import Mixture, stream_of
+from .slots import OpenSteps, stream_of
 from .sublayers import only
 
-See = Callable[[Call, Tensor], object]
+See = Callable[[Call, Tensor, Tensor], object]
 
 
 def after_step(
     step: Step,
     stream: Tensor,
     blocks: Sequence[nn.Module],
-    given: Sequence[Arguments],
-    see: See = lambda call, output: None,
+    given: Iterable[Arguments],
+    see: See = lambda call, read, output: None,
 ) -> Tensor:
     """The stream after `step`, whose calls get the arguments `given`, one after another.
 
-    `see` is shown what each member makes of `stream`, before it is put back.
+    `see` is shown what each call reads and what it makes of that, before it is put back.
     """
-    mixture = Mixture(step)
-    for call, arguments in zip(step.calls, given, strict=True):
+    steps = OpenSteps()
+    for call, turn, arguments in zip(step.calls, turns(step), given, strict=True):
         block = blocks[call.layer]
+        steps.begin(turn, stream)
         with only(block, call.half):
             output = stream_of(block(stream, *arguments.args, **arguments.kwargs))
-        see(call, output)
-        mixture.add(stream, output)
-    return mixture.result(stream)
+        see(call, stream, output)
+        stream = steps.end(turn, output)
+    return stream

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..execution.anatomy import Arguments
 from ..execution.faces import Face
-from ..execution.slots import Mixture, stream_of
+from ..execution.slots import OpenSteps, stream_of
 from ..execution.sublayers import only
-from ..plans import Call, Plan, Step
+from ..plans import Call, Plan, Step, turns
 from .rooms import Room, as_cache, past_of
 from .trie import Level
 
@@ -95,9 +95,9 @@ def read(
         streams = here.streams
         if here.depth:
             step = plans[here.plans[0]].steps[here.depth - 1]
-            left = _Left(keep, here.plans, here.calls - len(step.calls))
+            left = _Left(keep, here.plans, here.calls - step.size)
             streams = _after(face, step, recorded, streams, windows, left)
-            advance(len(here.plans) * len(step.calls) * rows * columns)
+            advance(len(here.plans) * step.size * rows * columns)
         going: dict[Step, list[int]] = {}
         for plan in here.plans:
             if here.depth == len(plans[plan].steps):
@@ -105,7 +105,7 @@ def read(
             else:
                 going.setdefault(plans[plan].steps[here.depth], []).append(plan)
         waiting += [
-            _Beginning(tuple(group), here.depth + 1, here.calls + len(step.calls), streams)
+            _Beginning(tuple(group), here.depth + 1, here.calls + step.size, streams)
             for step, group in reversed(going.items())
         ]
     return torch.stack([final[plan] for plan in range(len(plans))])
@@ -156,15 +156,17 @@ def _after(
     left: _Left,
 ) -> list[Tensor]:
     """The streams of all levels behind a step."""
-    mixtures = [Mixture(step) for _ in recorded]
-    for member, call in enumerate(step.calls):
+    steps, streams = [OpenSteps() for _ in recorded], [*streams]
+    for member, (call, turn) in enumerate(zip(step.calls, turns(step), strict=True)):
         rooms: list[Room] = []
-        for level, stream, mixture in zip(recorded, streams, mixtures, strict=True):
+        for index, (level, open_steps) in enumerate(zip(recorded, steps, strict=True)):
             room = _behind([r.level for r in recorded], rooms, windows[call.layer])
-            mixture.add(stream, called(face, call, stream, level.calls[call.layer], room))
+            open_steps.begin(turn, streams[index])
+            output = called(face, call, streams[index], level.calls[call.layer], room)
+            streams[index] = open_steps.end(turn, output)
             rooms.append(room)
         left(member, rooms[-1])
-    return [mixture.result(stream) for mixture, stream in zip(mixtures, streams, strict=True)]
+    return streams
 
 
 def called(face: Face, call: Call, stream: Tensor, arguments: Arguments, room: Room) -> Tensor:

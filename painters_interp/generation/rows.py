@@ -10,12 +10,11 @@ from torch import Tensor
 
 from ..execution.anatomy import Arguments
 from ..execution.faces import Face
-from ..plans import Call, Plan
-from ..plans.schedules import Entry, Schedule
+from ..plans import Call, Entry, Plan, Schedule, Turn, groups, turns
+from ..plans.schedules import entries_of
 from .reading import called
 from .rooms import Room, average
 from .selection import axes, selected
-from .turns import Turn, entries_of, steps_of_calls, turns
 
 Numbers = Int[Tensor, " row"]
 
@@ -31,19 +30,42 @@ class _Part:
     own: Numbers
     rows: Numbers
 
-    def put_back(self, streams: Tensor, sums: Tensor, read: Tensor, output: Tensor) -> None:
+    def put_back(
+        self, streams: Tensor, open_steps: "_OpenSteps", read: Tensor, out: Tensor
+    ) -> None:
         """Give the output its part, in the same arithmetic as one plan alone."""
-        if self.turn.alone:
-            streams[self.rows] = output[self.own]
-            return
-        stream = read[self.own]
-        change = output[self.own] - stream
-        if not self.turn.opens:
-            change = sums[self.rows] + change
-        if self.turn.closes:
-            streams[self.rows] = stream + self.turn.scale * change
-        else:
-            sums[self.rows] = change
+        open_steps.begin(self.turn, self.rows, read[self.own])
+        streams[self.rows] = open_steps.end(self.turn, self.rows, out[self.own])
+
+
+class _OpenSteps:
+    """The steps that are open in each row, one inside the other, as `OpenSteps` has them of one."""
+
+    def __init__(self, streams: Tensor) -> None:
+        self._streams = streams
+        self._kept: list[Tensor] = []  # at each level what branches read
+        self._sums: list[Tensor] = []  # and what they add
+
+    def begin(self, turn: Turn, rows: Numbers, read: Tensor) -> None:
+        """The calls of `rows`, whose part is `turn`, have read `read`."""
+        for level in range(turn.level, turn.level + turn.opens):
+            while len(self._kept) <= level:
+                self._kept.append(torch.zeros_like(self._streams))
+                self._sums.append(torch.zeros_like(self._streams))
+            self._kept[level][rows], self._sums[level][rows] = read, 0
+
+    def end(self, turn: Turn, rows: Numbers, output: Tensor) -> Tensor:
+        """What these rows read next."""
+        level = turn.level + turn.opens
+        for scale in turn.closes:
+            level -= 1
+            kept = self._kept[level][rows]
+            output = kept + scale * (self._sums[level][rows] + (output - kept))
+        if not turn.waits:
+            return output
+        kept = self._kept[level - 1][rows]
+        self._sums[level - 1][rows] += output - kept
+        return kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +89,8 @@ class Rows:
         rooms: Sequence[Room],
     ) -> None:
         self._face, self._schedule, self._rooms = face, schedule, rooms
-        self._turns = [turns(plan) for plan in plans]
-        self._steps = [steps_of_calls(plan) for plan in plans]
+        self._turns = [[turn for step in plan.steps for turn in turns(step)] for plan in plans]
+        self._groups = [groups(plan) for plan in plans]
         self._entries = entries_of(schedule, plans)
         self._plan_of = [plan for plan in range(len(plans)) for _ in range(prompts)]
         self._where: list[Any] = []
@@ -101,7 +123,7 @@ class Rows:
         self, stream: Float[Tensor, "row 1 d_model"], calls: tuple[Arguments, ...]
     ) -> Float[Tensor, "row 1 d_model"]:
         """The streams of all rows behind their plans, from embeddings and layers' arguments."""
-        streams, sums = stream.clone(), torch.zeros_like(stream)
+        streams, open_steps = stream.clone(), _OpenSteps(stream)
         for entry, served, room in zip(self._schedule, self._served, self._rooms, strict=True):
             if not len(served.rows):
                 continue
@@ -111,7 +133,7 @@ class Rows:
             read = streams[served.rows]
             output = called(self._face, Call(entry.layer, entry.half), read, given, room)
             for part in served.parts:
-                part.put_back(streams, sums, read, output)
+                part.put_back(streams, open_steps, read, output)
         return streams
 
     def average(self, new: int) -> None:
@@ -120,12 +142,11 @@ class Rows:
         Each reads its own only once the next token comes, so this is done for all at the end.
         """
         for plan in dict.fromkeys(self._plan_of):
-            for step in dict.fromkeys(self._steps[plan]):
-                if len(step) > 1:
-                    entries = [self._entries[plan][call] for call in step]
-                    places = [(self._rooms[e], self._served[e].spans[plan]) for e in entries]
-                    end = places[0][0].get_seq_length()
-                    average(places, end - new, end)
+            for group in self._groups[plan]:
+                entries = [self._entries[plan][call] for call in group]
+                places = [(self._rooms[e], self._served[e].spans[plan]) for e in entries]
+                end = places[0][0].get_seq_length()
+                average(places, end - new, end)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone, which are in order."""

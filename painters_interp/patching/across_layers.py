@@ -90,7 +90,7 @@ def crossing(
         _cross(a, b, metric, positions, source_positions, read, answer)
         for a, b, answer in zip(befores, afters, given, strict=True)
     ]
-    calls = sum(len(s.calls) for j in targets for s in plan.steps[j:])
+    calls = sum(s.size for j in targets for s in plan.steps[j:])
     total = sum(_tokens(model, plan, c) for c in crosses) * len(sources) * calls
     with measuring(model), progress("crossing", total) as advance:
         found = [_matrix(model, c, metric, plan, sources, targets, advance) for c in crosses]

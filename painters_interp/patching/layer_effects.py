@@ -211,13 +211,12 @@ def _everywhere(plan: Plan) -> Updates:
         states: list[Tensor],
         tell: Callable[[int, Tensor], None],
     ) -> None:
+        def see(call: Call, read: Tensor, output: Tensor) -> None:
+            tell(call.layer, output - read)
+
         stream = states[first]
         for step in plan.steps[first:]:
             given = [recording.calls[call.layer] for call in step.calls]
-
-            def see(call: Call, output: Tensor, stream: Tensor = stream) -> None:
-                tell(call.layer, output - stream)
-
             stream = after_step(step, stream, blocks, given, see)
 
     return updates

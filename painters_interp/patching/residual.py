@@ -83,7 +83,7 @@ def patch_residual(
     chosen = state_list(states, plan.depth, range(plan.depth))
     pairs = _pairs(model, clean, corrupted, positions, answers)
     found = [np.empty((0,))] * len(pairs)
-    calls = [sum(len(s.calls) for s in plan.steps[k:]) for k in chosen]
+    calls = [sum(s.size for s in plan.steps[k:]) for k in chosen]
     total = sum(_tokens(model, plan, p) for p in pairs) * sum(calls)
     with measuring(model), progress("patching", total) as advance:
         for i, pair in enumerate(pairs):

@@ -77,6 +77,15 @@ def schedule(plans: Sequence[Plan]) -> Schedule:
     return Schedule(tuple(_entries([order[k] for k in merged], calls)))
 
 
+def entries_of(schedule: Schedule, plans: Sequence[Plan]) -> tuple[tuple[int, ...], ...]:
+    """For each plan and call the index of the entry that makes it."""
+    found = [[-1] * len(plan.calls) for plan in plans]
+    for index, entry in enumerate(schedule):
+        for plan, call in entry.takers:
+            found[plan][call] = index
+    return tuple(map(tuple, found))
+
+
 def _merged(sequences: Sequence[Sequence[int]]) -> list[int]:
     """Next is always the layer for which the plans wait that have most calls left, together.
 

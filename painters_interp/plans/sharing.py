@@ -14,6 +14,6 @@ def shared_calls(plans: Iterable[Plan]) -> int:
         for step in plan.steps:
             if (node, step) not in nodes:
                 nodes[node, step] = len(nodes) + 1
-                calls += len(step.calls)
+                calls += step.size
             node = nodes[node, step]
     return calls

@@ -8,23 +8,26 @@ import math
 import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol, SupportsIndex, overload, runtime_checkable
 
 from ..errors import PlanError
 from .notation import (
     AT_MOST,
     MAX_CALLS,
+    MAX_NESTING,
+    NESTS,
     SCALES,
     Half,
-    Read,
+    ReadCall,
+    ReadSeries,
+    ReadStep,
     allowed,
-    chunk_text,
-    chunks,
+    group_text,
+    in_order,
     quote,
-    range_text,
     read,
-    runs,
+    text_of,
 )
 from .words import count, in_words, list_in_words
 
@@ -58,64 +61,188 @@ class Call:
             raise PlanError(f"a layer has no half {self.half!r}; 'attn' and 'mlp' exist")
 
     def __lt__(self, other: "Call") -> bool:
-        """Whole layers come first, then halves of one kind together, so that `5-9.mlp` prints."""
-        return (self.half or "", self.layer) < (other.half or "", other.layer)
+        return _place(self) < _place(other)
 
     def __str__(self) -> str:
         return f"{self.layer}.{self.half}" if self.half else str(self.layer)
 
 
-@dataclass(frozen=True)
-class Step:
-    """Layers that read the same residual stream: h becomes h + scale * sum_i (block_i(h) - h).
+def _place(call: Call) -> tuple[str, int]:
+    """Whole layers come first, then halves of one kind together, so that `5-9.mlp` prints."""
+    return call.half or "", call.layer
 
-    Members are kept sorted, duplicates included. Raises PlanError if there are none, or if
-    the scale is zero or not finite.
+
+@dataclass(frozen=True)
+class Series:
+    """Steps that run one after another, as one branch of a step; prints as `[10-13]`.
+
+    Raises PlanError if there is no step, for series nested more than 20 deep, and above 100,000
+    calls.
+
+    Args:
+        steps: Each a Step, a layer, or one of its halves as a Call.
+
+    Example:
+        >>> str(Step.of(Series((10, 11, 12)), scale=0.5))
+        '[10-12]@0.5'
     """
 
-    calls: tuple[Call, ...]
+    steps: tuple["Step", ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", _in_a_row(self.steps))
+        if not self.steps:
+            raise PlanError("a series without steps does nothing; leave it out")
+        if self.nesting > MAX_NESTING:
+            raise PlanError(f"a series nests {self.nesting} deep; {NESTS}")
+        _check_size(self.size)
+
+    @cached_property
+    def nesting(self) -> int:
+        """How many series stand inside each other here, this one counted."""
+        return 1 + max(step.nesting for step in self.steps)
+
+    @cached_property
+    def size(self) -> int:
+        """How many layer calls it makes."""
+        return sum(step.size for step in self.steps)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """Every layer call in order."""
+        return tuple(call for step in self.steps for call in step.calls)
+
+    @cached_property
+    def _text(self) -> str:
+        return f"[{text_of(self.steps)}]"
+
+    def __str__(self) -> str:
+        return self._text
+
+
+Branch = Call | Series
+_BRANCH = (Call, Series)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Branches that read the same residual stream: h becomes h + scale * sum_b (F_b(h) - h).
+
+    A branch is one call of a layer, or a series of steps. They are kept sorted, calls first,
+    duplicates included. Raises PlanError if there are none, if the scale is zero or not finite, or
+    above 100,000 calls.
+    """
+
+    branches: tuple[Branch, ...]
     scale: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "calls", tuple(sorted(self.calls)))
         object.__setattr__(self, "scale", float(self.scale))
-        if not self.calls:
+        if not self.branches:
             raise PlanError("a step without layers does nothing; leave it out")
         if not math.isfinite(self.scale) or self.scale == 0:
             raise PlanError(f"a step cannot be scaled by {self.scale}; {SCALES}")
+        branches = [b if type(b) is Call else _simplest(b) for b in self.branches]
+        calls = [branch for branch in branches if isinstance(branch, Call)]
+        series = [branch for branch in branches if isinstance(branch, Series)]
+        _check_size(len(calls) + sum(branch.size for branch in series))
+        calls.sort(key=_place)
+        series.sort(key=lambda branch: in_order(str(branch)))
+        ordered = (*calls, *series)
+        object.__setattr__(self, "branches", ordered)
 
     @classmethod
-    def of(cls, *members: int | Call, scale: float | None = None) -> "Step":
+    def of(cls, *branches: "SupportsIndex | Branch", scale: float | None = None) -> "Step":
         """`Step.of(5)` is layer 5, `Step.of(9, 10)` averages two layers, `scale=1.0` sums them."""
-        calls = tuple(m if isinstance(m, Call) else Call(m) for m in members)
-        return cls(calls, 1 / max(len(calls), 1) if scale is None else scale)
+        made = tuple(b if isinstance(b, _BRANCH) else _call(operator.index(b)) for b in branches)
+        return cls(made, 1 / max(len(made), 1) if scale is None else scale)
 
     @classmethod
     @lru_cache(maxsize=4096)  # many plans are made of few steps
-    def read(cls, step: Read) -> "Step":
+    def read(cls, branches: "tuple[ReadCall | ReadSeries, ...]", scale: float | None) -> "Step":
         """A step as it was written."""
-        return cls.of(*(Call(*member) for member in step.members), scale=step.scale)
+        return cls.of(*map(_branch, branches), scale=scale)
+
+    @cached_property
+    def nesting(self) -> int:
+        """How many series stand inside each other here; 0 for a step of calls alone."""
+        return max(branch.nesting if isinstance(branch, Series) else 0 for branch in self.branches)
+
+    @cached_property
+    def size(self) -> int:
+        """How many layer calls it makes."""
+        return sum(branch.size if isinstance(branch, Series) else 1 for branch in self.branches)
+
+    @cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """Every layer call in order, branch by branch."""
+        found: list[Call] = []
+        for branch in self.branches:
+            found += branch.calls if isinstance(branch, Series) else (branch,)
+        return tuple(found)
 
     @property
     def scale_text(self) -> str:
         """How the scale is written: nothing for the mean, `@sum` for the sum, else `@` and repr."""
-        if self.scale == 1 / len(self.calls):
+        if self.scale == 1 / len(self.branches):
             return ""
         return "@sum" if self.scale == 1 else f"@{self.scale!r}"
 
+    @cached_property
+    def _text(self) -> str:
+        alone = len(self.branches) == 1
+        return (str(self.branches[0]) if alone else group_text(self.branches)) + self.scale_text
+
     def __str__(self) -> str:
-        if len(self.calls) == 1:
-            return f"{self.calls[0]}{self.scale_text}"
-        spans = runs([(call.layer, call.half) for call in self.calls])
-        parts = [range_text(self.calls[start], self.calls[stop - 1]) for start, stop in spans]
-        return f"({'|'.join(parts)}){self.scale_text}"
+        return self._text
 
 
-def _step(single: Call | SupportsIndex) -> Step:
+@lru_cache(maxsize=4096)
+def _call(layer: int, half: Half | None = None) -> Call:
+    return Call(layer, half)
+
+
+def _branch(written: ReadCall | ReadSeries) -> Branch:
+    if isinstance(written, ReadSeries):
+        return Series(_steps(written.steps))
+    return _call(*written)
+
+
+def _steps(written: Iterable[ReadStep]) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for branches, scale, times in written:
+        steps += [Step.read(branches, scale)] * times
+    return tuple(steps)
+
+
+def _step(single: Any) -> Step:
+    if isinstance(single, Step):
+        return single
     try:
-        return Step.of(single if isinstance(single, Call) else operator.index(single))
+        return Step.of(single if isinstance(single, _BRANCH) else operator.index(single))
     except TypeError:
-        raise PlanError(f"{single!r} is no step; give layers, calls or steps") from None
+        raise PlanError(f"{single!r} is no step; give layers, calls, series or steps") from None
+
+
+def _in_a_row(steps: Iterable[Any]) -> tuple[Step, ...]:
+    """What is given as steps, as steps; a series that stands alone, unscaled, is its steps."""
+    found: list[Step] = []
+    for step in map(_step, steps):
+        alone = step.branches[0] if len(step.branches) == 1 and step.scale == 1 else None
+        found += alone.steps if isinstance(alone, Series) else (step,)
+    return tuple(found)
+
+
+def _simplest(branch: Branch) -> Branch:
+    """A series of one layer that is not scaled is that layer."""
+    if isinstance(branch, Series) and branch.size == 1 and branch.steps[0].scale == 1:
+        return branch.steps[0].branches[0]
+    return branch
+
+
+def _check_size(calls: int) -> None:
+    if calls > MAX_CALLS:
+        raise PlanError(f"the plan makes too many layer calls; {AT_MOST}")
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -126,7 +253,8 @@ class Plan:
     plans. Raises PlanError if there is no step, if a layer does not exist, or above 100,000 calls.
 
     Args:
-        steps: Each a Step, a layer, or one of its halves as a Call; or a text as in `parse`.
+        steps: Each a Step, a layer, one of its halves as a Call, or a Series; or a text as in
+            `parse`.
         n_layers: The number of layers of the model, or the model itself.
 
     Example:
@@ -139,17 +267,15 @@ class Plan:
     n_layers: int
 
     def __init__(
-        self, steps: Iterable[Step | Call | SupportsIndex] | str, n_layers: Layers
+        self, steps: Iterable[Step | Branch | SupportsIndex] | str, n_layers: Layers
     ) -> None:
         n_layers = check_n_layers(n_layers)
-        read_steps = map(Step.read, read(steps, n_layers)) if isinstance(steps, str) else steps
-        made = tuple(step if isinstance(step, Step) else _step(step) for step in read_steps)
-        object.__setattr__(self, "steps", made)
+        given = _steps(read(steps, n_layers)) if isinstance(steps, str) else steps
+        object.__setattr__(self, "steps", _in_a_row(given))
         object.__setattr__(self, "n_layers", n_layers)
         if not self.steps:
             raise PlanError("a plan without steps runs nothing; name at least one layer")
-        if sum(len(step.calls) for step in self.steps) > MAX_CALLS:
-            raise PlanError(f"the plan makes too many layer calls; {AT_MOST}")
+        _check_size(sum(step.size for step in self.steps))
         if (highest := max(self.layer_calls)) >= self.n_layers:
             raise PlanError(
                 f"plan {quote(str(self))} asks for layer {highest}; {allowed(self.n_layers)}"
@@ -201,7 +327,7 @@ class Plan:
             raise PlanError(f"plan {str(plan)!r} is for {plan.n_layers} layers, not {n_layers}")
         return plan
 
-    @property
+    @cached_property
     def calls(self) -> tuple[Call, ...]:
         """Every layer call in order, one per slot."""
         return tuple(call for step in self.steps for call in step.calls)
@@ -218,7 +344,7 @@ class Plan:
 
     def describe(self) -> str:
         """Say the plan in words, with the number of calls and the layers never called."""
-        phrases = "; then ".join(in_words(*chunk) for chunk in chunks(self.steps))
+        phrases = in_words(self.steps)
         called = set(self.layer_calls)
         missing = [layer for layer in range(self.n_layers) if layer not in called]
         return (
@@ -228,7 +354,7 @@ class Plan:
         )
 
     def __str__(self) -> str:
-        return " ".join(chunk_text(*chunk) for chunk in chunks(self.steps))
+        return text_of(self.steps)
 
     def __repr__(self) -> str:
         return f"Plan.parse({str(self)!r}, n_layers={self.n_layers})"

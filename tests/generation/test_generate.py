@@ -65,6 +65,37 @@ def test_tokens_are_those_of_generate(tiny_folder: Path, family: str) -> None:
             assert text.tokens == alone(model, plan, ids)
 
 
+BRANCHES = (
+    "0 [1-4]@0.5*2 5",
+    "0 ([1 2]|[3 4]) 5",
+    "0 (1|[2 3]|[4@0.5]) 5",
+    "0 [[(1|2) 3]@0.5*2 4]@-0.25 5",
+    "(0|[1 (2|[[3 (4|[5 0])]@0.3])])",
+)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_branches_of_many_plans_are_kept_apart_row_by_row(tiny_folder: Path, family: str) -> None:
+    model = tiny.shared(family, torch.float64, tiny_folder)
+    assert why_alone(model) is None
+    several, some = plans(*BRANCHES), prompts()[1:]
+    for plan, texts in zip(several, texts_under(model, several, some, Ending(3)), strict=True):
+        for ids, text in zip(some, texts, strict=True):
+            assert text.tokens == alone(model, plan, ids, new=3), plan
+
+
+def test_a_group_inside_a_series_is_averaged(tiny_folder: Path) -> None:
+    model = tiny.shared("llama", torch.float64, tiny_folder)
+    few = plans("0 [(1-3) 4]@0.5 5", "[(2|4) 5]@0.5")
+    averaged = texts_under(model, few, prompts(), Ending(NEW), cache="averaged")
+    for plan, texts in zip(few, averaged, strict=True):
+        for ids, text in zip(prompts(), texts, strict=True):
+            assert text.tokens == alone(model, plan, ids, "averaged")
+    assert averaged != texts_under(model, few, prompts(), Ending(NEW))
+    with pytest.raises(UnsupportedModelError, match="joins series of layers"):
+        painters.generate(model, "0 (1|[2 3]) 5", "AB", cache="averaged")
+
+
 @pytest.mark.parametrize("name", ["BLOOM", "OPT", "Mixtral", "MPT", "Falcon", "GPT-Neo"])
 def test_tokens_are_those_of_generate_where_positions_or_experts_differ(
     tiny_folder: Path, name: str

@@ -282,8 +282,10 @@ def test_any_text_parses_or_is_refused_on_one_line(text):
         assert Plan.parse(str(plan), N_LAYERS) == plan
 
 
-FORM = "a step is '5', '5-9' or '(9|10)', then '@0.5', then '*2'; spaces come between steps"
-SIGNS = "it is written with ASCII digits, - | ( ) @ * . and spaces"
+FORM = (
+    "a step is '5', '5-9', '(9|10)' or '[9-12]', then '@0.5', then '*2'; spaces come between steps"
+)
+SIGNS = "it is written with ASCII digits, - | ( ) [ ] @ * . and spaces"
 SEPARATORS = "spaces separate steps ('9 10'), '|' separates layers in parallel ('(9|10)')"
 SCALE = "has a bad scale; a scale is 'sum' or a finite number other than 0"
 COUNT = "has a bad count; '*' takes a whole number, at least 1"
@@ -300,29 +302,33 @@ MANY = "brings too many layer calls; a plan makes at most 100,000"
         ("(9|30)", "(9|30)", "asks for layer 30; n_layers=30 allows 0..29"),
         ("10*2@0.5 3", "10*2@0.5", "has times before scale; write '10@0.5*2'"),
         ("(9|10)*2@sum", "(9|10)*2@sum", "has times before scale; write '(9|10)@sum*2'"),
-        ("13-14*2", "13-14*2", "is ambiguous; write '13-14 13-14' or '13*2 14*2'"),
+        ("13-14*2", "13-14*2", "is ambiguous; write '[13-14]*2' or '13*2 14*2'"),
         (
             "0 16-13.mlp@0.5*4",
             "16-13.mlp@0.5*4",
+            "is ambiguous; write '[16-13.mlp@0.5]*4' or '16.mlp@0.5*4 15.mlp@0.5*4 ...'",
+        ),
+        (
+            "(9 10)",
+            "(9 10)",
+            "has a space in a group; write '(9|10)' for parallel layers, '[9 10]' in a row",
+        ),
+        (
+            "(9-11 13.mlp)",
+            "(9-11 13.mlp)",
             (
-                "is ambiguous; write '16-13.mlp@0.5 16-13.mlp@0.5 ...' "
-                "or '16.mlp@0.5*4 15.mlp@0.5*4 ...'"
+                "has a space in a group; "
+                "write '(9-11|13.mlp)' for parallel layers, '[9-11 13.mlp]' in a row"
             ),
-        ),
-        (
-            "(9 10)",
-            "(9 10)",
-            "has a space in a group; write '(9|10)' for parallel layers, else '9 10'",
-        ),
-        (
-            "(9-11 13.mlp)",
-            "(9-11 13.mlp)",
-            "has a space in a group; write '(9-11|13.mlp)' for parallel layers, else '9-11 13.mlp'",
         ),
         ("9|10", "9|10", "has '|' outside a group; a group is written '(9|10)'"),
         ("0-8 (9-20 21", "(9-20 21", "is a group without an end; add ')'"),
         ("0-8 9-20) 21", "9-20)", "closes no group; a group is '(9|10)'"),
-        ("((9|10)|11)", "((9|10)|11)", "has a group inside a group; groups do not nest"),
+        (
+            "((9|10)|11)",
+            "((9|10)|11)",
+            "has a group inside a group; write the inner one in a series, '(9|[(10|11)])'",
+        ),
         ("()", "()", LACKS),
         ("(9|)", "(9|)", LACKS),
         ("5.foo", "5.foo", SUFFIX),

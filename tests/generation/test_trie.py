@@ -1,36 +1,11 @@
-"""What becomes of each layer call's output, and the trie of prompts: values, no model."""
+"""The trie of prompts: what several of them begin with is read once; values, no model."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from painters_interp.generation.trie import levels
-from painters_interp.generation.turns import Turn, entries_of, steps_of_calls, turns
-from painters_interp.plans import Plan
-from painters_interp.plans.schedules import schedule
 
 PROMPTS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=9), min_size=1, max_size=8)
-
-
-def test_turns_say_who_opens_and_closes_a_step() -> None:
-    plan = Plan.parse("0 (1-3) 4@0.5", 6)
-    third = 1 / 3
-    assert turns(plan) == (
-        Turn(True, True, 1.0),
-        Turn(True, False, third),
-        Turn(False, False, third),
-        Turn(False, True, third),
-        Turn(True, True, 0.5),
-    )
-    assert [turn.alone for turn in turns(plan)] == [True, False, False, False, False]
-    assert steps_of_calls(plan) == (range(0, 1), *[range(1, 4)] * 3, range(4, 5))
-
-
-def test_every_call_has_the_entry_that_makes_it() -> None:
-    plans = [Plan.parse(text, 6) for text in ("0-5", "0 2 1 3-5", "3*3", "(1|2)*2 5")]
-    merged = schedule(plans)
-    for plan, entries in zip(plans, entries_of(merged, plans), strict=True):
-        assert list(entries) == sorted(set(entries))
-        assert tuple(merged[e].layer for e in entries) == plan.layer_calls
 
 
 @given(PROMPTS, st.integers(1, 6))
