@@ -24,7 +24,7 @@ def test_the_example_runs_as_printed(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "CheckReport" in done.stdout
-    assert {path.name for path in tmp_path.iterdir()} == {"single_layers.pdf", "single_layers.png"}
+    assert {path.suffix for path in tmp_path.glob("single_layers.*")} == {".pdf", ".png", ".svg"}
 
 
 def test_it_shows_figures_that_are_there() -> None:

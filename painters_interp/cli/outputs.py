@@ -10,7 +10,7 @@ from ..errors import OutputError
 if TYPE_CHECKING:
     import pandas as pd
 
-_FIGURES = (".pdf", ".png")
+_FIGURES = (".pdf", ".png", ".svg")
 
 
 def folder_for(model: str, out: Path | None) -> Path:

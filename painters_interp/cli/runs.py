@@ -63,7 +63,7 @@ def run(
     On request loops (fig. 10), and decoding: texts under the exact and the
     published cache.
 
-    Writes each figure as PDF and PNG, its table as CSV, what produced it as
+    Writes each figure as PDF, PNG and SVG, its table as CSV, what produced it as
     JSON, and every single item that was scored beside the table that rests on
     it. Tables that other runs left in the folder stay as they are.
     """

@@ -105,7 +105,7 @@ def similarity(
         trained = {fact: identity(bridge)[fact] for fact in ("model", "revision")}
         facts["similarity_random"] = _facts(blank, asked | {"in_place_of": trained}, None)
     for path in write_all(tables, folder, facts):
-        if path.suffix in (".pdf", ".png"):
+        if path.suffix in (".pdf", ".png", ".svg"):
             print(path)
 
 

@@ -11,6 +11,7 @@ from .depth import depth_curves as depth_curves
 from .export import FORMATS as FORMATS
 from .export import save as save
 from .grids import grid_heatmap as grid_heatmap
+from .heatmaps import heatmap as heatmap
 from .heatmaps import loop_heatmap as loop_heatmap
 from .heatmaps import similarity_heatmap as similarity_heatmap
 from .heatmaps import similarity_panel as similarity_panel
@@ -19,3 +20,5 @@ from .patching import effects_heatmap as effects_heatmap
 from .patching import patching_heatmap as patching_heatmap
 from .stitching import stitching_curves as stitching_curves
 from .stitching import stitching_heatmap as stitching_heatmap
+from .style import publication as publication
+from .venues import VENUES as VENUES

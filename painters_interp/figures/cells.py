@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis, XAxis
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -51,6 +52,9 @@ def draw(
 def name(ax: Axes, values: pd.DataFrame, each: bool = False) -> None:
     """Ticks at round numbers; with `each`, for numbers out of order, at all if there is room."""
     for axis, labels in ((ax.xaxis, values.columns), (ax.yaxis, values.index)):
+        if not pd.api.types.is_numeric_dtype(labels):
+            _name_in_words(axis, labels)
+            continue
         numbers = [int(label) for label in labels]
         if each:
             shown = numbers if len(numbers) <= _EACH else numbers[:: len(numbers) // 20]
@@ -58,8 +62,17 @@ def name(ax: Axes, values: pd.DataFrame, each: bool = False) -> None:
             shown = style.tick_values(numbers)
         axis.set_ticks([numbers.index(n) + 0.5 for n in shown], [str(n) for n in shown])
         if each and len(numbers) > 15:
-            axis.set_tick_params(labelsize=4.5, length=1)
+            axis.set_tick_params(labelsize=5, length=1)
             ax.xaxis.set_tick_params(rotation=90)
+
+
+def _name_in_words(axis: Axis, labels: Any) -> None:
+    """Ticks with words: all of them, or every so-manyth where they are many."""
+    every = -(-len(labels) // _EACH)
+    shown = [style.shortened(str(label), 24) for label in labels[::every]]
+    axis.set_ticks([place + 0.5 for place in range(0, len(labels), every)], shown)
+    if isinstance(axis, XAxis) and max(map(len, shown)) * len(shown) > 40:
+        axis.set_tick_params(rotation=90)
 
 
 def mark(
@@ -71,7 +84,7 @@ def mark(
     cell = min(box.width / where.shape[1], box.height / where.shape[0]) * _MAP * 72 / ax.figure.dpi
     size = min(largest, _OF_A_CELL * cell)
     ax.plot(columns + 0.5, rows + 0.5, label=label, **MARK | {
-        "markersize": size, "markeredgewidth": size / 4.5,
+        "markersize": size, "markeredgewidth": max(size / 4.5, 0.25),
     })  # fmt: skip
 
 

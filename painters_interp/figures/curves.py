@@ -37,11 +37,12 @@ def single_layer_curves(table: pd.DataFrame, title: str | None = None) -> Figure
     require(table, "variant", "layer", "task", "metric", "value")
     table = primary(table)
     tasks = list(table["task"].unique())
-    columns = min(3, len(tasks))
+    columns = style.in_a_row(min(3, len(tasks)))
     rows = ceil(len(tasks) / columns)
-    width = style.SINGLE if columns == 1 else style.DOUBLE
+    page = 1 if columns == 1 else 2
+    width = style.width(page)
     height = 48.0 * rows + (10 if columns > 1 else 15) + (5 if title else 0)
-    figure, axes = style.canvas(width, height, rows, columns)
+    figure, axes = style.canvas(page, height, rows, columns)
     for task, ax in zip(tasks, axes, strict=False):
         _single_layer_panel(ax, table[table["task"] == task])
         ax.set_title(style.shortened(style.task_label(task), int(width / columns / 2.4)))
@@ -81,14 +82,14 @@ def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     of random order the hull of its seeds' statistics.
     """
     lines = summarise_seeds(_medians(_windows(table)))
-    figure, (ax,) = style.canvas(style.SINGLE, 80.0)
+    figure, (ax,) = style.canvas(1, 80.0)
     known = [v for v in style.VARIANTS if lines["variant"].eq(v).any()]
     for variant, look in style.looks([*known, *lines["variant"]]).items():
         line = _ordered(lines[lines["variant"] == variant], "affected")
         style.draw_line(ax, line["affected"], line["score"], look, _name(variant, look, line))
         _band(ax, line["affected"], line["low"], line["high"], look)
     _score_axes(ax, _AFFECTED)
-    ax.set_title(style.wrapped(title or "", style.SINGLE))
+    ax.set_title(style.wrapped(title or "", style.width(1)))
     legend_below(figure, [ax], columns=2)
     return style.finished(figure)
 
@@ -107,7 +108,7 @@ def task_curves(
     the table, gives the median a band: its 95 % interval over items.
     """
     rows = _of_variant(_windows(table), variant)
-    figure, (ax,) = style.canvas(style.SINGLE, 80.0)
+    figure, (ax,) = style.canvas(1, 80.0)
     lines = summarise_seeds(rows)
     for task, look in style.looks(lines["task"]).items():
         line = _ordered(lines[lines["task"] == task], "affected")
@@ -127,7 +128,7 @@ def task_curves(
     )
     _score_axes(ax, _AFFECTED)
     name = style.looks([variant])[variant].label
-    ax.set_title(style.wrapped(name if title is None else title, style.SINGLE))
+    ax.set_title(style.wrapped(name if title is None else title, style.width(1)))
     legend_below(figure, [ax], columns=3)
     return style.finished(figure)
 
@@ -137,7 +138,7 @@ def size_curves(table: pd.DataFrame, variant: str = "skip", title: str | None = 
     """Fig. 12: a line per model, the median score against the share of layers altered."""
     require(table, "model", "n_layers")
     lines = summarise_seeds(_medians(_of_variant(_windows(table), variant)))
-    figure, (ax,) = style.canvas(style.SINGLE, 75.0)
+    figure, (ax,) = style.canvas(1, 75.0)
     for model, look in style.looks(lines["model"]).items():
         line = _ordered(lines[lines["model"] == model], "affected")
         share = 100 * line["affected"] / line["n_layers"]
@@ -145,7 +146,7 @@ def size_curves(table: pd.DataFrame, variant: str = "skip", title: str | None = 
         _band(ax, share, line["low"], line["high"], look)
     _score_axes(ax, "affected layers (% of all)")
     name = style.looks([variant])[variant].label
-    ax.set_title(style.wrapped(name if title is None else title, style.SINGLE))
+    ax.set_title(style.wrapped(name if title is None else title, style.width(1)))
     legend_below(figure, [ax], columns=2)
     return style.finished(figure)
 

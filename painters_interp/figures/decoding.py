@@ -33,7 +33,7 @@ def decoding_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     tasks = list(dict.fromkeys(table["task"]))
     panels = 3 if "value" in table else 2
     height = 17.0 + 55.0 * len(tasks) + (5 if title else 0)
-    figure, axes = style.canvas(style.DOUBLE, height, len(tasks), panels)
+    figure, axes = style.canvas(2, height, len(tasks), panels)
     for row, task in enumerate(tasks):
         own = axes[row * panels : (row + 1) * panels]
         _panels(own, table[table["task"] == task])
@@ -45,7 +45,7 @@ def decoding_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
     if title:
-        figure.suptitle(style.wrapped(title, style.DOUBLE))
+        figure.suptitle(style.wrapped(title, style.width(2)))
     return style.finished(figure)
 
 

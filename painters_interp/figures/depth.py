@@ -2,10 +2,12 @@
 
 from math import ceil
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ..errors import TableError
 from ..tables import require
@@ -27,10 +29,11 @@ def depth_curves(
     """
     require(table, "measure", "axis", "place", "value", "low", "high", *([label] if label else []))
     measures = list(dict.fromkeys(table["measure"]))
-    columns = min(columns, len(measures))
+    columns = style.in_a_row(min(columns, len(measures)))
     rows = ceil(len(measures) / columns)
-    width = style.SINGLE if columns == 1 else style.DOUBLE
-    figure, axes = style.canvas(width, _PANEL * rows + (8 if label else 0), rows, columns)
+    page = 1 if columns == 1 else 2
+    width = style.width(page)
+    figure, axes = style.canvas(page, _PANEL * rows + (8 if label else 0), rows, columns)
     names = list(dict.fromkeys(table[label])) if label else [""]
     looks = style.looks(str(name) for name in names)
     for measure, ax in zip(measures, axes, strict=False):
@@ -76,10 +79,11 @@ def damage_scatter(
     require(points, "measure", "variant", "value", "kl")
     require(correlations, "measure", "variant", "rho", "low", "high")
     measures = list(dict.fromkeys(points["measure"]))
-    columns = min(columns, len(measures))
+    columns = style.in_a_row(min(columns, len(measures)))
     rows = ceil(len(measures) / columns)
-    width = style.SINGLE if columns == 1 else style.DOUBLE
-    figure, axes = style.canvas(width, 54.0 * rows + 8, rows, columns)
+    page = 1 if columns == 1 else 2
+    width = style.width(page)
+    figure, axes = style.canvas(page, 54.0 * rows + 8, rows, columns)
     looks = style.looks(points["variant"])
     for measure, ax in zip(measures, axes, strict=False):
         _cloud(ax, points[points["measure"].eq(measure)], looks)
@@ -88,7 +92,10 @@ def damage_scatter(
             f"{looks[row['variant']].label}: {row['rho']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
             for _, row in told.iterrows()
         ]
-        ax.set_title(style.measure_label(measure) + "\n" + "\n".join(notes), fontsize=7)
+        ax.set_title(
+            style.measure_label(measure) + "\n" + "\n".join(notes),
+            fontsize=plt.rcParams["legend.fontsize"],
+        )
     for ax in axes[::columns]:
         ax.set_ylabel("KL to the intact model (nats)")
     for ax in axes[len(measures) :]:
@@ -115,4 +122,6 @@ def _cloud(ax: Axes, points: pd.DataFrame, looks: dict[str, style.Look]) -> None
             label=look.label,
         )
     ax.set_yscale("log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     sns.despine(ax=ax)

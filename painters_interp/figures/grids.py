@@ -62,7 +62,7 @@ def grid_heatmap(
     if triangle and variant == "swap":
         values, unsure = (m.where(np.triu(np.ones(m.shape, dtype=bool))) for m in (values, unsure))
     extra = 9.0 if tree is not None else 0.0
-    figure, (ax,) = style.canvas(style.SINGLE, 76.0 + extra + (4 if title else 0))
+    figure, (ax,) = style.canvas(1, 76.0 + extra + (4 if title else 0))
     draw_map(figure, ax, values, unsure, label or _LABELS.get(value, value))
     cells.name(ax, values, each=tree is not None)
     ax.set(ylabel=_AXES[variant][0], xlabel=_AXES[variant][1])
@@ -77,7 +77,7 @@ def grid_heatmap(
         variant in _SQUARE and not triangle,
     )
     if title:
-        figure.suptitle(style.wrapped(title, style.SINGLE))
+        figure.suptitle(style.wrapped(title, style.width(1)))
     return style.finished(figure)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from . import cells, style
 
 
 def similarity_heatmap(
-    matrix: pd.DataFrame,
+    matrix: Any,
     label: str = "cosine similarity",
     title: str | None = None,
     limits: cells.Limits | None = None,
@@ -23,7 +24,8 @@ def similarity_heatmap(
 ) -> Figure:
     """Fig. 3: similarity of every pair of states, state 0 at the top left.
 
-    `matrix` is square with the states as index and columns; or layers, if `axis` says "layer".
+    `matrix` is a table, an array or a result (`sim["cosine"]`), square with the states as index and
+    columns; or layers, if `axis` says "layer".
     Of two models it may have any shape, and `axis` is what stands downwards and across.
     `limits` of the colour scale default to 0..1, widened where the values go beyond. Missing
     values are grey. `zones` are the boundaries of a `Zones`, drawn as lines before these states.
@@ -33,9 +35,53 @@ def similarity_heatmap(
     )
 
 
+def heatmap(
+    matrix: Any,
+    label: str = "",
+    title: str | None = None,
+    limits: cells.Limits | None = None,
+    axis: str | tuple[str, str] = "",
+) -> Figure:
+    """Any matrix as coloured cells, square or not, row 0 on top.
+
+    Args:
+        matrix: An array, a table or a result with a `matrix`.
+        label: What the values are, beside the colour bar.
+        title: Over the cells.
+        limits: Of the colour scale; from the smallest to the largest value if not given.
+        axis: What stands downwards and across, or a word for both.
+
+    Raises:
+        TableError: Where there are not two dimensions, or no finite value.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> figures.heatmap([[1.0, 0.5, 0.2], [0.5, 1.0, 0.3]], label="cosine").axes[1].get_ylabel()
+        'cosine'
+    """
+    values = matrix_of(matrix)
+    down, across = (axis, axis) if isinstance(axis, str) else axis
+    limits = limits or cells.reach(values)
+    return similarity_panel({title or "": values}, label, limits, axis=(down, across))
+
+
+def matrix_of(matrix: Any) -> pd.DataFrame:
+    """A matrix, with its labels where it has some; TableError for anything else."""
+    values = getattr(matrix, "matrix", matrix)
+    if isinstance(values, pd.DataFrame):
+        return values
+    try:
+        numbers = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise TableError(f"{type(matrix).__name__} is no matrix of numbers") from None
+    if numbers.ndim != 2 or not numbers.size:
+        raise TableError(f"a matrix has rows and columns; this one is of shape {numbers.shape}")
+    return pd.DataFrame(numbers)
+
+
 @style.drawing
 def similarity_panel(
-    matrices: Mapping[str, pd.DataFrame],
+    matrices: Mapping[str, Any],
     label: str = "cosine similarity",
     limits: cells.Limits | None = None,
     columns: int = 3,
@@ -43,13 +89,15 @@ def similarity_panel(
     axis: str | tuple[str, str] = "state",
 ) -> Figure:
     """Fig. 14, or one measure beside another: several matrices on one colour scale, by title."""
+    matrices = {title: matrix_of(matrix) for title, matrix in matrices.items()}
     if not matrices:
         raise TableError("no matrices to draw; needed: at least one, by title")
-    columns = min(columns, len(matrices))
+    columns = style.in_a_row(min(columns, len(matrices)))
     rows = ceil(len(matrices) / columns)
-    width = style.SINGLE if columns == 1 else style.DOUBLE
-    height = rows * (width - 20) / columns + (4 if any(matrices) else 0)
-    figure, axes = style.canvas(width, height, rows, columns)
+    page = 1 if columns == 1 else 2
+    width, designed = style.width(page), (style.SINGLE, style.DOUBLE)[page - 1]
+    height = rows * (designed - 20) / columns + (4 if any(matrices) else 0)
+    figure, axes = style.canvas(page, height, rows, columns)
     limits = limits or cells.reach([*matrices.values()], 0.0, 1.0)
     side = (width - 20) / columns
     down, across = (axis, axis) if isinstance(axis, str) else axis
@@ -81,7 +129,7 @@ def loop_heatmap(
     """
     scores = _loop_scores(table)
     limits = limits or cells.reach(scores, 0.0, 1.0)
-    figure, (ax,) = style.canvas(style.SINGLE, 75.0)
+    figure, (ax,) = style.canvas(1, 75.0)
     cells.draw(ax, scores, limits)
     ax.invert_yaxis()
     halved = "selected" in table
@@ -93,7 +141,7 @@ def loop_heatmap(
     cells.mark(ax, best, told, largest=3.4)
     figure.legend(loc="outside lower center")
     ax.set(xlabel="number of affected layers M", ylabel="loops k")
-    ax.set_title(style.wrapped(title or "", style.SINGLE))
+    ax.set_title(style.wrapped(title or "", style.width(1)))
     cells.bar(figure, [ax], "score (0 chance, 1 intact)")
     return style.finished(figure)
 

@@ -35,8 +35,9 @@ def patching_heatmap(
     """
     require(table, "state", "position", "token", column)
     values = _matrix(table, "state", "position", column)
-    width = style.SINGLE if values.shape[1] <= 18 else style.DOUBLE
-    figure, (ax,) = style.canvas(width, 80.0)
+    page = 1 if values.shape[1] <= 18 else 2
+    width = style.width(page)
+    figure, (ax,) = style.canvas(page, 80.0)
     ends = (0.0, 1.0) if column == "normalised" else ()
     limits = limits or cells.reach(values, *ends)
     cells.draw(ax, values, limits)
@@ -68,11 +69,11 @@ def crossing_heatmap(
     if limits is None:
         low, high = cells.reach(values, *([0.0] if metric == "kl" else []))
         limits = low, min(high, 10.0) if metric == "kl" else high
-    figure, (ax,) = style.canvas(style.SINGLE, 72.0)
+    figure, (ax,) = style.canvas(1, 72.0)
     colours = f"{cells.COLOURS}_r" if metric in _LESS_IS_CLOSER else cells.COLOURS
     cells.draw(ax, values, limits, colours, square=True)
     ax.set(xlabel="target state j", ylabel="source state i")
-    ax.set_title(style.wrapped(title or "", style.SINGLE))
+    ax.set_title(style.wrapped(title or "", style.width(1)))
     cells.bar(figure, [ax], _metric(table), cells.beyond(values, limits))
     return style.finished(figure)
 
@@ -92,9 +93,10 @@ def effects_heatmap(
     limits = limits or (0.0, min(1.5, cells.reach(values)[1]))
     names = [style.shortened(str(label), _LONGEST) for label in values.index]
     # Plans in long words take the room of two columns, and each a line.
-    width = style.SINGLE if drops or max(map(len, names)) <= _LONGEST // 2 else style.DOUBLE
+    page = 1 if drops or max(map(len, names)) <= _LONGEST // 2 else 2
+    width = style.width(page)
     height = 72.0 if drops else min(_PAGE, max(72.0, 20 + _LABEL * len(names)))
-    figure, (ax,) = style.canvas(width, height)
+    figure, (ax,) = style.canvas(page, height)
     cells.draw(ax, values if drops else values.reset_index(drop=True), limits)
     if not drops:
         every = -(-len(names) // int((_PAGE - 20) / _LABEL))

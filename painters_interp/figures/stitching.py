@@ -34,11 +34,11 @@ def stitching_heatmap(table: pd.DataFrame, kind: str = "ridge", title: str | Non
         known = ", ".join(m for m in table["map"].unique() if m != "intact")
         raise TableError(f"no rows with map {kind!r}; the table has {known}")
     cells, unsure = _cells(rows, "increase"), _cells(rows.assign(unsure=_unsure(rows)), "unsure")
-    figure, (ax,) = style.canvas(style.SINGLE, 76.0 + (4 if title else 0))
+    figure, (ax,) = style.canvas(1, 76.0 + (4 if title else 0))
     draw_map(figure, ax, cells, unsure, _RISE)
     ax.set(ylabel="state i of the source", xlabel="state j of the target")
     if title:
-        figure.suptitle(style.wrapped(title, style.SINGLE))
+        figure.suptitle(style.wrapped(title, style.width(1)))
     return style.finished(figure)
 
 
@@ -53,7 +53,7 @@ def stitching_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     rows = table[table["map"] != "intact"]
     if rows.duplicated(["target_state", "map"]).any():
         raise TableError("several source states for one target state; see stitching_heatmap")
-    figure, (ax,) = style.canvas(style.SINGLE, 78.0 + (4 if title else 0))
+    figure, (ax,) = style.canvas(1, 78.0 + (4 if title else 0))
     for kind, look in style.looks(sorted(rows["map"].unique(), key=[*_NAMES].index)).items():
         line = rows[rows["map"] == kind].sort_values("target_state")
         style.draw_line(ax, line["target_state"], line["increase"], look, _NAMES[kind])
@@ -68,7 +68,7 @@ def stitching_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     sns.despine(ax=ax)
     figure.legend(loc="outside lower center", ncols=2)
     if title:
-        figure.suptitle(style.wrapped(title, style.SINGLE))
+        figure.suptitle(style.wrapped(title, style.width(1)))
     return style.finished(figure)
 
 

@@ -1,30 +1,35 @@
-"""How a figure looks: sizes in mm, 7-8 pt type, and one look per variant in all figures."""
+"""How a figure looks: a venue's sizes, and one look per variant in all figures."""
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, partial, wraps
 from itertools import cycle
-from typing import Any, ParamSpec
+from typing import Any, ClassVar, ParamSpec, cast
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ..errors import TableError
+from ..errors import OutputError, TableError
 from ..tables import typed
+from .venues import Venue, venue_of
 
 P = ParamSpec("P")
-SINGLE = 89.0  # mm, one column of a journal page
-DOUBLE = 183.0  # mm, the page's full width
+# What journals ask for, in their order; the last ships with matplotlib.
+_FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
+_DESIGN = venue_of("nature")  # for which the heights of figures are given
+SINGLE, DOUBLE = _DESIGN.one, _DESIGN.two
 INK = "0.15"
 
 Dashes = str | tuple[int, tuple[float | int, ...]]
@@ -33,14 +38,6 @@ INTACT: Dashes = (0, (5, 2))
 CHANCE: Dashes = (0, (1, 1.5))
 
 _SETTINGS: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs on every machine
-    "font.size": 7,
-    "axes.titlesize": 8,
-    "figure.titlesize": 8,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
@@ -63,7 +60,7 @@ _SETTINGS: dict[str, Any] = {
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,  # TrueType: text stays text, as publishers ask
     "ps.fonttype": 42,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "svg.hashsalt": "painters_interp",
 }
 
@@ -182,8 +179,8 @@ def shortened(text: str, most: int = 48) -> str:
 
 
 def wrapped(text: str, width: float, lines: int = 4) -> str:
-    """A text in lines that fit so many millimetres, at 8 pt; without the middle of a longer one."""
-    fit = int(width / 1.8)
+    """A text in lines that fit so many millimetres; without the middle of a longer one."""
+    fit = int(width / (0.225 * mpl.rcParams["axes.titlesize"]))
     return textwrap.fill(shortened(text, lines * fit), fit)
 
 
@@ -193,26 +190,146 @@ def metric_label(metric: str) -> str:
     return METRICS.get(name, shortened(name, 30))
 
 
+@dataclass(frozen=True)
+class Format:
+    """Where figures are to stand: a venue, and how many of its columns each takes.
+
+    Without a number of columns a figure takes as many as it is made for.
+    """
+
+    venue: Venue
+    columns: int | None = None
+
+    def width(self, columns: int) -> float:
+        """Width in mm of a figure that is made for so many columns."""
+        return self.venue.two if (self.columns or columns) == 2 else self.venue.one
+
+    def height(self, height: float, columns: int) -> float:
+        """Height in mm of a figure that is so high at 89 or 183 mm, in type of 7 points.
+
+        Half of a figure grows with its width, half with its type.
+        """
+        wider = self.width(columns) / _AS_DESIGNED.width(columns)
+        larger = self.venue.small / _DESIGN.small
+        return min(height * (wider + larger) / 2, self.venue.tallest)
+
+
+_AS_DESIGNED = Format(_DESIGN)
+_format: ContextVar[Format] = ContextVar("format", default=_AS_DESIGNED)
+
+
 @contextmanager
-def publication() -> Iterator[None]:
+def publication(venue: str | None = None, columns: int | None = None) -> Iterator[None]:
     """A `with` block (or decorator) in which matplotlib draws as this package's figures are drawn.
 
-    Starts from matplotlib's defaults, so that a user's own style does not change a figure.
+    Starts from matplotlib's defaults, so that a user's own style does not change a figure. Type is
+    Arial, or else Helvetica, Liberation Sans or DejaVu Sans; it stays text in PDF and in SVG.
+
+    Args:
+        venue: Whose widths and sizes of type: neurips, icml, iclr, aaai, acl, cvpr, jmlr, nature or
+            slide. Nature's, or those of the block around this one, if not given.
+        columns: How many columns of the page each figure takes, 1 or 2; where the page has one,
+            half of it or all. As many as the figure is made for if not given.
+
+    Raises:
+        OutputError: For an unknown venue, or another number of columns.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> with figures.publication("icml", columns=1):
+        ...     figure = figures.heatmap([[1.0, 0.5], [0.5, 1.0]])
+        >>> f"{figure.get_figwidth():.2f} inches"
+        '3.25 inches'
     """
-    with matplotlib.style.context([_SETTINGS], after_reset=True):
-        yield
+    if columns not in (None, 1, 2):
+        raise OutputError(f"a figure takes 1 column or 2, not {columns!r}")
+    around = _format.get()
+    chosen = around.venue if venue is None else venue_of(venue)
+    token = _format.set(Format(chosen, around.columns if columns is None else columns))
+    family = {"font.family": [*_fonts()]}
+    try:
+        with matplotlib.style.context([_SETTINGS, chosen.type, family], after_reset=True):
+            yield
+    finally:
+        _format.reset(token)
+
+
+@cache
+def _fonts() -> tuple[str, ...]:
+    """Those of the chain that are here: the first is used, the others for glyphs it lacks."""
+    here = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(name for name in _FONTS if name in here)
+
+
+def width(columns: int) -> float:
+    """Width in mm, at the venue, of a figure that is made for so many columns."""
+    return _format.get().width(columns)
+
+
+def in_a_row(columns: int) -> int:
+    """How many panels stand side by side, of so many; two where the figure takes one column."""
+    return min(columns, 2) if _format.get().columns == 1 else columns
+
+
+class Drawing(Figure):
+    """A figure of this package: saved as `save` does, shown once, and drawn anew for a venue."""
+
+    redraw: Callable[[], "Drawing"] | None = None
+    _drawn: tuple[Any, ...] = ()
+    # What each writer would otherwise stamp into the file: the hour and its own version.
+    unstamped: ClassVar[dict[str, dict[str, Any]]] = {
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": None},
+    }
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """As matplotlib's, in the style that the figure was drawn in."""
+        kind = options.get("format") or str(fname).rpartition(".")[2].lower()
+        if kind in self.unstamped:
+            options["metadata"] = self.unstamped[kind] | (options.get("metadata") or {})
+        with publication():
+            super().savefig(fname, **options)
+
+    def _repr_mimebundle_(self, **kinds: Any) -> dict[str, Any]:
+        """Nothing: a notebook has a printer of figures, which shows it now, and not again later."""
+        if "inline" in mpl.get_backend():
+            plt.close(self)
+        return {}
+
+    @property
+    def touched(self) -> bool:
+        """Whether something was added, moved or renamed since it was drawn."""
+        return self._state() != self._drawn
+
+    def made_by(self, redraw: Callable[[], "Drawing"]) -> None:
+        """Remember what draws it."""
+        self.redraw, self._drawn = redraw, self._state()
+
+    def _state(self) -> tuple[Any, ...]:
+        texts = [(text.get_text(), text.get_fontsize()) for text in self.findobj(mpl.text.Text)]
+        views = [(ax.get_xlim(), ax.get_ylim()) for ax in self.axes]
+        lines = [(line.get_color(), line.get_linewidth()) for line in self.findobj(Line2D)]
+        artists = [type(artist) for artist in self.findobj()]
+        return tuple(self.get_size_inches()), texts, views, lines, artists
 
 
 def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Decorates a function that draws: in this package's style, from tables that may have been
-    through programs that know no counts.
+    through programs that know no counts. Into axes of a user's own it draws in the style that holds
+    where it is called.
     """
 
     @wraps(draw)
     def drawn(*args: P.args, **options: P.kwargs) -> Figure:
         given = {name: _typed(option) for name, option in options.items()}
+        tables = [_typed(argument) for argument in args]
+        if given.get("ax") is not None or given.get("axes") is not None:
+            return draw(*tables, **given)  # type: ignore[arg-type]
         with publication():
-            return draw(*map(_typed, args), **given)  # type: ignore[arg-type]
+            figure = cast(Drawing, draw(*tables, **given))  # type: ignore[arg-type]
+        figure.made_by(partial(cast(Callable[..., Drawing], drawn), *args, **options))
+        return figure
 
     return drawn
 
@@ -222,15 +339,18 @@ def _typed(value: object) -> object:
 
 
 def canvas(
-    width: float, height: float, rows: int = 1, columns: int = 1
+    columns_of_page: int, height: float, rows: int = 1, columns: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of so many millimetres with rows x columns axes, in reading order."""
-    size = (width / 25.4, height / 25.4)
-    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    # Made by pyplot, so that a notebook knows how to show it; then taken from its list, so that
-    # it is not shown twice. On one kind of canvas, so that no window system changes the layout.
-    plt.close(figure)
-    FigureCanvasAgg(figure)
+    """A figure with rows x columns axes, in reading order.
+
+    It is made for so many columns of a page; so high, in mm, at the width of Nature's.
+    """
+    form = _format.get()
+    size = (form.width(columns_of_page) / 25.4, form.height(height, columns_of_page) / 25.4)
+    with mpl.rc_context({"figure.max_open_warning": 0}):  # many in a run; closed when saved
+        figure, axes = plt.subplots(
+            rows, columns, figsize=size, layout="constrained", squeeze=False, FigureClass=Drawing
+        )
     return figure, list(axes.flat)
 
 

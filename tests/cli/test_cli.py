@@ -48,7 +48,9 @@ class TestRun:
         return folder
 
     def test_writes_each_figure_with_its_table_and_provenance(self, folder: Path) -> None:
-        expected = {f"{name}.{kind}" for name in DEFAULT for kind in ("pdf", "png", "csv", "json")}
+        expected = {
+            f"{name}.{kind}" for name in DEFAULT for kind in ("pdf", "png", "svg", "csv", "json")
+        }
         scored = ("single_layers", "variants")
         expected |= {f"{name}.items.{kind}" for name in scored for kind in ("parquet", "json")}
         assert {path.name for path in folder.iterdir()} == expected
@@ -81,7 +83,9 @@ class TestRun:
         assert "at a false discovery rate of 5 %." in told
 
     def test_figures_are_redrawn_byte_for_byte(self, folder: Path, painters) -> None:
-        before = {p: p.read_bytes() for p in folder.iterdir() if p.suffix in (".pdf", ".png")}
+        before = {
+            p: p.read_bytes() for p in folder.iterdir() if p.suffix in (".pdf", ".png", ".svg")
+        }
         code, out, _ = painters("figures", folder)
         assert code == 0
         assert all(str(path) in out for path in before)
@@ -164,7 +168,7 @@ def test_similarity(painters, checkpoint, tmp_path, texts) -> None:
         "similarity", "--model", checkpoint, "--texts", texts, "--out", tmp_path, "--plan", "0-2"
     )
     assert code == 0
-    drawn = [f"{name}.{kind}" for name in ("similarity", "depth") for kind in ("pdf", "png")]
+    drawn = [f"{name}.{kind}" for name in ("similarity", "depth") for kind in ("pdf", "png", "svg")]
     assert out.split() == [str(tmp_path / name) for name in drawn]
     table = storage.read_table(tmp_path / "similarity")
     assert set(table["measure"]) == {"cosine", "cosine_centered", "cosine_flat", "cka"}
@@ -195,7 +199,9 @@ def test_similarity_with_nulls_and_another_model(painters, checkpoint, tmp_path,
     other = tiny.save("llama", tmp_path / "shallow-llama", num_hidden_layers=3)
     code, out, err = painters(*words, "--out", tmp_path / "other", "--other", other)
     assert (code, err) == (0, "")
-    assert out.split() == [str(tmp_path / "other" / f"similarity.{k}") for k in ("pdf", "png")]
+    assert out.split() == [
+        str(tmp_path / "other" / f"similarity.{k}") for k in ("pdf", "png", "svg")
+    ]
     assert storage.read_provenance(tmp_path / "other" / "similarity")["other"] == str(other)
 
 

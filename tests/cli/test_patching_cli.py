@@ -9,7 +9,7 @@ import tiny
 from painters_interp import cli, storage
 
 N = tiny.N_LAYERS
-KINDS = ("csv", "pdf", "png")
+KINDS = ("csv", "pdf", "png", "svg")
 
 
 @pytest.fixture(scope="module")

@@ -355,9 +355,9 @@ def test_a_matrix_that_is_not_square_is_refused(matrix):
 
 def test_files_keep_their_dots_and_formats(matrix, tmp_path):
     paths = figures.save(figures.similarity_heatmap(matrix), tmp_path / "new" / "smollm2-1.7b")
-    assert [p.name for p in paths] == ["smollm2-1.7b.pdf", "smollm2-1.7b.png"]
+    assert [p.name for p in paths] == ["smollm2-1.7b.pdf", "smollm2-1.7b.png", "smollm2-1.7b.svg"]
     assert b"/FontFile2" in paths[0].read_bytes()  # TrueType, embedded
-    with pytest.raises(OutputError, match="cannot write a figure as 'bmp'; use pdf, png or svg"):
+    with pytest.raises(OutputError, match="cannot write a figure as 'bmp'; use pdf, png, svg"):
         figures.save(figures.similarity_heatmap(matrix), tmp_path / "x", ["bmp"])
     with pytest.raises(OutputError, match="give a folder that you may write in"):
         figures.save(figures.similarity_heatmap(matrix), paths[0] / "x")

@@ -25,7 +25,7 @@ def drawn(folder: Path, name: str) -> Figure:
 def test_two_models_of_different_depth_are_drawn_and_axes_bear_their_names(tmp_path):
     table = matrices(31, 7, source="deep-model", target="shallow-model")
     storage.write_table(table, tmp_path / "similarity", {})
-    assert len(report.draw(tmp_path)) == 2
+    assert len(report.draw(tmp_path)) == 3
     ax, _ = drawn(tmp_path, "similarity").axes
     assert ax.collections[0].get_array().shape == (31, 7)
     assert ax.get_ylabel() == "state of deep-model"
