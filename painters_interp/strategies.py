@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterable, Sequence
 
 from .errors import PlanError
-from .plans import MAX_CALLS, Layers, Plan, Step, check_n_layers
+from .plans import MAX_CALLS, Layers, Plan, Series, Step, check_n_layers
 
 
 def middle(n_layers: Layers, first: int) -> range:
@@ -138,6 +138,48 @@ def pair_parallel(n_layers: Layers, start: int, stop: int, scale: float = 1.0) -
         raise PlanError(f"{_span(window)} do not pair up; {len(window)} is odd")
     pairs = [Step.of(layer, layer + 1, scale=scale) for layer in window[::2]]
     return _replaced(n_layers, window, pairs)
+
+
+def damped_block(
+    n_layers: Layers, first: int, last: int, scale: float = 0.5, times: int = 2
+) -> Plan:
+    """Run layers first..last as one damped block, several times: `0-9 [10-13]@0.5*2 14-29`.
+
+    A pass takes h to h + scale * (F(h) - h), with F the layers in order: loops that need no
+    training, as in arXiv 2605.23872 and 2602.14759.
+
+    Example:
+        >>> str(damped_block(30, 10, 13))
+        '0-9 [10-13]@0.5*2 14-29'
+    """
+    n_layers = check_n_layers(n_layers)
+    window = _window(n_layers, range(first, last + 1))
+    if not 1 <= times <= MAX_CALLS:
+        raise PlanError(f"a block cannot be run {times} times; 1..{MAX_CALLS:,} fits")
+    return _replaced(n_layers, window, [Step.of(Series(window), scale=scale)] * times)
+
+
+def tracks(n_layers: Layers, window: Sequence[int], k: int = 2) -> Plan:
+    """Cut the window into k chains that run side by side: `0-8 ([9-12]|[13-16]) 17-29`.
+
+    All read the same stream, and their outputs are averaged. With as many chains as layers this
+    is `parallel`.
+
+    Example:
+        >>> str(tracks(30, range(9, 17), 2))
+        '0-8 ([9-12]|[13-16]) 17-29'
+    """
+    n_layers = check_n_layers(n_layers)
+    layers = _window(n_layers, window)
+    fitting = [number for number in range(1, len(layers) + 1) if len(layers) % number == 0]
+    if k not in fitting:
+        fit = " or ".join(filter(None, [", ".join(map(str, fitting[:-1])), str(fitting[-1])]))
+        raise PlanError(
+            f"{len(layers)} layers do not part into {k} tracks of one length; {fit} fit"
+        )
+    length = len(layers) // k
+    chains = (Series(layers[i : i + length]) for i in range(0, len(layers), length))
+    return _replaced(n_layers, layers, [Step.of(*chains)])
 
 
 def _in_order(n_layers: int, layers: Iterable[int]) -> Plan:

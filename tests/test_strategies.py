@@ -50,6 +50,15 @@ GAPS = "is not a run of consecutive ascending layers, such as range(13, 18)"
         (s.pair_parallel(30, 10, 14), "0-9 (10|11)@sum (12|13)@sum 14-29"),
         (s.pair_parallel(30, 10, 14, scale=0.5), "0-9 (10|11) (12|13) 14-29"),
         (s.pair_parallel(4, 0, 4), "(0|1)@sum (2|3)@sum"),
+        (s.damped_block(30, 10, 13), "0-9 [10-13]@0.5*2 14-29"),
+        (s.damped_block(30, 10, 13, scale=0.25, times=3), "0-9 [10-13]@0.25*3 14-29"),
+        (s.damped_block(30, 10, 13, scale=1.0), "0-13 10-29"),
+        (s.damped_block(30, 10, 10), "0-9 10@0.5*2 11-29"),
+        (s.damped_block(4, 0, 3, scale=0.5, times=1), "[0-3]@0.5"),
+        (s.tracks(30, range(9, 17), 2), "0-8 ([9-12]|[13-16]) 17-29"),
+        (s.tracks(30, range(9, 17), 4), "0-8 ([9 10]|[11 12]|[13 14]|[15 16]) 17-29"),
+        (s.tracks(30, range(9, 17), 1), "0-29"),
+        (s.tracks(30, range(9, 17), 8), "0-8 (9-16) 17-29"),
     ],
     ids=str,
 )
@@ -126,6 +135,23 @@ def test_at_one_layer_only_skip_and_looping_alter_the_model():
             "a window cannot be looped 0 times; 1..100,000 fits",
         ),
         (lambda: s.pair_parallel(30, 10, 13), "layers 10 to 12 do not pair up; 3 is odd"),
+        (lambda: s.damped_block(30, 13, 10), "the window is empty; name at least one layer"),
+        (
+            lambda: s.damped_block(30, 10, 13, scale=0.0),
+            "a step cannot be scaled by 0.0; a scale is 'sum' or a finite number other than 0",
+        ),
+        (
+            lambda: s.damped_block(30, 10, 13, times=0),
+            "a block cannot be run 0 times; 1..100,000 fits",
+        ),
+        (
+            lambda: s.tracks(30, range(9, 17), 3),
+            "8 layers do not part into 3 tracks of one length; 1, 2, 4 or 8 fit",
+        ),
+        (
+            lambda: s.tracks(30, range(9, 17), 0),
+            "8 layers do not part into 0 tracks of one length; 1, 2, 4 or 8 fit",
+        ),
     ],
 )
 def test_an_impossible_request_says_why(make, message):

@@ -34,6 +34,22 @@ PLANS = {
     "looped": s.looped_parallel(N, WINDOW, times=2),
     "summed, damped, repeated": Plan.parse("0 1@0.5*2 2 (3|4)@sum 5", N),
 }
+# With branches: blocks damped as a whole, tracks, groups inside series. All are tried on every
+# architecture when the table is written; in the tests each architecture runs the next of them.
+BRANCHES = [
+    Plan.parse(text, N)
+    for text in (
+        "0 [1-4]@0.5*2 5",
+        "0 ([1 2]|[3 4]) 5",
+        "[0 (1|2) 3]@0.5 4 5",
+        "([0-2]|[3-5])@sum",
+        "0 (1|[2 3]|[4@0.5]) 5",
+        "0 [[1-2]@0.5*2 3]@-0.25 4-5",
+        "(0|[1 (2|[[3 (4|[5 0])]@0.3])])*2",
+        "[5-3]@0.7 ([1 1]|[1 1]) 5",
+        "0 [(1|2)*2]@0.9 ([3 4]|5)@0.2 0",
+    )
+]
 PADDED = ("full", "reversed, without the ends", "looped")
 # Exact to float64 where attention takes its softmax in the model's own dtype. Linear attention is
 # computed in float32, in chunks or step by step: the intact model differs by as much as its plans.
@@ -122,7 +138,8 @@ def test_runs_every_plan_exactly_and_comes_back(name: str, tiny_folder: Path) ->
     weights = copy.deepcopy(model.original_model.state_dict())
     settings = copy.deepcopy(model.original_model.config.to_dict())
     assert gap(intact, zoo.stock(name, torch.float64)(tokens).logits) < 1e-6
-    for label, plan in PLANS.items():
+    branches = BRANCHES[[*HANDLED].index(name) % len(BRANCHES)]
+    for label, plan in {**PLANS, "branches": branches}.items():
         assert runner_gap(model, plan) <= 1e-12, label
         if causal:
             assert cached_gap(model, plan) <= CACHED.get(name, 1e-6), label
@@ -342,9 +359,10 @@ def write_table(folder: Path) -> None:
     lines = [
         "# Architectures tried",
         "",
-        "Tiny random models, four plans each; largest differences of logits. Cached: prefill and",
-        "token-by-token decoding against one pass (float64). Runner: shared prefixes against",
-        "`applied` (float64). Padding: left- and right-padded against single sequences (float32).",
+        "Tiny random models, thirteen plans each, nine of them with branches; the largest",
+        "differences of logits. Cached: prefill and token-by-token decoding against one pass",
+        "(float64). Runner: shared prefixes against `applied` (float64). Padding: left- and",
+        "right-padded against single sequences (float32).",
         "Written by `python tests/test_zoo.py`.",
         "",
         "| architecture | cached | runner | padding |",
@@ -356,8 +374,9 @@ def write_table(folder: Path) -> None:
             continue
         model = build(name, torch.float64, folder)
         causal = family_of(model).causal
-        cached = max(cached_gap(model, plan) for plan in PLANS.values()) if causal else None
-        runner = max(runner_gap(model, plan) for plan in PLANS.values())
+        tried = [*PLANS.values(), *BRANCHES]
+        cached = max(cached_gap(model, plan) for plan in tried) if causal else None
+        runner = max(runner_gap(model, plan) for plan in tried)
         low = build(name, torch.float32, folder)
         padding = max(padding_gap(low, PLANS[p]) for p in PADDED)
         shown = "encoder" if cached is None else f"{cached:.0e}"

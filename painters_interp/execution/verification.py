@@ -102,13 +102,15 @@ def _own_gap(
 def specimens(model: TransformerBridge) -> list[Plan]:
     """Plans with every kind of step that `model` can run.
 
-    Skip first, middle and last; swap; reverse; repeat; parallel; looped; summed; damped; halves.
+    Skip first, middle and last; swap; reverse; repeat; parallel; looped; summed; damped; a damped
+    block; tracks; halves.
     """
     n = len(model.blocks)
     if n < 4:
         return [s.full(n), *(s.drop(n, i) for i in range(n) if n > 1)]
     a, b, window = n // 2 - 1, n // 2, s.middle(n, 0)
-    texts = [f"0-{a} ({b}|{n - 1})@sum", f"0-{a} {b}@0.5*2"]
+    texts = [f"0-{a} ({b}|{n - 1})@sum", f"0-{a} {b}@0.5*2", f"0 [1-{a + 1}]@0.5*2 {n - 1}"]
+    texts += [f"([0-{a}]|[{b}-{n - 1}]) {n - 1}"]
     texts += [f"0.attn 1-{a} {b}.mlp"] if splittable(model) else []
     return [
         s.full(n),

@@ -72,7 +72,7 @@ def _place(call: Call) -> tuple[str, int]:
     return call.half or "", call.layer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Series:
     """Steps that run one after another, as one branch of a step; prints as `[10-13]`.
 
@@ -83,14 +83,14 @@ class Series:
         steps: Each a Step, a layer, or one of its halves as a Call.
 
     Example:
-        >>> str(Step.of(Series((10, 11, 12)), scale=0.5))
+        >>> str(Step.of(Series([10, 11, 12]), scale=0.5))
         '[10-12]@0.5'
     """
 
     steps: tuple["Step", ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", _in_a_row(self.steps))
+    def __init__(self, steps: "Iterable[Step | Branch | SupportsIndex]") -> None:
+        object.__setattr__(self, "steps", _in_a_row(steps))
         if not self.steps:
             raise PlanError("a series without steps does nothing; leave it out")
         if self.nesting > MAX_NESTING:
