@@ -18,7 +18,7 @@ _NAMES = {
     "damage": ["kl_to_intact", "predict_damage"],
     "evaluation": ["evaluate", "task"],
     "generation": ["generate"],
-    "learning": ["classify"],
+    "learning": ["classify", "readers"],
     "execution": ["applied", "check", "token_logprobs"],
     "models": ["load_model"],
     "plans": ["Plan"],

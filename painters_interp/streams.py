@@ -1,6 +1,6 @@
 """Residual streams, read at TransformerLens hook points and handed on batch by batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -90,24 +90,44 @@ class _LastStateRead(Exception):
 
 
 @torch.no_grad()
-def _states(
-    model: TransformerBridge, batch: Batch, plan: Plan | None
-) -> Float[Tensor, "state batch pos d_model"]:
+def see_states(
+    model: TransformerBridge,
+    tokens: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"],
+    plan: Plan | None,
+    see: Callable[[int, Float[Tensor, "batch pos d_model"]], object],
+    **inputs: Tensor,
+) -> None:
+    """Show every state of one batch to `see`, with its number, as the pass goes on.
+
+    `inputs` are what else the model takes. Nothing is computed past the last state.
+    """
     where, depth = ("blocks", len(model.blocks)) if plan is None else ("steps", plan.depth)
     points = [f"{where}.0.hook_resid_pre"]
     points += [f"{where}.{k}.hook_resid_post" for k in range(depth)]
-    states: list[Tensor] = []
     place = iter(range(len(points)))
 
     def read(tensor: Tensor, hook: Any) -> None:
-        if not states:  # filled as the pass goes on: a stack at its end would hold all twice
-            states.append(tensor.new_empty((len(points), *tensor.shape)))
-        states[0][state := next(place)] = tensor
+        see(state := next(place), tensor)
         if state == len(points) - 1:
             raise _LastStateRead
 
     hooks = [(point, read) for point in points]
     under = nullcontext() if plan is None else applied(model, plan)
     with measuring(model), under, model.hooks(fwd_hooks=hooks), suppress(_LastStateRead):
-        model(batch.tokens, attention_mask=batch.mask)
+        model(tokens, attention_mask=mask, **inputs)
+
+
+def _states(
+    model: TransformerBridge, batch: Batch, plan: Plan | None
+) -> Float[Tensor, "state batch pos d_model"]:
+    depth = len(model.blocks) if plan is None else plan.depth
+    states: list[Tensor] = []
+
+    def keep(state: int, tensor: Tensor) -> None:
+        if not states:  # filled as the pass goes on: a stack at its end would hold all twice
+            states.append(tensor.new_empty((depth + 1, *tensor.shape)))
+        states[0][state] = tensor
+
+    see_states(model, batch.tokens, batch.mask, plan, keep)
     return states[0]

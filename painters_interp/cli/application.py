@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from .failures import status_of, warnings_in_a_line
 from .figures import figures
 from .grids import grid
-from .learning import classify
+from .learning import classify, readers
 from .models import check, fetch, models
 from .patches import across, effects, residual
 from .plans import plan
@@ -62,6 +62,7 @@ for command in (
     evaluate,
     generate,
     classify,
+    readers,
     figures,
     check,
 ):

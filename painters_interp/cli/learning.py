@@ -1,4 +1,4 @@
-"""`painters classify`: what heads learn to read from the states under plans."""
+"""`painters classify`, `painters readers`: what is learnt to be read from states."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,17 +12,20 @@ from .options import (
     Dtype,
     Limit,
     Model,
+    Out,
     Seed,
     computable,
     listed,
     loaded,
+    model_of,
+    one_of,
     path_of,
 )
-from .outputs import try_table
+from .outputs import folder_for, try_table, try_tables, write_all
 from .scores import readable
 
 if TYPE_CHECKING:
-    from ..learning import Examples
+    from ..learning import Examples, Readers
 
 LearntTasks = Annotated[
     str,
@@ -128,3 +131,64 @@ def facts_of(bridge: Any, tasks: "list[Examples]", **asked: Any) -> dict[str, An
         "examples": {task.name: task.digest() for task in tasks},
     }
     return provenance(**identity(bridge), **facts, **asked)
+
+
+def readers(
+    model: Model = DEFAULT_MODEL,
+    task: Annotated[
+        str,
+        typer.Option(help="One task, as of classify: probe_acceptability, sst2, a .csv or .jsonl."),
+    ] = "probe_acceptability",
+    other: Annotated[
+        str | None,
+        typer.Option(
+            parser=model_of, metavar="<model>", help="Another model, whose states are read."
+        ),
+    ] = None,
+    data: Data = None,
+    text: TextColumn = None,
+    second: SecondColumn = None,
+    label: LabelColumn = "label",
+    pool: Annotated[str, typer.Option(help="mean over tokens, first or last.")] = "mean",
+    limit: Limit = None,
+    out: Out = None,
+    seed: Seed = 0,
+    dtype: Dtype = None,
+    device: Device = None,
+) -> None:
+    """Train a linear reader at every state, and read every other state with it: heatmaps.
+
+    In the raw stream, and with each state standardised by itself.
+    """
+    from .. import learning
+    from ..errors import TaskError
+    from ..learning.features import POOLS
+
+    one_of(pool, POOLS, "--pool")
+    folder = folder_for(model, out)
+    try_tables(folder, ["readers"])
+    computable(device, dtype)
+    chosen = tasks_of(task, data, text, second, label)
+    if len(chosen) != 1:
+        raise TaskError(f"--task {task!r}: readers are trained for one task")
+    bridge = loaded(model, device, dtype)
+    second_bridge = None if other is None else loaded(other, device, dtype)
+    found = learning.readers(bridge, chosen[0], second_bridge, pool=pool, limit=limit, seed=seed)
+    facts = facts_of(bridge, chosen, other=other, limit=limit, seed=seed, data=data, pool=pool)
+    for reading in learning.READINGS:
+        print(f"{reading}: {_told(found, reading)}")
+    for path in write_all({"readers": found.table()}, folder, {"readers": facts}):
+        if path.suffix in (".pdf", ".png"):
+            print(path)
+
+
+def _told(found: "Readers", reading: str) -> str:
+    """The best accuracy at a reader's own state, and what a layer of distance costs."""
+    matrix = found.matrix(reading).to_numpy(dtype=float)
+    if matrix.shape[0] != matrix.shape[1]:
+        return f"{matrix.max():.3f} at best, chance {found.chance:.3f}"
+    value, low, high = found.drop_per_layer(reading)
+    return (
+        f"{matrix.diagonal().max():.3f} at best where trained (chance {found.chance:.3f}); "
+        f"{value:.4f} [{low:.4f}, {high:.4f}] lost per layer of distance"
+    )

@@ -18,6 +18,7 @@ from .heatmaps import similarity_panel as similarity_panel
 from .patching import crossing_heatmap as crossing_heatmap
 from .patching import effects_heatmap as effects_heatmap
 from .patching import patching_heatmap as patching_heatmap
+from .readers import reader_heatmap as reader_heatmap
 from .stitching import stitching_curves as stitching_curves
 from .stitching import stitching_heatmap as stitching_heatmap
 from .style import publication as publication

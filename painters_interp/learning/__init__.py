@@ -8,3 +8,6 @@ from .examples import Split as Split
 from .examples import examples as examples
 from .named import TASKS as TASKS
 from .named import named as named
+from .transfer import READINGS as READINGS
+from .transfer import Readers as Readers
+from .transfer import readers as readers

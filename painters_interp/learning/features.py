@@ -20,6 +20,7 @@ from ..execution.slots import InjectorSlot
 from ..models import device_of
 from ..plans import Plan, shared_calls
 from ..progress import Advance
+from ..streams import see_states
 from ..texts import Batch, by_length, context_of, pad_of, padded, refuse_unknown
 from .examples import Text
 
@@ -117,6 +118,31 @@ def final_features(
                     vectors = pooled(stream, batch.mask, pool, finished)
                     found[place, [*batch.indices]] = _home(vectors, dtype)
             advance(calls * int(batch.mask.sum()))
+    return found
+
+
+def state_features(
+    model: TransformerBridge,
+    texts: Sequences,
+    pool: str,
+    advance: Advance = lambda calls: None,
+) -> Float[np.ndarray, "state text d_model"]:
+    """Every text's pooled state at every depth of the intact model, in one pass.
+
+    State 0 is the embedding output, the last one is before the final norm. Hooks on the model
+    act, on texts that are padded on the right. No state is held longer than it takes to pool it.
+    """
+    dtype = torch.promote_types(next(model.original_model.parameters()).dtype, torch.float32)
+    n_states = len(model.blocks) + 1
+    shape = (n_states, len(texts.ids), int(model.cfg.d_model))
+    found = np.empty(shape, dtype=str(dtype).removeprefix("torch."))
+    for batch in _batches(model, texts):
+
+        def keep(state: int, stream: Tensor, batch: Batch = batch) -> None:
+            found[state, [*batch.indices]] = _home(pooled(stream, batch.mask, pool), dtype)
+
+        see_states(model, batch.tokens, batch.mask, None, keep, **_types(texts, batch))
+        advance((n_states - 1) * int(batch.mask.sum()))
     return found
 
 

@@ -66,6 +66,7 @@ DRAWINGS: dict[str, Callable[[Saved], Figure]] = {
     "similarity": _similarity,
     "similarity_shuffled": _similarity,
     "similarity_random": _similarity,
+    "readers": _of_table(figures.reader_heatmap),
     "depth": _of_table(figures.depth_curves),
     "single_layers": _of_table(figures.single_layer_curves),
     "variants": _variants,

@@ -222,6 +222,20 @@ def test_classify_prints_and_keeps_what_heads_learn(painters, checkpoint, tmp_pa
     assert len(pd.read_parquet(tmp_path / "heads.items.parquet")) == 2 * 2 * 10
 
 
+def test_readers_draws_its_maps_and_can_draw_them_again(painters, checkpoint, tmp_path) -> None:
+    words = ("readers", "--model", checkpoint, "--limit", 60, "--out", tmp_path)
+    code, out, _ = painters(*words)
+    assert code == 0
+    raw, standardised, *paths = out.splitlines()
+    assert raw.startswith("raw: ")
+    assert "lost per layer of distance" in standardised
+    assert paths == [str(tmp_path / f"readers.{kind}") for kind in ("pdf", "png")]
+    assert len(pd.read_csv(tmp_path / "readers.csv")) == 4 * (N + 1) ** 2
+    (tmp_path / "readers.pdf").unlink()
+    assert painters("figures", tmp_path)[0] == 0
+    assert (tmp_path / "readers.pdf").is_file()
+
+
 def test_generate_shows_where_texts_part(painters, checkpoint, tmp_path) -> None:
     words = ("generate", "abc", "--new", 6, "--model", checkpoint, "--out", tmp_path / "texts.csv")
     code, out, err = painters(*words, "--plans", "0-5; 0-4 ;1-5")

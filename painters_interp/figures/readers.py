@@ -1,0 +1,42 @@
+"""Readers of one state that read all others, as maps."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..errors import TableError
+from ..tables import require, to_matrices
+from . import cells, style
+from .heatmaps import similarity_panel
+
+_TITLES = {"raw": "raw stream", "standardised": "standardised by state"}
+
+
+@style.drawing
+def reader_heatmap(
+    table: pd.DataFrame,
+    readings: Sequence[str] = tuple(_TITLES),
+    limits: cells.Limits | None = None,
+    zones: Sequence[int] = (),
+) -> Figure:
+    """Accuracy of a reader that was trained at one state (down) and reads another one (across).
+
+    Reads `Readers.table()`: measure, row, column, value; one map per reading, on one colour scale,
+    which begins at chance. `zones` are boundaries of states, drawn as lines before them. Raises
+    TableError where a reading is not in the table.
+    """
+    require(table, "measure", "row", "column", "value", "chance")
+    matrices = to_matrices(table)
+    if missing := [name for name in readings if name not in matrices]:
+        raise TableError(f"no reading {missing[0]!r}; the table has {', '.join(matrices)}")
+    shown = {_TITLES.get(name, name): matrices[name] for name in readings}
+    low = float(table["chance"].min())
+    return similarity_panel(
+        shown,
+        label=f"accuracy (chance {low:.2f})",
+        limits=limits or (low, cells.reach([*shown.values()], low, low)[1]),
+        columns=2,
+        zones=zones,
+        axis=("reader trained at state", "state that is read"),
+    )
