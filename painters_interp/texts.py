@@ -31,11 +31,15 @@ else:  # what is not of these types is refused here, in words
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Right-padded sequences; `mask` is 1 on real tokens, `indices` names the sequences."""
+    """Right-padded sequences; `mask` is 1 on real tokens, `indices` names the sequences.
+
+    `lengths` of the sequences are known without asking a device.
+    """
 
     tokens: Int[Tensor, "batch pos"]
     mask: Int[Tensor, "batch pos"]
     indices: tuple[int, ...]
+    lengths: tuple[int, ...]
 
 
 def as_texts(texts: Texts) -> list[str]:
@@ -224,14 +228,13 @@ def padded(
     sequences: Sequence[Sequence[int]], indices: Sequence[int], device: torch.device, pad: int = 0
 ) -> Batch:
     """The sequences at `indices`, padded on the right with token `pad`, which the mask hides."""
-    width = max(len(sequences[i]) for i in indices)
-    tokens = torch.full((len(indices), width), pad, dtype=torch.long)
+    lengths = tuple(len(sequences[index]) for index in indices)
+    tokens = torch.full((len(indices), max(lengths)), pad, dtype=torch.long)
     mask = torch.zeros_like(tokens)
-    for row, index in enumerate(indices):
-        length = len(sequences[index])
+    for row, (index, length) in enumerate(zip(indices, lengths, strict=True)):
         tokens[row, :length] = torch.tensor(sequences[index])
         mask[row, :length] = 1
-    return Batch(tokens.to(device), mask.to(device), tuple(indices))
+    return Batch(tokens.to(device), mask.to(device), tuple(indices), lengths)
 
 
 def in_order(

@@ -34,7 +34,7 @@ from ..models import widened
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..streams import Streams, captured
-from ..texts import in_order, in_pieces
+from ..texts import Batch, in_order, in_pieces
 from .results import Similarity
 
 SHUFFLED = "shuffled tokens"
@@ -63,7 +63,7 @@ class Document(NamedTuple):
     """The streams of a text, or of a piece of one that is longer than the context.
 
     All but the states are on the processor, so that nothing waits for a device to know which
-    tokens count. `heavy`: where massive activations are. `sound`: whether all is finite for sure.
+    tokens count. `heavy`: where massive activations are. `doubtful`: whether all may not be finite.
     """
 
     states: Float[Tensor, "state pos d_model"]
@@ -71,7 +71,7 @@ class Document(NamedTuple):
     tokens: Int[Tensor, " pos"]
     text: int
     heavy: Bool[Tensor, "state pos"]
-    sound: bool
+    doubtful: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,20 +124,29 @@ class Source:
         the next batch is read.
         """
 
-        def documents_of(batch: Streams) -> Iterator[Document]:
-            mask, tokens = batch.mask.cpu(), batch.tokens.cpu()
-            each = batch.states.unbind(1)
-            # What decides how to go on comes home, once a batch. A sum takes one reading of the
-            # streams, and is finite almost always if they are.
-            heavy = torch.stack([*map(massive_tokens, each, mask)]).cpu()
-            sums = torch.stack([one.sum(dtype=_wide(one)) for one in each]).isfinite().tolist()
-            rows = zip(mask, tokens, batch.texts, heavy, sums, strict=True)
+        def documents_of(batch: Streams, home: Batch) -> Iterator[Document]:
+            heavy, doubtful = _seen(batch.states.unbind(1), home.mask)
+            rows = zip(home.mask, home.tokens, batch.texts, heavy, doubtful, strict=True)
             for row, facts in enumerate(rows):
                 yield Document(batch.states[:, row], *facts)
             advance(batch.tokens.numel() * self._per_token)
 
         batches = captured(self.model, self.pieces, self.owners, self.plan, self.batch_size)
-        return chain.from_iterable(map(documents_of, batches))
+        at_home = in_order(self.pieces, self.batch_size, torch.device("cpu"))
+        return chain.from_iterable(map(documents_of, batches, at_home))
+
+
+def _seen(
+    each: Sequence[Float[Tensor, "state pos d_model"]], mask: Int[Tensor, "batch pos"]
+) -> tuple[Bool[Tensor, "batch state pos"], list[bool]]:
+    """Where massive activations are, and which texts may not be finite; fetched once a batch.
+
+    A sum takes one reading of the streams, and is finite almost always if they are.
+    """
+    heavy = torch.stack([*map(massive_tokens, each, mask)])
+    finite = torch.stack([one.sum(dtype=_wide(one)) for one in each]).isfinite()
+    found = torch.cat([heavy.flatten(1), ~finite[:, None]], dim=1).cpu()
+    return found[:, :-1].reshape(heavy.shape), found[:, -1].tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,7 +247,7 @@ class Survey:
         """A document in every view; `heavy` tokens carry massive activations."""
         mean = None if known.mean is None or not self.centred else known.mean
         reading = DocumentStates(document.states, self._counted(document), mean)
-        if not document.sound:
+        if document.doubtful:
             reading.refuse_not_finite(document.text)
         return [
             reading.without(known.dimensions, heavy) if view.dropped else reading

@@ -92,9 +92,10 @@ def document_divergences(
     with measuring(model), progress("KL to the intact model", total) as advance:
         for batch in batches:
             recording = record(model, batch.tokens, batch.mask)
-            rows = torch.nonzero(batch.mask)
-            found = numbers(divergences(model, plans, recording, rows, advance))
-            documents = [owners[batch.indices[row]] for row in rows[:, 0].tolist()]
+            rows = [(row, pos) for row, length in enumerate(batch.lengths) for pos in range(length)]
+            sources = torch.tensor(rows, device=batch.tokens.device)
+            found = numbers(divergences(model, plans, recording, sources, advance))
+            documents = [owners[batch.indices[row]] for row, _ in rows]
             np.add.at(sums, documents, found.T)
             np.add.at(tokens, documents, 1)
     for plan, lost in zip(plans, np.isnan(sums).sum(axis=0), strict=True):

@@ -89,9 +89,10 @@ def score(
             scores = score_targets(
                 model, plans, pack.recording, pack.sources, pack.targets, advance
             )
-            logprobs, hits = numbers(scores.logprobs), scores.greedy.cpu().numpy()
+            both = torch.stack([scores.logprobs, scores.greedy.to(scores.logprobs)])
+            logprobs, hits = numbers(both)
             loglikelihood[:, pack.requests] = np.add.reduceat(logprobs, pack.starts, axis=1)
-            greedy[:, pack.requests] = np.logical_and.reduceat(hits, pack.starts, axis=1)
+            greedy[:, pack.requests] = np.logical_and.reduceat(hits == 1, pack.starts, axis=1)
     return Answers(loglikelihood, greedy, texts)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import (
@@ -79,7 +79,7 @@ def written(
     while True:
         see(logits)
         following = logits.to(torch.float32).argmax(-1)
-        going = texts.add(following.tolist(), logits.isnan().any(-1))
+        going = texts.add(*_fetched(following, logits.isnan().any(-1)))
         if not going:
             break
         batch = batch.then(following)
@@ -108,6 +108,14 @@ def _recorded(face: Face, batch: Padded, count: int) -> Sequence[Arguments]:
     return face.recorded(batch.at(padded.expand(count)).inputs(face, 1))[1]
 
 
+def _fetched(
+    following: Int[Tensor, " row"], unknown: Bool[Tensor, " row"]
+) -> tuple[list[int], list[bool]]:
+    """What a step has to know of its tokens: a device is waited for once."""
+    tokens, lost = torch.stack([following, unknown.to(following)]).tolist()
+    return tokens, [*map(bool, lost)]
+
+
 class _Texts:
     """The texts of all rows; `rows` are those that are still computed."""
 
@@ -118,9 +126,9 @@ class _Texts:
         self._unknown = [False] * count
         self._ended = [False] * count
 
-    def add(self, following: Sequence[int], unknown: Bool[Tensor, " row"]) -> list[int]:
+    def add(self, following: Sequence[int], unknown: Sequence[bool]) -> list[int]:
         """One more token each; returns the rows that go on."""
-        for row, token, lost in zip(self.rows, following, unknown.tolist(), strict=True):
+        for row, token, lost in zip(self.rows, following, unknown, strict=True):
             if self._ended[row]:
                 continue
             tokens = self._tokens[row]
@@ -175,7 +183,7 @@ class _Watch(StoppingCriteria):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         self._advance(self._calls)
-        going = set(self._texts.add(input_ids[:, -1].tolist(), self.logits.unknown))
+        going = set(self._texts.add(*_fetched(input_ids[:, -1], self.logits.unknown)))
         ended = [row not in going for row in self._texts.rows]
         return torch.tensor(ended, device=input_ids.device)
 

@@ -2,10 +2,10 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import MeasureError
-from ..models import numbers, widened
+from ..models import numbers
 from ..statistics import LEVEL, RESAMPLES, percentiles, resamplings
 from .documents import DocumentPair
+
+# Pieces of documents whose numbers come home together: a device is waited for each time.
+_AT_ONCE = 64
 
 
 class Ends(NamedTuple):
@@ -205,31 +208,49 @@ class Measure(ABC):
 class PerDocument(Measure):
     """Keeps a weighted mean for each document; a document in pieces is the mean of its pieces.
 
-    The sums stay where the streams are until the result is read.
+    What is added stays where the streams are, until that of some pieces comes home together.
     """
 
     def __init__(self) -> None:
-        self._sums: dict[int, tuple[Tensor, Tensor]] = {}
+        self._sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._waiting: list[tuple[int, Tensor, Tensor | float | int]] = []
 
     def _add(self, document: int, total: Tensor, weight: Tensor | float | int) -> None:
         """`total` is the sum, over so much `weight`, of what is averaged; NaN adds nothing."""
-        total = widened(total)
-        share = total.isnan().logical_not().to(total.dtype) * weight
-        total = total.nan_to_num(0.0, torch.inf, -torch.inf)
-        if document in self._sums:
-            before, so_far = self._sums[document]
-            total, share = before + total, so_far + share
-        self._sums[document] = total, share
+        self._waiting.append((document, total, weight))
+        if len(self._waiting) == _AT_ONCE:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        if not self._waiting:
+            return
+        documents, totals, weights = zip(*self._waiting, strict=True)
+        self._waiting.clear()
+        for document, total, weight in zip(
+            documents, numbers(torch.stack(totals)), _home(weights), strict=True
+        ):
+            share = ~np.isnan(total) * weight
+            total = np.where(np.isnan(total), 0.0, total)
+            if document in self._sums:
+                before, so_far = self._sums[document]
+                total, share = before + total, so_far + share
+            self._sums[document] = total, share
 
     @property
     def _documents(self) -> tuple[int, ...]:
+        self._take_in()
         return tuple(self._sums)
 
     def _means(self) -> np.ndarray:
         """One row per document, NaN where undefined. Raises MeasureError if none had tokens."""
-        if not self._sums:
+        if not self._documents:
             raise MeasureError(
                 f"no text had enough tokens for {type(self).__name__}; see its docstring"
             )
-        # 0 / 0 where nothing of a document was defined.
-        return numbers(torch.stack([total / share for total, share in self._sums.values()]))
+        with np.errstate(invalid="ignore"):  # 0 / 0 where nothing of a document was defined
+            return np.stack([total / share for total, share in self._sums.values()])
+
+
+def _home(weights: Sequence[Tensor | float | int]) -> Iterable[Any]:
+    tensors = [weight for weight in weights if isinstance(weight, Tensor)]
+    return numbers(torch.stack(tensors)) if tensors else weights

@@ -2,7 +2,6 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
 
 import torch
 from einops import rearrange
@@ -15,6 +14,7 @@ from .base import Matrix, PerDocument
 from .documents import DocumentPair, DocumentStates, cosines
 
 _NUMBERS_AT_ONCE = 1 << 17  # of a flattened sequence
+_SUMMED = 1 << 9  # in the format that they come in
 
 
 class _TokenMatrix(PerDocument):
@@ -83,22 +83,45 @@ class CosineFlat(PerDocument):
 
     def update(self, pair: DocumentPair) -> None:
         refuse_widths(pair, type(self).__name__)
-        cross = rows = columns = torch.zeros((), dtype=torch.float64)
-        for a, b in zip(_parts(pair.rows), _parts(pair.columns), strict=True):
-            cross = cross.to(a.device) + a @ b.mT
-            rows = rows.to(a.device) + a.square().sum(1)
-            columns = columns.to(b.device) + b.square().sum(1)
-        cosine = cross / rows.sqrt()[:, None] / columns.sqrt()
+        rows, columns = _flat(pair.rows), _flat(pair.columns)
+        cross = _products(rows, columns)
+        # With themselves, states have their lengths on the diagonal.
+        a, b = (cross if pair.same else _products(one, one) for one in (rows, columns))
+        cosine = cross / a.diagonal().sqrt()[:, None] / b.diagonal().sqrt()
         self._add(pair.document, cosine.clamp(-1, 1), 1.0)
 
     def result(self) -> Matrix:
         return Matrix(self._means(), self._documents)
 
 
-def _parts(document: DocumentStates) -> Iterator[Float[Tensor, "state number"]]:
-    """A flattened sequence in float64, so many numbers at a time that their copies stay small."""
-    flat = rearrange(document.states, "state pos d -> state (pos d)")
-    return map(widened, torch.split(flat, _NUMBERS_AT_ONCE, dim=1))
+def _flat(document: DocumentStates) -> Float[Tensor, "state number"]:
+    return rearrange(document.states, "state pos d -> state (pos d)")
+
+
+def _products(
+    rows: Float[Tensor, "row number"], columns: Float[Tensor, "column number"]
+) -> Float[Tensor, "row column"]:
+    """Inner products in float64: of a few numbers in the format that they have, then of all.
+
+    So the error is that of a short sum, at the speed of a product in float32; half precision is
+    widened, so much at a time that its copies stay small.
+    """
+    wide = torch.promote_types(rows.dtype, torch.float32)
+    parts = [torch.split(one, _NUMBERS_AT_ONCE, dim=1) for one in (rows, columns)]
+    return torch.stack(
+        [widened(_few_at_once(a.to(wide), b.to(wide))).sum(0) for a, b in zip(*parts, strict=True)]
+    ).sum(0)
+
+
+def _few_at_once(
+    rows: Float[Tensor, "row number"], columns: Float[Tensor, "column number"]
+) -> Float[Tensor, "part row column"]:
+    whole = rows.shape[1] - rows.shape[1] % _SUMMED
+    a, b = (
+        rearrange(one[:, :whole], "state (part n) -> part state n", n=_SUMMED)
+        for one in (rows, columns)
+    )
+    return torch.cat([a @ b.mT, (rows[:, whole:] @ columns[:, whole:].T)[None]])
 
 
 def refuse_widths(pair: DocumentPair, measure: str) -> None:

@@ -10,6 +10,8 @@ from torch import Tensor
 from ..errors import ModelError
 from .quiet import first_line
 
+# Kinds of devices that have no float64.
+_NARROW = ("mps",)
 _DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 
@@ -55,7 +57,7 @@ def device_of(model: Any) -> torch.device:
 
 def widened(tensor: Tensor) -> Tensor:
     """`tensor` in float64 where it stands, or on the processor if its device has no float64."""
-    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+    return (tensor.cpu() if tensor.device.type in _NARROW else tensor).double()
 
 
 def numbers(tensor: Tensor) -> Float[np.ndarray, "..."]:

@@ -84,8 +84,12 @@ def resampled_effects(
         for batch in in_order(pieces, batch_size, device_of(model), pad_of(model)):
             measured = _measured(batch, skip_first, at)
             documents = [owners[i] for i in batch.indices]
-            count = partial(_count, sums, counts, documents, measured)
-            _changes(model, batch, [*rows.values()], at, advance, count)
+            told: list[_Told] = []
+            _changes(model, batch, [*rows.values()], at, advance, partial(_note, told, measured))
+            found = numbers(torch.stack([both for *_, both in told])) if told else ()
+            for (row, layer, _), (total, count) in zip(told, found, strict=True):
+                np.add.at(sums[row, layer], documents, total)
+                np.add.at(counts[row, layer], documents, count)
     return _table(rows, sums / np.where(counts == 0, np.nan, counts), at, seed)
 
 
@@ -98,20 +102,21 @@ def effects_calls(model: Model, texts: Texts, batch_size: int = 8) -> int:
     return width * (n_layers + n_layers * (n_layers - 1) // 2)
 
 
-def _count(
-    sums: Float[np.ndarray, "row layer document"],
-    counts: Float[np.ndarray, "row layer document"],
-    documents: Sequence[int],
+# Row, layer, and of each text the sum and the number of what is defined there.
+_Told = tuple[int, int, Float[Tensor, "2 batch"]]
+
+
+def _note(
+    told: list[_Told],
     measured: Bool[Tensor, "batch pos"],
     row: int,
     layer: int,
     change: Float[Tensor, "batch pos"],
 ) -> None:
+    """Keep where the streams are what comes home with the whole batch."""
     defined = measured & ~change.isnan()
     both = torch.stack([torch.where(defined, change, 0).sum(dim=1), defined.sum(dim=1)])
-    total, count = numbers(both)
-    np.add.at(sums[row, layer], documents, total)
-    np.add.at(counts[row, layer], documents, count)
+    told.append((row, layer, both))
 
 
 def _labelled(model: TransformerBridge, plans: Any, at: int | None) -> dict[str, Plan]:

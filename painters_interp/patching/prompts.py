@@ -13,7 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError, TextError, UnsupportedModelError
 from ..execution import ready
-from ..texts import as_tokens, ids_of, vocabulary_of, words_of
+from ..texts import as_tokens, ids_of, refuse_unknown, vocabulary_of, words_of
 
 if TYPE_CHECKING:
     # One prompt: a text, or its token ids.
@@ -26,9 +26,10 @@ else:  # what is not of these types is refused here, in words
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A text in the tokens of one model; `pieces` are the texts of its tokens."""
+    """A text in the tokens of one model; `ids` are these at home, `pieces` their texts."""
 
     tokens: Int[Tensor, "1 pos"]
+    ids: tuple[int, ...]
     pieces: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -77,7 +78,7 @@ def prompt(model: TransformerBridge, text: Text, name: str = "the prompt") -> Pr
         raise PatchError(
             f"{name} {str(text)[:40]!r} has {len(ids)} tokens; 1 to {context} fit this model"
         )
-    return Prompt(as_tokens(model, [ids], name), words_of(model, ids))
+    return Prompt(as_tokens(model, [ids], name), tuple(ids), words_of(model, ids))
 
 
 def _row(model: TransformerBridge, ids: Any, name: str) -> list[int]:
@@ -94,8 +95,8 @@ def _row(model: TransformerBridge, ids: Any, name: str) -> list[int]:
         raise TextError(
             f"{name} has token ids of shape {tuple(row.shape)}; one prompt is one row of them"
         )
-    found: list[int] = as_tokens(model, row.reshape(1, -1), name)[0].tolist()
-    return found
+    refuse_unknown(model, row.reshape(1, -1), name)
+    return [int(token) for token in row.flatten().tolist()]
 
 
 def prompts(model: TransformerBridge, texts: Text | Iterable[Text]) -> tuple[list[Prompt], bool]:

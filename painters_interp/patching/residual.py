@@ -42,7 +42,7 @@ class _PromptPair:
 
         As far as both prompts begin with the same tokens, a causal model's streams are the same.
         """
-        both = zip(self.clean.tokens[0].tolist(), self.corrupted.tokens[0].tolist(), strict=False)
+        both = zip(self.clean.ids, self.corrupted.ids, strict=False)
         same = len(list(takewhile(lambda tokens: tokens[0] == tokens[1], both)))
         return [i for i, (a, b) in enumerate(self.places) if a != b or b >= same]
 

@@ -152,6 +152,19 @@ class TestFlatCosine:
         pieces = per_document("cosine_flat", documents(states, counted, (0, 0, 1)))
         assert_allclose(pieces, [(a + b) / 2, c], atol=1e-12)
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+    def test_sums_are_exact_also_where_one_token_outweighs_all_others(self, dtype):
+        """700 tokens of 300 dimensions, the first a thousand times as large, in float32."""
+        states = random_states(3, 1, 700, 300, seed=4).cumsum(0)
+        states[:, :, 0] *= 1000
+        states = states.to(dtype)
+        everywhere = torch.ones(1, 700, dtype=torch.bool)
+        narrow, wide = (
+            per_document("cosine_flat", documents(s, everywhere, (0,)))
+            for s in (states, states.double())
+        )
+        assert_allclose(narrow, wide, atol=2e-7)
+
 
 class TestCKA:
     def test_is_the_ratio_of_unbiased_estimates(self):

@@ -1,0 +1,133 @@
+"""On a device of its own: nothing meets the processor's tensors, numbers come home once a batch.
+
+See `elsewhere` for the device, which has no numbers: what is computed is tested in the rooms.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from elsewhere import elsewhere
+from transformer_lens.model_bridge import TransformerBridge
+
+import painters_interp as painters
+from painters_interp import patching
+from painters_interp.damage import divergence
+from painters_interp.evaluation import questions
+from painters_interp.execution import pack, record, walk
+from painters_interp.execution.prefix_walk import head
+from painters_interp.measures import MEASURES
+
+PLANS = ["0-5", "0 (1-3)@0.5*2 5"]
+TEXTS = ["a few words", "and some more", "!" * 15, "abcdefg"]
+CLEAN, CORRUPTED = tiny.tokens(2, 9)
+CHOICES = [{"question": word * 30, "choices": ["x", "yz"], "gold": 0} for word in "ab"]
+WRITES = [{"question": "ab", "answer": "x"}, {"question": "c", "answer": "y"}]
+
+
+def kl(model: TransformerBridge, batches: int) -> None:
+    painters.kl_to_intact(model, PLANS, ["!" * 30] * batches)
+
+
+def similar(model: TransformerBridge, batches: int) -> None:
+    painters.similarity(model, TEXTS, [*MEASURES], batch_size=4 // batches)
+
+
+def effects(model: TransformerBridge, batches: int) -> None:
+    patching.effects(model, TEXTS, batch_size=4 // batches)
+
+
+def choose(model: TransformerBridge, batches: int) -> None:
+    painters.evaluate(model, PLANS, painters.task("t", CHOICES[:batches]))
+
+
+def write(model: TransformerBridge, batches: int) -> None:
+    task = painters.task("w", WRITES, "generate_until", max_new_tokens=2 * batches)
+    painters.evaluate(model, PLANS, task)
+
+
+def continued(model: TransformerBridge, batches: int) -> None:
+    painters.generate(model, PLANS, ["ab", "cde"], max_new_tokens=2 * batches)
+
+
+def patched(model: TransformerBridge, batches: int) -> None:
+    pairs = [CLEAN] * batches, [CORRUPTED] * batches
+    patching.patch_residual(model, *pairs, answers=[(7, 8)] * batches)
+
+
+def crossed(model: TransformerBridge, batches: int) -> None:
+    patching.crossing(model, [CLEAN] * batches)
+
+
+# How often numbers come home for twice as many batches: tokens that are written, prompts, or texts
+# together; `similarity` reads its texts twice.
+WORK: dict[str, tuple[Callable[[TransformerBridge, int], None], int]] = {
+    "KL": (kl, 1),
+    "similarity": (similar, 2),
+    "effects": (effects, 1),
+    "choices": (choose, 1),
+    "texts that tasks ask for": (write, 2),
+    "continuations": (continued, 2),
+    "patching": (patched, 1),
+    "patching across layers": (crossed, 1),
+}
+
+
+@pytest.fixture
+def llama(tiny_folder: Any, monkeypatch: pytest.MonkeyPatch) -> TransformerBridge:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    model.tokenizer.eos_token = None  # zeros are no text that has ended
+    # Weights without numbers are refused at the door, and here they are the point.
+    monkeypatch.setattr("painters_interp.models.door.refuse_empty", lambda *_: None)
+    # A text is a batch.
+    monkeypatch.setitem(divergence._TOKENS_AT_ONCE, "cuda", 32)
+    monkeypatch.setitem(questions._ROOM, "cuda", 40)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.* is undefined somewhere", "ignore:.* is NaN for")
+@pytest.mark.parametrize("work", WORK)
+def test_numbers_come_home_once_a_batch_and_are_widened_then(llama, work, monkeypatch):
+    do, each = WORK[work]
+    do(llama, 1)  # what is found out about a model by trying is found here
+    with elsewhere(llama) as device:
+        do(llama, 1)
+        one = [*device.fetched]
+        do(llama, 2)
+        two = device.fetched[len(one) :]
+        assert len(two) - len(one) == each, two
+        # Apple's GPUs have no float64: there more comes home, and none is made before.
+        monkeypatch.setattr("painters_interp.models.device._NARROW", ("meta",))
+        device.float64 = False
+        do(llama, 1)
+
+
+def test_recording_walking_packing_and_the_head_fetch_nothing(llama):
+    painters.token_logprobs(llama, PLANS, tiny.tokens())
+    plans = [painters.Plan(plan, tiny.N_LAYERS) for plan in PLANS]
+    rows = tiny.tokens(3, 9)
+    with elsewhere(llama) as device:
+        placed = pack(llama, rows.tolist())
+        recorded = [record(llama, rows.to("meta")), placed.recording]
+        streams = [stream for one in recorded for _, stream in walk(llama, plans, one)]
+        with head(llama) as logits_of:
+            logits = [logits_of(stream[0]) for stream in streams]
+    assert device.fetched == []
+    assert all(found.is_meta for found in (*streams, *logits))
+    assert len(streams) == 2 * len(PLANS)
+
+
+def test_log_probabilities_stay_there(llama):
+    tokens = tiny.tokens(2, 9)
+    painters.token_logprobs(llama, PLANS, tokens)
+    with elsewhere(llama) as device:
+        found = painters.token_logprobs(llama, PLANS, tokens)
+    assert found.is_meta
+    assert len(device.fetched) == 1  # how many tokens are real
+
+
+def test_the_device_tells_who_mixes(llama):
+    with pytest.raises(RuntimeError, match="device"), elsewhere(llama):
+        next(llama.original_model.parameters()).sum(-1) + torch.ones(tiny.VOCAB)
