@@ -13,6 +13,7 @@ from ..progress import progress
 from ..texts import Texts, as_texts
 from . import (
     anatomy,
+    damped,
     deep_blocks,
     depth_curse,
     depth_use,
@@ -37,6 +38,7 @@ _ROOMS = (
     depth_curse,
     pairs,
     repeats,
+    damped,
     interchange,
     anatomy,
     rankings,
