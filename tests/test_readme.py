@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny
+import torch
+from tokenizers import processors
 from typer.main import get_command
 
 import painters_interp as painters
@@ -61,3 +64,22 @@ def test_it_names_verbs_that_make_knows() -> None:
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named
     assert named <= known
+
+
+def test_it_counts_the_architectures_that_were_tried() -> None:
+    rows = re.findall(r"^\| (?!architecture|---).*$", (ROOT / "tests" / "ZOO.md").read_text(), re.M)
+    refused = sum("| refused: " in row for row in rows)
+    told = re.findall(r"(\d+) handled, (\d+) refused", (ROOT / "README.md").read_text())
+    assert told == [(str(len(rows) - refused), str(refused))]
+
+
+def test_it_says_how_a_text_is_read(tiny_folder: Path) -> None:
+    """A tokenizer that adds nothing: `model("text")` has one token more than what is read here."""
+    assert '`model("text", prepend_bos=False)` reads the same' in (ROOT / "README.md").read_text()
+    tokenizer = tiny.tokenizer(tiny_folder)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("$A")
+    model = painters.load_model(tiny.stock("llama", torch.float32), tokenizer=tokenizer)
+    [read] = painters.capture(model, "abc")
+    with painters.applied(model, "0-4"):
+        whole, bare = (model("abc", prepend_bos=b, return_type="logits") for b in (None, False))
+    assert read.tokens.shape[1] == bare.shape[1] == whole.shape[1] - 1
