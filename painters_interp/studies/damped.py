@@ -11,7 +11,6 @@ from ..tables import typed
 from .claims import Claim, Sampled
 from .repeats import gains
 from .study import Found, Setting, Study
-from .views import LOSS
 
 SCALES, TIMES = (0.25, 0.5, 1.0), (2, 3, 4)
 _PLACES = 4  # blocks, one behind the other
@@ -46,7 +45,7 @@ def _carry_out(on: Setting) -> Found:
     return Found(
         tables={"scan": scan.rows, "fresh": fresh.rows},
         judged=_judged(scan, fresh),
-        drawings={"fresh": lambda: depth_curves(_curves(fresh.rows), "scale")},
+        drawings={"fresh": lambda: depth_curves(_curves(fresh.rows), "steps", columns=2)},
     )
 
 
@@ -88,11 +87,11 @@ def _judged(scan: Sampled, fresh: Sampled) -> list[Claim]:
 
 def _curves(table: pd.DataFrame) -> pd.DataFrame:
     """The loss that is added over the number of times, a panel per block, a line per scale."""
-    blocks = "from layer " + table["layer"].astype(int).astype(str)
+    first, last = table["layer"].astype(int), (table["layer"] + table["affected"] - 1).astype(int)
     return table.assign(
-        measure=f"{LOSS.replace('loss', 'loss added')}, " + blocks, axis="times",
-        place=table["times"], value=table["delta"], low=table["delta_low"],
-        high=table["delta_high"],
+        measure="bits per byte added, layers " + first.astype(str) + "-" + last.astype(str),
+        axis="times", place=table["times"], value=table["delta"], low=table["delta_low"],
+        high=table["delta_high"], steps="in steps of " + table["scale"].astype(str),
     )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from ..figures import depth_curves
 from ..statistics import percentiles
 from .claims import Claim, Sampled, spearman
 from .study import Found, Setting, Study, along, of_measure
-from .views import KL
 
 PERMUTATIONS = 8
 
@@ -68,7 +67,7 @@ def _carry_out(on: Setting) -> Found:
 def _curve(values: Sampled) -> pd.DataFrame:
     low, high = percentiles(values.samples)
     rows = values.rows.assign(value=values.values, low=low, high=high, place=values.rows["layer"])
-    return rows.assign(measure=f"Shapley value: {KL}", axis="layer")
+    return rows.assign(measure="Shapley value (nats of KL per token)", axis="layer")
 
 
 def _judged(n: int, values: Sampled, influence: Sampled) -> list[Claim]:
