@@ -22,7 +22,7 @@ from transformers.cache_utils import Cache, DynamicCache, LinearAttentionLayer
 from painters_interp import Plan, applied, load_model
 from painters_interp import strategies as s
 from painters_interp.errors import ModelError, UnsupportedModelError
-from painters_interp.execution import anatomy, family_of, head, packable, record, walk
+from painters_interp.execution import anatomy, family_of, head, packable, record, run, walk
 from painters_interp.execution.slots import StepPoints, plan_slots
 
 N = zoo.N_LAYERS
@@ -169,14 +169,12 @@ def test_packing_is_offered_only_where_it_is_right(name: str, tiny_folder: Path)
 REASONS = {
     "Gemma 4": "layers have configurations of their own",
     "Gemma 4, shared": "read keys and values of other layers",
-    "Bamba": "is computed from other settings and cannot follow a plan",
-    "Falcon H1": "is computed from other settings and cannot follow a plan",
-    "Jamba": "is computed from other settings and cannot follow a plan",
-    "RecurrentGemma": "is computed from other settings and cannot follow a plan",
+    "Bamba": "its loop asks more of a layer than to be called",
+    "RecurrentGemma": "its loop asks more of a layer than to be called",
     "Zamba 2": "are called with different arguments",
     "Nemotron-H": "its loop asks more of a layer than to be called",
-    "Mamba": "is computed from other settings and cannot follow a plan",
-    "Mamba 2": "is computed from other settings and cannot follow a plan",
+    "Mamba": "none of its layers keeps keys and values",
+    "Mamba 2": "none of its layers keeps keys and values",
     "RWKV": "are called with different arguments",  # each finds the state that the last one left
     "DeepSeek V4": "keeps a DeepseekV4HCACache",
     "GLM MoE, sparse attention": "are called with different arguments",
@@ -268,6 +266,41 @@ def test_the_config_says_what_runs(tiny_folder: Path) -> None:
         assert config.no_rope_layers == [1, 0, 0, 1, 0, 1, 1, 0]
         assert len(config.layer_types) == 8
     assert config.no_rope_layers == [1, 1, 0, 1, 1, 0]
+
+
+def test_a_config_that_computes_its_layer_types_says_what_runs(tiny_folder: Path) -> None:
+    """The interval of Jamba's attention layers is a setting; where they stand is computed of it."""
+    model = build("Jamba", torch.float64, tiny_folder)
+    config, tokens = model.original_model.config, tiny.tokens(1, 12)
+    kind, types = type(config), config.layer_types
+    with applied(model, "0 [5 (1|2)]@0.5 5*2"):
+        assert config.num_hidden_layers == 6
+        assert config.layer_types == [types[i] for i in (0, 5, 1, 2, 5, 5)]
+        assert config.layers_num_experts == [1, 2, 2, 1, 2, 2]
+        written = model.original_model.generate(
+            tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=5, do_sample=False
+        )
+        read = model(written)
+    assert (type(config), config.layer_types, config.num_hidden_layers) == (kind, types, N)
+    assert torch.equal(read[0, 11:-1].argmax(-1), written[0, 12:])
+
+
+def test_layers_that_keep_states_beside_keys_are_not_taken_up_in_the_middle(
+    tiny_folder: Path,
+) -> None:
+    """States are written into in place: two runs that go on from one would disturb each other."""
+    model = build("Falcon H1", torch.float64, tiny_folder)
+    assert all(family_of(model).attends)
+    assert all(family_of(model).recurs)
+    done = run(model, tiny.tokens(1, 9), "0 [1-3]@0.5 5", first=4)
+    assert done.start == 0
+    for _ in range(2):
+        assert gap(done.resume(1, done.states[1:2])[0], done.states[-1]) <= 1e-9
+    with (
+        pytest.raises(UnsupportedModelError, match="whose caches cannot be averaged"),
+        applied(model, "(0|1) 2-5", cache="averaged"),
+    ):
+        pass
 
 
 class Reader(torch.nn.Module):

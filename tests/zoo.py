@@ -103,11 +103,6 @@ HYBRIDS: dict[str, tuple[str, dict[str, Any]]] = {
             "linear_value_head_dim": 12, "layer_types": _LINEAR,
         },
     ),
-}  # fmt: skip
-REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
-    "Gemma 4": ("gemma4_text", {**_PER_LAYER_INPUT, "num_kv_shared_layers": 0}),
-    "Gemma 4, shared": ("gemma4_text", {**_PER_LAYER_INPUT, "num_kv_shared_layers": 3}),
-    "Bamba": ("bamba", {**_KV, **_MAMBA, "attn_layer_indices": [2, 5]}),
     "Falcon H1": ("falcon_h1", {**_GQA, **_MAMBA, "mamba_d_ssm": 96}),
     "Jamba": (
         "jamba",
@@ -116,6 +111,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
             "mamba_d_state": 8, "mamba_dt_rank": 4, "use_mamba_kernels": False,
         },
     ),
+}  # fmt: skip
+REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "Gemma 4": ("gemma4_text", {**_PER_LAYER_INPUT, "num_kv_shared_layers": 0}),
+    "Gemma 4, shared": ("gemma4_text", {**_PER_LAYER_INPUT, "num_kv_shared_layers": 3}),
+    "Bamba": ("bamba", {**_KV, **_MAMBA, "attn_layer_indices": [2, 5]}),
     "RecurrentGemma": (
         "recurrent_gemma",
         {"num_key_value_heads": 1, "lru_width": 48, "attention_window_size": 8, "head_dim": 12},

@@ -7,7 +7,7 @@ exchangeable.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedConfig, cache_utils
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionCacheLayerMixin
 
 from ..errors import UnsupportedModelError
 from ..models import device_of
@@ -91,8 +91,8 @@ class Family:
 
     `owner.<attribute>` is the layer list that the model's own loop walks; `configs` are the
     configurations on the way to it, whose `per_layer` lists the loop may consult by position.
-    `attends` says which layers keep keys and values: linear layers keep a state instead, which
-    does not tell how much text it has seen.
+    `attends` says which layers keep keys and values, `recurs` which keep a state: that alone does
+    not tell how much text it has seen, and is written into in place. Some layers keep both.
     """
 
     owner: nn.Module
@@ -101,6 +101,7 @@ class Family:
     per_layer: tuple[str, ...]
     layer_types: tuple[str, ...]
     attends: tuple[bool, ...]
+    recurs: tuple[bool, ...]
     returns_tuple: bool
     causal: bool
 
@@ -134,25 +135,16 @@ class Family:
                 f"keep one of {self._attending()} in the plan"
             )
         blocks = self.layers
-        saved = [
-            (config, name, getattr(config, name))
-            for config in self.configs
-            for name in ("num_hidden_layers", *self.per_layer)
-            if hasattr(config, name)
-        ]
         slots.training = self.owner.training
         called = () if calls is None else {*calls}
         outer = self.owner._modules.get(_NOT_CALLED)
         # Modes, devices and number formats must reach the layers that nobody calls, too.
         uncalled = nn.ModuleList([b for i, b in enumerate(blocks) if i not in called])
         try:
-            if calls is not None:
-                for config, name, value in saved:
-                    permuted = len(calls) if isinstance(value, int) else [value[i] for i in calls]
-                    setattr(config, name, permuted)
             setattr(self.owner, self.attribute, slots)
             self.owner.add_module(_NOT_CALLED, uncalled)
-            yield
+            with nullcontext() if calls is None else self._saying(calls):
+                yield
         finally:
             if outer is None:
                 self.owner._modules.pop(_NOT_CALLED, None)
@@ -160,8 +152,43 @@ class Family:
                 self.owner.add_module(_NOT_CALLED, outer)
             setattr(self.owner, self.attribute, blocks)
             blocks.training = self.owner.training
-            for config, name, value in saved:
-                setattr(config, name, value)
+
+    @contextmanager
+    def _saying(self, calls: tuple[int, ...]) -> Iterator[None]:
+        """Let the configurations say what runs, also where they compute it from other settings."""
+        saved = [(config, type(config), self._said(config)) for config in self.configs]
+        try:
+            for config, kind, said in saved:
+                runs = {
+                    name: len(calls) if isinstance(value, int) else [value[i] for i in calls]
+                    for name, value in said.items()
+                }
+                computed = {
+                    kind.attribute_map.get(name, name): runs.pop(name)
+                    for name in said
+                    if _computed(kind, name)
+                }
+                if computed:  # nothing can be set there: a class of its own says it
+                    config.__class__ = type(kind.__name__, (kind,), computed)
+                for name, value in runs.items():
+                    setattr(config, name, value)
+            yield
+        finally:
+            for config, kind, said in saved:
+                config.__class__ = kind
+                for name, value in said.items():
+                    if not _computed(kind, name):
+                        setattr(config, name, value)
+
+    def _said(self, config: PreTrainedConfig) -> dict[str, Any]:
+        """How many layers a configuration says there are, and what it says of each."""
+        names = ("num_hidden_layers", *self.per_layer)
+        return {name: getattr(config, name) for name in names if hasattr(config, name)}
+
+
+def _computed(kind: type[PreTrainedConfig], name: str) -> bool:
+    member = getattr(kind, kind.attribute_map.get(name, name), None)
+    return isinstance(member, property) and member.fset is None
 
 
 _families: Verdicts[Family] = Verdicts()
@@ -171,8 +198,8 @@ def family_of(model: TransformerBridge) -> Family:
     """The anatomy of `model`, probed once with a short padded pass.
 
     Raises UnsupportedModelError, before anything is changed, for a model whose layers cannot be
-    exchanged without a wrong result: no single layer list, layers that share state, per-layer
-    settings that cannot follow the plan, or layers called with arguments of their own.
+    exchanged without a wrong result: no single layer list, layers that share state or keep nothing
+    but states, or layers called with arguments of their own.
     """
     return _families.of(model, lambda: _examine(model))
 
@@ -195,13 +222,15 @@ def _examine(model: TransformerBridge) -> Family:
     )
     probe = _intact_pass(model)
     _refuse_unequal_calls(name, probe.calls, types)
+    attends, recurs = _memories(name, probe.caches, n_layers)
     family = Family(
         owner=owner,
         attribute=attribute,
         configs=configs,
         per_layer=per_layer,
         layer_types=types,
-        attends=_attends(name, probe.caches, n_layers),
+        attends=tuple(attends),
+        recurs=tuple(recurs),
         returns_tuple=_returns_tuple(name, probe.outputs),
         causal=root.can_generate(),
     )
@@ -254,12 +283,6 @@ def _per_layer_fields(
             value = getattr(config, field, None)
             if not isinstance(value, (list, tuple)) or len(value) != n_layers:
                 continue
-            member = getattr(type(config), field, None)
-            if isinstance(member, property) and member.fset is None:
-                raise UnsupportedModelError(
-                    f"{name}: {type(config).__name__}.{field} is computed from other settings "
-                    "and cannot follow a plan"
-                )
             found[field] = None
     return tuple(found)
 
@@ -324,11 +347,14 @@ def _returns_tuple(name: str, outputs: set[type]) -> bool:
     return any(issubclass(kind, tuple) for kind in outputs)
 
 
-def _attends(name: str, caches: list[Cache], n_layers: int) -> tuple[bool, ...]:
-    """Which layers keep keys and values, read off the cache that the intact pass has filled."""
+def _memories(name: str, caches: list[Cache], n_layers: int) -> tuple[list[bool], list[bool]]:
+    """Which layers keep keys and values, and which keep states.
+
+    Read off the cache that the intact pass has filled; keys and values where there is none.
+    """
     entries = caches[0].layers if caches else []
     if len(entries) != n_layers:
-        return (True,) * n_layers
+        return [True] * n_layers, [False] * n_layers
     for layer, entry in enumerate(entries):
         # An entry defined beside a model is read and written in that model's own ways.
         if type(entry).__module__ != cache_utils.__name__:
@@ -336,7 +362,12 @@ def _attends(name: str, caches: list[Cache], n_layers: int) -> tuple[bool, ...]:
                 f"{name}: layer {layer} keeps a {type(entry).__name__}, which only its own place "
                 "in the cache can hold"
             )
-    return tuple(isinstance(entry, CacheLayerMixin) for entry in entries)
+    attends = [isinstance(entry, CacheLayerMixin) for entry in entries]
+    if not any(attends):
+        raise UnsupportedModelError(
+            f"{name}: none of its layers keeps keys and values, which tell how long a text is"
+        )
+    return attends, [isinstance(e, LinearAttentionCacheLayerMixin) for e in entries]
 
 
 def _refuse_unequal_calls(name: str, calls: list[Arguments], types: tuple[str, ...]) -> None:

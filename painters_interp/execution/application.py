@@ -63,8 +63,8 @@ def refuse_average(plan: Plan, family: Family) -> None:
                 'decoding averages the caches of single layers; use cache="exact"'
             )
         kinds = {family.layer_types[call.layer] for call in calls}
-        attend = all(family.attends[call.layer] for call in calls)
-        if several and (len(kinds) > 1 or not attend):
+        recur = any(family.recurs[call.layer] for call in calls)
+        if several and (len(kinds) > 1 or recur):
             raise UnsupportedModelError(
                 f"plan {str(plan)!r}: step {step} joins layers of {' and '.join(sorted(kinds))}, "
                 'whose caches cannot be averaged; use cache="exact"'

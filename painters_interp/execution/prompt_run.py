@@ -127,7 +127,7 @@ def resumable(model: TransformerBridge, plan: Plan, length: int) -> bool:
     are NaN, or for whose trial memory runs out.
     """
     family = ready(model)
-    if not family.causal or not all(family.attends[call.layer] for call in plan.calls):
+    if not family.causal or any(family.recurs[layer] for layer in plan.layer_calls):
         return False
     if not widens(model):
         return False
