@@ -98,3 +98,10 @@ def test_replacements_on_a_checkpoint(output: Output, model: str) -> None:
     out = output("replacements.py", "--model", model, *few.split())
     assert "7 plans on 2 items of 8 tokens; 1 threads" in out
     assert "largest difference" in out
+
+
+def test_frozen_heads_on_a_checkpoint(output: Output, tmp_path: Path) -> None:
+    encoder = str(tiny.save("bert", tmp_path / "tiny-bert"))
+    out = output("frozen_heads.py", "--model", encoder, "--items", "40")
+    assert "17 rows, 11 distinct plans; layer calls 108 row by row, 72 plan by plan, 48" in out
+    assert "times faster; largest difference" in out
