@@ -51,6 +51,16 @@ def classify(
     text: TextColumn = None,
     second: SecondColumn = None,
     label: LabelColumn = "label",
+    train: Annotated[
+        str, typer.Option(help="head (the model is frozen), or all: fine-tuned under each plan.")
+    ] = "head",
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="With --train all.")] = 3,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of, metavar="<folder>", help="With --train all: kept here, to go on from."
+        ),
+    ] = None,
     pool: Annotated[
         str | None,
         typer.Option(help="mean (encoders), last (decoders) or first, of a text's final states."),
@@ -67,14 +77,14 @@ def classify(
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
-    """Train linear heads on the frozen model's final states under plans, and score them.
+    """Train linear heads on the model's final states under plans, and score them.
 
     Every plan has heads of its own; the intact model comes first. Takes
     encoders and decoders.
     """
     from ..errors import PaintersError
     from ..execution import as_plan
-    from ..learning import classify_items
+    from ..learning import Tuning, classify_items
     from ..report import items_beside
     from ..storage import write_table
     from ..strategies import full
@@ -86,17 +96,22 @@ def classify(
         raise PaintersError("--items needs a place to write to; add --out")
     if out is not None:
         try_table(out, items)
+    if train != "all" and (checkpoints is not None or epochs != 3):
+        raise PaintersError("--epochs and --checkpoints are of --train all; add that")
+    one_of(train, ("head", "all"), "--train")
+    recipe = Tuning(epochs=epochs, folder=checkpoints) if train == "all" else None
     computable(device, dtype)
     chosen = tasks_of(tasks, data, text, second, label)
     bridge = loaded(model, device, dtype)
     intact = full(len(bridge.blocks))
     named = {"intact": intact} | {plan: as_plan(plan, bridge) for plan in plans}
-    found = classify_items(bridge, named, chosen, limit=limit, seed=seed, pool=pool)
+    asked: dict[str, Any] = {"train": train, "limit": limit, "seed": seed, "pool": pool}
+    found = classify_items(bridge, named, chosen, **asked, tuning=recipe)
     labels = labels_for(named, len(bridge.blocks))
     table = labelled(labels, summarise(found, intact=str(intact)))
     print(readable(table).to_string(index=False, na_rep=""))
     if out is not None:
-        facts = facts_of(bridge, chosen, limit=limit, seed=seed, data=data, pool=pool)
+        facts = facts_of(bridge, chosen, **asked, data=data, epochs=epochs if recipe else None)
         print(write_table(table, out, facts))
         if items:
             print(write_table(found, items_beside(out), facts))

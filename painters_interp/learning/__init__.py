@@ -11,3 +11,4 @@ from .named import named as named
 from .transfer import READINGS as READINGS
 from .transfer import Readers as Readers
 from .transfer import readers as readers
+from .tuning import Tuning as Tuning

@@ -17,6 +17,7 @@ from ..models import Model, as_model, identity
 from ..notices import say_nan
 from ..plans import Plan
 from ..progress import Advance, progress
+from ..storage import writable_folder
 from ..strategies import full
 from ..tables import MODEL, labelled
 from ..tables.items import item_table, joined, summarise
@@ -26,10 +27,11 @@ from .features import POOLS as POOLS
 from .features import Sequences, final_features, pool_of, sequences
 from .heads import STRENGTHS, fitted
 from .named import named
+from .tuning import Tuning, refuse_untrainable, tuned_answers
 
 Task = str | Path | pd.DataFrame | Examples
 Tasks = Task | Sequence[Task] | Mapping[str, Table]
-_TRAINED = ("head",)
+_TRAINED = ("head", "all")
 
 
 def classify(
@@ -43,6 +45,7 @@ def classify(
     *,
     pool: str | None = None,
     intact: bool = True,
+    tuning: Tuning | None = None,
 ) -> pd.DataFrame:
     """Score plans by what a linear head learns to read from the frozen model's final states.
 
@@ -59,13 +62,16 @@ def classify(
             them: DataFrames, .csv, .jsonl; a dict from name to such a table; what `examples`
             returned.
         data: a folder with one folder per task, in it `train.jsonl` and `validation.jsonl`.
-        train: "head".
+        train: "head", or "all": for each plan a copy of the model is fine-tuned, with the altered
+            execution in place, and the intact model likewise; gradients go through the plan.
         limit: how many examples to learn from, and how many to score, at most; below 1 a share of
             them; all by default. Drawn with `seed`.
         seed: of what is drawn by chance.
         pool: which of a text's final states: "mean" of all (for encoders, unless given), "last"
             (for decoders) or "first".
         intact: whether the intact model comes first where it is not among the plans.
+        tuning: how all weights are trained (`learning.Tuning`): epochs, rate, batch, and a folder
+            for checkpoints.
 
     Returns:
         The table that `evaluate` returns: one row per labelled plan, task and metric of the task
@@ -77,7 +83,9 @@ def classify(
     Raises:
         TaskError: no such task, no data, no such column, labels that are missing or of one class.
         PlanError: no plans, or one of another depth.
-        ModelError: a pool that is none.
+        ModelError: a pool that is none; with "all", half precision.
+        UnsupportedModelError: with "all", hooks on the model.
+        OutputError: a folder of checkpoints that cannot be written.
 
     Example:
         >>> table = classify(model, ["0 1 3-5"], "probe_acceptability", limit=40)
@@ -88,7 +96,7 @@ def classify(
     labels = labels_for(plans, len(model.blocks))
     if intact:
         labels = with_intact(labels, str(full(len(model.blocks))))
-    found = classify_items(model, labels, tasks, data, train, limit, seed, pool=pool)
+    found = classify_items(model, labels, tasks, data, train, limit, seed, pool=pool, tuning=tuning)
     return labelled(labels, summarise(found, intact=str(full(len(model.blocks)))))
 
 
@@ -102,6 +110,7 @@ def classify_items(
     seed: int = 0,
     *,
     pool: str | None = None,
+    tuning: Tuning | None = None,
 ) -> pd.DataFrame:
     """What `classify` rests on: an item table (see `tables.items`), without labels.
 
@@ -111,18 +120,40 @@ def classify_items(
     model = as_model(model)
     if train not in _TRAINED:
         raise TaskError(f"train={train!r} is not one of {', '.join(_TRAINED)}")
+    recipe = _recipe(model, train, tuning)
     pool = pool_of(model, pool)
     labels = labels_for(plans, len(model.blocks))
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     chosen = [task.limited(limit, seed) for task in all_examples(tasks, data)]
     read = [[sequences(model, part.texts) for part in (t.train, t.scored)] for t in chosen]
-    total = sum(part.calls(distinct) for parts in read for part in parts)
+    total = sum(_calls(distinct, learnt, scored, recipe) for learnt, scored in read)
     with progress("classifying", total) as advance:
         parts = [
-            _items(model, distinct, task, learnt, scored, pool, seed, advance)
+            _items(model, distinct, task, learnt, scored, pool, seed, recipe, advance)
             for task, (learnt, scored) in zip(chosen, read, strict=True)
         ]
     return joined(parts)
+
+
+def _recipe(model: TransformerBridge, train: str, tuning: Tuning | None) -> Tuning | None:
+    """How all weights are trained; None for a frozen model."""
+    if train == "head":
+        if tuning is not None:
+            raise TaskError('tuning=... says how all weights are trained; add train="all"')
+        return None
+    refuse_untrainable(model)
+    recipe = tuning or Tuning()
+    if recipe.folder is not None:
+        writable_folder(recipe.folder)
+    return recipe
+
+
+def _calls(
+    plans: Sequence[Plan], learnt: Sequences, scored: Sequences, recipe: Tuning | None
+) -> int:
+    if recipe is None:
+        return learnt.calls(plans) + scored.calls(plans)
+    return sum(recipe.calls(plan, learnt, scored) for plan in plans)
 
 
 def all_examples(tasks: Tasks, data: str | Path | None = None) -> list[Examples]:
@@ -159,23 +190,49 @@ def _items(
     scored: Sequences,
     pool: str,
     seed: int,
+    recipe: Tuning | None,
     advance: Advance,
 ) -> pd.DataFrame:
-    """The item table of one task: features of all plans, then a head for each."""
-    trained = final_features(model, plans, learnt, pool, advance)
-    asked = final_features(model, plans, scored, pool, advance)
-    parts, broken = [], 0
-    for plan, features, questions in zip(plans, trained, asked, strict=True):
-        finite = bool(np.isfinite(features).all())
-        broken += not finite
-        answers = _answers(task, features, questions, seed) if finite else _no_answers(task)
-        parts += [part.assign(plan=str(plan)) for part in _rows(task, answers)]
-    say_nan(f"task {task.name!r}: the states to learn from", broken, len(plans), "plans")
+    """The item table of one task."""
+    if recipe is None:
+        answers = _of_heads(model, plans, task, learnt, scored, pool, seed, advance)
+    else:
+        answers = [
+            tuned_answers(model, plan, task, learnt, scored, pool, seed, recipe, advance)
+            for plan in plans
+        ]
+    broken = sum(bool(np.isnan(some).any()) for some in answers)
+    say_nan(f"task {task.name!r}: an answer", broken, len(plans), "plans")
+    parts = [
+        part.assign(plan=str(plan))
+        for plan, some in zip(plans, answers, strict=True)
+        for part in _rows(task, some)
+    ]
     facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
-    named = {"task": task.name, "version": task.version, "requests": _digest(task, pool)}
+    named = {"task": task.name, "version": task.version}
     rows = pd.concat(parts, ignore_index=True).assign(**facts, **named, seed=seed)
     cut = dict(zip(task.scored.rows.tolist(), scored.truncated.tolist(), strict=True))
-    return item_table(rows.assign(truncated=rows["item"].map(cut)))
+    asked = _digest(task, pool, recipe)
+    return item_table(rows.assign(requests=asked, truncated=rows["item"].map(cut)))
+
+
+def _of_heads(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    task: Examples,
+    learnt: Sequences,
+    scored: Sequences,
+    pool: str,
+    seed: int,
+    advance: Advance,
+) -> list[Float[np.ndarray, " question"]]:
+    """Answers under each plan: features of all plans, then a head for each."""
+    trained = final_features(model, plans, learnt, pool, advance)
+    asked = final_features(model, plans, scored, pool, advance)
+    return [
+        _answers(task, features, questions, seed)
+        for features, questions in zip(trained, asked, strict=True)
+    ]
 
 
 def _answers(
@@ -184,10 +241,12 @@ def _answers(
     questions: Float[np.ndarray, "question d_model"],
     seed: int,
 ) -> Float[np.ndarray, " question"]:
-    """A head's answers; NaN to what is not finite."""
+    """A head's answers; NaN to what is not finite, and to all where what it learns from is not."""
+    answers = _no_answers(task)
+    if not np.isfinite(features).all():
+        return answers
     head = fitted(features, task.train.right, len(task.classes), seed)
     known = np.isfinite(questions).all(axis=1)
-    answers = _no_answers(task)
     if known.any():
         answers[known] = head.answers(questions[known])
     return answers
@@ -231,6 +290,7 @@ def _chance(task: Examples, metric: str) -> Float[np.ndarray, " question"]:
     return np.full(len(right), 2 * share / (1 + share))
 
 
-def _digest(task: Examples, pool: str) -> str:
-    """What was asked, and how heads are made: items of two runs are the same only if it is."""
-    return hashlib.sha256(f"{task.digest()} {pool} {STRENGTHS}".encode()).hexdigest()[:16]
+def _digest(task: Examples, pool: str, recipe: Tuning | None) -> str:
+    """What was asked, and what is trained how: items of two runs are the same only if it is."""
+    how = STRENGTHS if recipe is None else recipe
+    return hashlib.sha256(f"{task.digest()} {pool} {how}".encode()).hexdigest()[:16]

@@ -112,7 +112,7 @@ def final_features(
             return found
         calls, finished = shared_calls(plans), _behind_the_layers(model)
         for batch in _batches(model, texts):
-            recording = record(model, batch.tokens, batch.mask, **_types(texts, batch))
+            recording = record(model, batch.tokens, batch.mask, **types_of(texts, batch))
             for places, stream in walk(model, plans, recording):
                 for place in places:
                     vectors = pooled(stream, batch.mask, pool, finished)
@@ -141,7 +141,7 @@ def state_features(
         def keep(state: int, stream: Tensor, batch: Batch = batch) -> None:
             found[state, [*batch.indices]] = _home(pooled(stream, batch.mask, pool), dtype)
 
-        see_states(model, batch.tokens, batch.mask, None, keep, **_types(texts, batch))
+        see_states(model, batch.tokens, batch.mask, None, keep, **types_of(texts, batch))
         advance((n_states - 1) * int(batch.mask.sum()))
     return found
 
@@ -157,7 +157,8 @@ def _batches(model: TransformerBridge, texts: Sequences) -> Iterator[Batch]:
     return by_length(texts.ids, most, device, pad_of(model))
 
 
-def _types(texts: Sequences, batch: Batch) -> dict[str, Tensor]:
+def types_of(texts: Sequences, batch: Batch) -> dict[str, Tensor]:
+    """What tells the two texts of a pair apart, under the name that models take it by."""
     if texts.types is None:
         return {}
     return {"token_type_ids": padded(texts.types, batch.indices, batch.tokens.device).tokens}
@@ -190,7 +191,7 @@ def _watched(
     batch = padded(texts.ids, [row], device_of(model))
     root = model.original_model.base_model
     states = _states(
-        root(input_ids=batch.tokens, attention_mask=batch.mask, **_types(texts, batch))
+        root(input_ids=batch.tokens, attention_mask=batch.mask, **types_of(texts, batch))
     )
     return pooled(states, batch.mask, pool)
 

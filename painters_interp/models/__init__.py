@@ -7,6 +7,7 @@ What loads weights is imported on first use, so that listing and fetching need n
 import lazy_loader
 
 _NAMES = {
+    "copies": ["copied"],
     "device": ["device_of", "numbers", "widened"],
     "door": ["Model", "as_model"],
     "headless": ["has_head", "refuse_headless"],

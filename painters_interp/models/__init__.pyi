@@ -1,3 +1,4 @@
+from .copies import copied as copied
 from .device import device_of as device_of
 from .device import numbers as numbers
 from .device import widened as widened

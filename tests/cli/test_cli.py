@@ -220,6 +220,9 @@ def test_classify_prints_and_keeps_what_heads_learn(painters, checkpoint, tmp_pa
     facts = json.loads((tmp_path / "heads.json").read_text())
     assert facts["examples"].keys() == {"ends"}
     assert len(pd.read_parquet(tmp_path / "heads.items.parquet")) == 2 * 2 * 10
+    tuned = ("--train", "all", "--epochs", "1", "--checkpoints", tmp_path / "kept", "--limit", 12)
+    assert painters(*words, *columns, *tuned)[0] == 0
+    assert len([*(tmp_path / "kept").iterdir()]) == 2
 
 
 def test_readers_draws_its_maps_and_can_draw_them_again(painters, checkpoint, tmp_path) -> None:

@@ -1,0 +1,40 @@
+"""A second model with the same weights, for what must not touch the first."""
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import ModelError
+from .quiet import without_bars
+from .wrapping import wrapped
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+else:  # importing it takes seconds, and only a model is worth them
+    TransformerBridge = Any
+
+_WITHIN = "_original_component."  # how a component names the module that it stands for
+
+
+def copied(model: TransformerBridge) -> TransformerBridge:
+    """A model of the same weights, buffers, mode, device and tokenizer; hooks stay behind.
+
+    A second model in memory. Raises ModelError where a weight is not where its class puts it.
+    """
+    original = model.original_model
+    weight = next(original.parameters())
+    # The default generator gives every parameter a number, which is overwritten at once.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"), without_bars():
+        fresh = type(original)(deepcopy(original.config))
+    for name in [*fresh._modules]:
+        if getattr(original, name, None) is None:  # a pooler that the model was loaded without
+            setattr(fresh, name, None)
+    fresh = fresh.to(weight.device, weight.dtype)
+    source = {name.replace(_WITHIN, ""): tensor for name, tensor in original.state_dict().items()}
+    wanted = fresh.state_dict()
+    for name in wanted:
+        if name not in source or source[name].shape != wanted[name].shape:
+            raise ModelError(f"{model.cfg.model_name} cannot be copied: {name} is not in its place")
+    fresh.load_state_dict({name: source[name] for name in wanted})
+    return wrapped(fresh.train(original.training), model.tokenizer, str(model.cfg.model_name))
