@@ -18,6 +18,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedConfig, cache_utils
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionCacheLayerMixin
 
+from ..borrowed.of_torch import children
 from ..errors import UnsupportedModelError
 from ..models import device_of
 from .guards import Verdicts, equal, out_of_memory
@@ -137,7 +138,7 @@ class Family:
         blocks = self.layers
         slots.training = self.owner.training
         called = () if calls is None else {*calls}
-        outer = self.owner._modules.get(_NOT_CALLED)
+        outer = children(self.owner).get(_NOT_CALLED)
         # Modes, devices and number formats must reach the layers that nobody calls, too.
         uncalled = nn.ModuleList([b for i, b in enumerate(blocks) if i not in called])
         try:
@@ -147,7 +148,7 @@ class Family:
                 yield
         finally:
             if outer is None:
-                self.owner._modules.pop(_NOT_CALLED, None)
+                children(self.owner).pop(_NOT_CALLED, None)
             else:  # a recorder inside the injector of a head
                 self.owner.add_module(_NOT_CALLED, outer)
             setattr(self.owner, self.attribute, blocks)
@@ -240,7 +241,7 @@ def _examine(model: TransformerBridge) -> Family:
 
 def _layer_list(model: TransformerBridge) -> tuple[nn.Module, str, tuple[PreTrainedConfig, ...]]:
     """The module and attribute that hold exactly the bridge's blocks, and the configs above it."""
-    blocks = list(model.blocks) if "blocks" in model._modules else []
+    blocks = list(model.blocks) if "blocks" in children(model) else []
     for path, module in model.original_model.named_modules():
         if isinstance(module, nn.ModuleList) and blocks and list(module) == blocks:
             parents = path.split(".")[:-1]

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..borrowed.of_torch import children
+from ..borrowed.of_transformer_lens import forget_hook_points
 from ..errors import PlanError, UnsupportedModelError
 from ..models import Model, as_model
 from ..plans import Plan, Series, Step
@@ -96,7 +98,7 @@ def as_plan(plan: Plan | str, model: TransformerBridge) -> Plan:
 
 def ready(model: TransformerBridge) -> Family:
     """The family of `model`, refused while a plan is applied: plans do not nest."""
-    if "steps" in model._modules:
+    if "steps" in children(model):
         raise PlanError(
             f"a plan is already applied to {model.cfg.model_name}; "
             "leave that `with applied(...)` block first"
@@ -126,6 +128,5 @@ def _registered(model: TransformerBridge, points: StepPoints) -> Iterator[None]:
     finally:
         del model.steps
         vars(model).update(own)
-        for name in points.get_hooks():
-            # The bridge enters a component's hooks in its registry but never takes them out.
-            model._hook_registry.pop(f"steps.{name}", None)
+        # The bridge enters a component's hooks in its registry but never takes them out.
+        forget_hook_points(model, (f"steps.{name}" for name in points.get_hooks()))

@@ -17,13 +17,13 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedConfig
 
+from ..borrowed.of_torch import HOOKS, children, own_buffers
+from ..borrowed.of_transformer_lens import plain_name
 from ..errors import PlanError
 from ..models import device_of
 
 V = TypeVar("V")
 
-# Where torch keeps the hooks of a module. There is no public way to set them aside in order.
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _LENS_HOOKS = ("fwd_hooks", "bwd_hooks")
 # What these libraries hang on modules is part of how the model computes.
 _LIBRARIES = ("transformers", "transformer_lens", "accelerate", "peft", "torch", "painters_interp")
@@ -92,7 +92,7 @@ def as_judged(model: TransformerBridge) -> Iterator[None]:
 def _exchanged(model: TransformerBridge) -> bool:
     """Whether something stands in the place of the layers, which are registered beside it then."""
     modules = model.original_model.modules()
-    return any("layers_not_called" in module._modules for module in modules)
+    return any("layers_not_called" in children(module) for module in modules)
 
 
 def _conditions(model: TransformerBridge) -> Hashable:
@@ -104,7 +104,7 @@ def _conditions(model: TransformerBridge) -> Hashable:
         device_of(model),
         bool(getattr(model, "compatibility_mode", False)),
         tuple(bool(getattr(model.cfg, switch, False)) for switch in _SWITCHES),
-        tuple(map(id, model.blocks)) if "blocks" in model._modules else (),
+        tuple(map(id, model.blocks)) if "blocks" in children(model) else (),
     )
 
 
@@ -205,7 +205,7 @@ def user_hooks(model: TransformerBridge) -> tuple[str, ...]:
 
 def _readable(module: nn.Module, name: str) -> str:
     point = module.name if isinstance(module, HookPoint) else None
-    return point or name.replace("_original_component.", "") or type(module).__name__
+    return point or plain_name(name) or type(module).__name__
 
 
 def _modules(model: TransformerBridge) -> list[nn.Module]:
@@ -216,14 +216,14 @@ def _modules(model: TransformerBridge) -> list[nn.Module]:
         module = waiting.pop()
         if id(module) not in found:
             found[id(module)] = module
-            waiting += [child for child in module._modules.values() if child is not None]
+            waiting += [child for child in children(module).values() if child is not None]
     return [*found.values()]
 
 
 def carries(module: nn.Module) -> bool:
     """Whether a hook of the user hangs at `module` itself."""
     held = vars(module)
-    return any(held[place] and _of_user(module, place) for place in _HOOKS)
+    return any(held[place] and _of_user(module, place) for place in HOOKS)
 
 
 def made_by(hook: Any) -> str:
@@ -253,7 +253,7 @@ def without_hooks(model: TransformerBridge) -> Iterator[None]:
         for module in _modules(model):
             if not carries(module):
                 continue
-            for place in _HOOKS:
+            for place in HOOKS:
                 hooks = getattr(module, place)
                 aside.append((module, place, hooks))
                 gone = _of_user(module, place)
@@ -266,28 +266,28 @@ def without_hooks(model: TransformerBridge) -> Iterator[None]:
         yield
     finally:
         for module, place, hooks in reversed(aside):
-            if place in _HOOKS:
+            if place in HOOKS:
                 # What a library has hung up meanwhile, on first use, comes after what was there.
                 hooks.update(getattr(module, place))
             setattr(module, place, hooks)
 
 
 def _running(point: HookPoint) -> set[int]:
-    return {key for place in _HOOKS for key in getattr(point, place)}
+    return {key for place in HOOKS for key in getattr(point, place)}
 
 
 @contextmanager
 def _keeping_state(model: TransformerBridge) -> Iterator[None]:
     """Put back buffers, numbers and tensors that modules keep, such as growing rotary tables."""
     modules = [m for m in _modules(model) if not isinstance(m, HookPoint)]
-    before = [(module, _numbers(module), dict(module._buffers)) for module in modules]
+    before = [(module, _numbers(module), dict(own_buffers(module))) for module in modules]
     buffers = {id(b): b for _, _, own in before for b in own.values() if b is not None}
     small = [(b, b.clone()) for b in buffers.values() if b.numel() <= _STATE and not b.is_meta]
     try:
         yield
     finally:
         for module, numbers, own in before:
-            module._buffers.update(own)
+            own_buffers(module).update(own)
             for name, value in _numbers(module).items():
                 if name in numbers:
                     vars(module)[name] = numbers[name]

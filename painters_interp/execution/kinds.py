@@ -7,6 +7,7 @@ from torch import nn
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..borrowed.of_torch import own_parameters
 from ..plans import Plan, Step
 from .anatomy import Family, family_of
 
@@ -41,7 +42,7 @@ def _made(block: nn.Module) -> Hashable:
         (
             name,
             type(module).__name__,
-            tuple((n, tuple(p.shape)) for n, p in module._parameters.items() if p is not None),
+            tuple((n, tuple(p.shape)) for n, p in own_parameters(module).items() if p is not None),
             tuple((n, v) for n, v in vars(module).items() if _setting(n, v)),
         )
         for name, module in block.named_modules()

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..borrowed.of_torch import own_parameters
+from ..borrowed.of_transformer_lens import outermost
 from ..errors import UnsupportedModelError
 from .anatomy import family_of
 from .guards import as_judged
@@ -54,9 +56,9 @@ def _parts(
     inside = {id(module) for block in blocks for module in block.modules()}
     for name, module in model.original_model.named_modules():
         if id(module) not in inside:
-            own = [p for p in module._parameters.values() if p is not None and p.ndim > 1]
+            own = [p for p in own_parameters(module).values() if p is not None and p.ndim > 1]
             # The bridge's component around a module looks at the format of its weights, too.
-            around = name.partition("._original_component")[0]
+            around = outermost(name)
             apart.append((model.original_model.get_submodule(around), _narrow(own)))
     apart = [(module, tensors) for module, tensors in apart if tensors]
     taken = {id(tensor) for _, tensors in apart for tensor in tensors}

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..borrowed.of_accelerate import hook_of
 from ..errors import ModelError
 from .quiet import first_line
 
@@ -46,7 +47,7 @@ def device_of(model: Any) -> torch.device:
     then the one that accelerate computes that module on.
     """
     for module in model.original_model.modules():
-        place = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+        place = getattr(hook_of(module), "execution_device", None)
         if place is not None:
             return torch.device(place)
         if (weight := next(module.parameters(recurse=False), None)) is not None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from ..borrowed.of_torch import is_compiled
+from ..borrowed.of_transformers import revision_of
 from ..errors import ModelError, UnsupportedModelError
 from .cache import cache_folder
 from .manifest import stamps
@@ -97,7 +99,7 @@ def _tokenizer_of(model: Any, name: str) -> Any:
     source, reason = model.config.name_or_path, "it names no folder or hub id that it came from"
     if source:
         try:
-            revision = getattr(model.config, "_commit_hash", None)
+            revision = revision_of(model.config)
             return AutoTokenizer.from_pretrained(source, revision=revision)
         except Exception as error:  # missing, damaged, no network
             reason = first_line(error)
@@ -129,7 +131,7 @@ def _foreign(model: Any) -> str:
         advice = "it belongs to an older TransformerLens; load the model by its name or folder"
     elif "PeftModel" in kinds:
         advice = "merge its adapter first: model.merge_and_unload()"
-    elif hasattr(model, "_orig_mod") or "DataParallel" in kinds:
+    elif is_compiled(model) or "DataParallel" in kinds:
         advice = "give the model inside it"
     elif model is None or not hasattr(model, "parameters"):
         advice = "a name, a path, a Hugging Face model or a TransformerBridge is one"

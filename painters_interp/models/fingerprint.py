@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..borrowed.of_accelerate import hook_of
+from ..borrowed.of_transformers import TOKENIZER_SETTINGS, revision_of
 from ..errors import ModelError
 from .manifest import fingerprint
 from .settings import settings
 
 # What a tokenizer holds beside its rules.
 _TOKENIZER = (
-    *("special_tokens_map", "chat_template", "_add_bos_token", "_add_eos_token"),
+    *("special_tokens_map", "chat_template", *TOKENIZER_SETTINGS),
     *("split_special_tokens", "clean_up_tokenization_spaces", "add_prefix_space"),
 )
 
@@ -28,7 +30,7 @@ def identity(model: TransformerBridge) -> dict[str, Any]:
     without `load_model` are named as well as they can be.
     """
     config = model.original_model.config
-    revision = getattr(model.cfg, "revision", None) or getattr(config, "_commit_hash", None)
+    revision = getattr(model.cfg, "revision", None) or revision_of(config)
     if revision is None and config.name_or_path:
         # Booted by the user; hashing takes about a second per GB, so only when asked, and once.
         revision = model.cfg.revision = fingerprint(Path(config.name_or_path))
@@ -63,7 +65,7 @@ def weights_digest(model: TransformerBridge) -> str:
 def _fetched(model: Any, name: str) -> torch.Tensor:
     """A tensor that accelerate keeps elsewhere until it is needed."""
     place, _, own = name.rpartition(".")
-    weights = getattr(getattr(model.get_submodule(place), "_hf_hook", None), "weights_map", None)
+    weights = getattr(hook_of(model.get_submodule(place)), "weights_map", None)
     if weights is None:
         raise ModelError(f"{name} has no values (it is on the meta device); load the weights first")
     tensor: torch.Tensor = weights[own]

@@ -11,11 +11,11 @@ from unittest.mock import patch
 
 from transformer_lens.factories.architecture_adapter_factory import (
     SUPPORTED_ARCHITECTURES,
-    ArchitectureAdapterFactory,
 )
 from transformer_lens.model_bridge.supported_architectures.bert import BertArchitectureAdapter
 from transformer_lens.model_bridge.supported_architectures.roberta import RobertaArchitectureAdapter
 
+from ..borrowed.of_transformer_lens import adapters
 from ..errors import UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def encoders_known() -> Iterator[None]:
 
     What it makes of a checkpoint by itself stays as it is.
     """
-    adapters = ArchitectureAdapterFactory._adapters
-    with patch.dict(SUPPORTED_ARCHITECTURES, ENCODERS), patch.dict(adapters, ENCODERS):
+    with patch.dict(SUPPORTED_ARCHITECTURES, ENCODERS), patch.dict(adapters(), ENCODERS):
         yield
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..borrowed.of_transformers import forget_source
 from .door import Model, as_model
 from .quiet import without_bars
 from .wrapping import wrapped
@@ -25,7 +26,7 @@ def random_weights(model: Model, seed: int = 0) -> TransformerBridge:
     weight = next(original.parameters())
     config = deepcopy(original.config)
     # No revision and no folder is that of these weights.
-    config._commit_hash, config.name_or_path = None, ""
+    forget_source(config)
     name = f"{model.cfg.model_name}, random weights (seed {seed})"
     # On the processor, whatever the default device: seeding `torch` would seed every GPU, too.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), without_bars():

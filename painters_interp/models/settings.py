@@ -10,13 +10,15 @@ from torch import nn
 from transformer_lens.hook_points import HookPoint
 from transformers import GenerationConfig, PreTrainedConfig
 
+from ..borrowed.of_transformers import IDLE_SETTINGS
+
 # Names of the model and of its files, and what changes while a model only works.
 _IDLE = {
-    *("_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "architectures"),
+    *("name_or_path", "transformers_version", "architectures"),
     *("id2label", "label2id", "return_dict", "output_hidden_states", "output_attentions"),
-    *("_output_attentions", "use_cache", "training", "max_seq_len_cached", "tokenizer_class"),
+    *("use_cache", "training", "max_seq_len_cached", "tokenizer_class"),
     *("model_name", "revision", "device", "tokenizer_name", "original_architecture", "dtype"),
-    "_original_object_hash",
+    *IDLE_SETTINGS,
 }  # fmt: skip
 _PLAIN = (bool, int, float, complex, str, type(None))
 _SETTINGS = (PreTrainedConfig, GenerationConfig)

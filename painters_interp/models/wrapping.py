@@ -1,11 +1,11 @@
 """From a plain Hugging Face model and its tokenizer to a hooked one, changing what is needed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from ..borrowed.of_accelerate import hook_of
+from ..borrowed.of_torch import children, own_buffers, own_parameters
+from ..borrowed.of_transformer_lens import nothing_installed, plain_name, set_tokenizer
 from ..errors import ModelError, UnsupportedModelError
 from .quiet import first_line, without_bars
 
@@ -16,7 +16,6 @@ else:  # importing it takes seconds, and only loading a model is worth them
 
 # Under this name the bridge around a model is kept on the model itself.
 _KEPT = "_painters_bridge"
-_PATCHING = RLock()
 _SPECIAL = ("pad_token", "bos_token", "eos_token")
 
 
@@ -63,7 +62,7 @@ def wrapped(
     model.config.architectures = [type(model).__name__]
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with without_bars(), _PATCHING, _nothing_installed(), encoders_known():
+        with without_bars(), nothing_installed(), encoders_known():
             bridge = TransformerBridge.boot_transformers(
                 name,
                 hf_model=model,
@@ -94,23 +93,6 @@ def _unhookable(model: Any, reason: str) -> str:
     if getattr(model.config, "num_hidden_groups", None) == 1:
         reason += "; besides, its layers are one layer called again and again, in whatever order"
     return reason
-
-
-@contextmanager
-def _nothing_installed() -> Iterator[None]:
-    """Keep TransformerLens from running pip: it wants torchvision for models that see pictures.
-
-    They read texts without it.
-    """
-    from transformer_lens.model_bridge.sources.transformers import helpers
-
-    with _PATCHING:
-        before = helpers._ensure_torchvision
-        helpers._ensure_torchvision = lambda: False
-        try:
-            yield
-        finally:
-            helpers._ensure_torchvision = before
 
 
 def _plain_copy(tokenizer: Any) -> Any:
@@ -148,12 +130,7 @@ def _keep_own_tokenizer(bridge: TransformerBridge, tokenizer: Any) -> None:
     Benchmarks and captures read text as the model's makers do; `bridge.to_tokens` and
     `bridge("text")` still prepend BOS unless told otherwise, as everywhere in TransformerLens.
     """
-    from transformer_lens.model_bridge.sources._bridge_builder import detect_tokenizer_bos_eos
-
-    # Not through the property: its setter would make the tokenizer prepend BOS again.
-    bridge._tokenizer = tokenizer
-    ends = detect_tokenizer_bos_eos(tokenizer)
-    bridge.cfg.tokenizer_prepends_bos, bridge.cfg.tokenizer_appends_eos = ends
+    set_tokenizer(bridge, tokenizer)
 
 
 def refuse_unusable(model: Any, name: str) -> None:
@@ -182,7 +159,7 @@ def _refuse_headless_decoder(model: Any, name: str) -> None:
 def refuse_empty(model: Any, name: str) -> None:
     """Raise ModelError for weights on the meta device, unless accelerate fetches their numbers."""
     if (empty := _empty(model)) is not None:
-        empty = empty.replace("_original_component.", "")
+        empty = plain_name(empty)
         raise ModelError(
             f"{name} has weights on the meta device, which hold no numbers ({empty}); load them"
         )
@@ -190,13 +167,13 @@ def refuse_empty(model: Any, name: str) -> None:
 
 def _empty(module: Any) -> str | None:
     """The name of a tensor without numbers; a hook of accelerate fetches all that is inside."""
-    if "_hf_hook" in vars(module):
+    if hook_of(module) is not None:
         return None
-    for tensors in (module._parameters, module._buffers):
+    for tensors in (own_parameters(module), own_buffers(module)):
         for name, tensor in tensors.items():
             if tensor is not None and tensor.is_meta:
                 return str(name)
-    for name, child in module._modules.items():
+    for name, child in children(module).items():
         if child is not None and (inner := _empty(child)) is not None:
             return f"{name}.{inner}"
     return None

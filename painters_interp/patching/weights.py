@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..borrowed.of_torch import children, own_parameters, set_versions, version_of
+from ..borrowed.of_transformer_lens import inner, plain_name
 from ..errors import PlanError, UnsupportedModelError
 from ..execution import family_of, refuse_recomputation
 from ..models import Model, as_model, widened
@@ -106,21 +108,17 @@ def _replaced(model: TransformerBridge, data: dict[int, tuple[Tensor, Tensor]]) 
     refuse_recomputation(model.original_model, "the exchange of weights")
     before = [(tensor, tensor.data) for tensor, _ in data.values()]
     tracked = [tensor for tensor, _ in before if not tensor.is_inference()]
-    versions, mark = [tensor._version for tensor in tracked], next(_marks)
+    versions, mark = [version_of(tensor) for tensor in tracked], next(_marks)
     try:
         for tensor, other in data.values():
             tensor.data = other
-        _set_versions(tracked, [mark] * len(tracked))
+        set_versions(tracked, [mark] * len(tracked))
         yield
     finally:
-        changed = int(any(tensor._version != mark for tensor in tracked))
+        changed = int(any(version_of(tensor) != mark for tensor in tracked))
         for tensor, own in before:
             tensor.data = own.to(device=tensor.device, dtype=tensor.dtype)
-        _set_versions(tracked, [version + changed for version in versions])
-
-
-def _set_versions(tensors: Sequence[Tensor], versions: Sequence[int]) -> None:
-    torch._C._autograd._unsafe_set_version_counter(tuple(tensors), tuple(versions))
+        set_versions(tracked, [version + changed for version in versions])
 
 
 def _both_ways(a: dict[str, Tensor], b: dict[str, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -206,23 +204,22 @@ def _refuse_other_shapes(
     for name in dict.fromkeys([*a, *b]):
         shapes = [tuple(t[name].shape) if name in t else "missing" for t in (a, b)]
         if shapes[0] != shapes[1] or a[name].dtype != b[name].dtype:
-            plain = name.replace("_original_component.", "")
             raise UnsupportedModelError(
-                f"{model.cfg.model_name}: layers {first} and {layer} differ in {plain}: "
+                f"{model.cfg.model_name}: layers {first} and {layer} differ in {plain_name(name)}: "
                 f"{shapes[0]} and {shapes[1]}; weights go between layers of one shape"
             )
 
 
 def _own(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """The parameters of the wrapped model under its own names, without the bridge's copies."""
-    inner = module._modules.get("_original_component")
-    if inner is not None:
-        yield from _own(inner, prefix)
+    wrapped = inner(module)
+    if wrapped is not None:
+        yield from _own(wrapped, prefix)
         return
-    for name, parameter in module._parameters.items():
+    for name, parameter in own_parameters(module).items():
         if parameter is not None:
             yield prefix + name, parameter
-    for name, child in module._modules.items():
+    for name, child in children(module).items():
         if child is not None:
             yield from _own(child, f"{prefix}{name}.")
 

@@ -36,6 +36,7 @@ from transformers import (
 )
 
 from painters_interp import check, kl_to_intact, similarity
+from painters_interp.borrowed import of_transformer_lens
 from painters_interp.errors import ModelError, OutputError, UnsupportedModelError
 from painters_interp.models import (
     bundled,
@@ -47,7 +48,6 @@ from painters_interp.models import (
     identity,
     load_model,
     manifest,
-    wrapping,
 )
 
 EXACT = {"llama": 1e-12, "gpt2": 1e-12, "mistral": 1e-12, "qwen3": 1e-12, "bert": 1e-12}
@@ -583,7 +583,7 @@ def test_nothing_is_installed_for_a_model_that_also_sees(
         raise AssertionError("it was about to install something")
 
     monkeypatch.setattr(subprocess, "check_call", pip)
-    with wrapping._nothing_installed():
+    with of_transformer_lens.nothing_installed():
         helpers.load_modality_processor(
             SimpleNamespace(), SimpleNamespace(is_multimodal=True), str(tiny_folder), False, None
         )

@@ -1,0 +1,33 @@
+"""Private names of transformers: what configurations and tokenizers know of themselves."""
+
+from typing import Any
+
+SEEN = "5.23.0"
+NAMES = {
+    "transformers.PreTrainedConfig": {
+        "_commit_hash": "the revision that a checkpoint of the hub has",
+        "_name_or_path": "where it came from is no setting",
+        "_output_attentions": "what a caller asked for is no setting",
+    },
+    "transformers.GenerationConfig": {
+        "_original_object_hash": "whether it was changed since it was read is no setting",
+    },
+    "transformers.PreTrainedTokenizerFast": {
+        "_add_bos_token": "what a tokenizer adds to a text is part of its digest",
+        "_add_eos_token": "likewise",
+    },
+}
+# What says nothing of how a model computes.
+IDLE_SETTINGS = ("_commit_hash", "_name_or_path", "_output_attentions", "_original_object_hash")
+TOKENIZER_SETTINGS = ("_add_bos_token", "_add_eos_token")
+
+
+def revision_of(config: Any) -> str | None:
+    """The revision of the hub that a configuration was loaded from."""
+    found: str | None = getattr(config, "_commit_hash", None)
+    return found
+
+
+def forget_source(config: Any) -> None:
+    """Let a configuration no longer say where it came from."""
+    config._commit_hash, config.name_or_path = None, ""
