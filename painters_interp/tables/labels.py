@@ -61,5 +61,8 @@ def with_intact(labels: pd.DataFrame, intact: str) -> pd.DataFrame:
         return labels
     row = {str(c): labels[c].iloc[0] for c in labels if labels[c].nunique(dropna=False) == 1}
     row |= {c: "intact" for c in ("label", "variant") if c in labels} | {"plan": intact}
-    first = pd.DataFrame([row], columns=labels.columns)
-    return typed(pd.concat([first, labels], ignore_index=True))
+    headed = labels.reset_index(drop=True).reindex(range(-1, len(labels)))
+    for column, value in row.items():
+        headed.loc[-1, column] = value
+    known = {column: labels[column].dtype for column in row}
+    return typed(headed.astype(known).reset_index(drop=True))

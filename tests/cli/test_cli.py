@@ -108,7 +108,8 @@ def test_run_prints_its_cost_first_and_its_findings_last(painters, checkpoint, t
         "--every-window",
     )
     lines = out.splitlines()
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert all(line.startswith("painters: no figure of ") for line in err.splitlines()), err
     assert "shared layer calls" in lines[0]
     assert lines[1].startswith("Estimate: about ")
     assert f"{tmp_path}/variants.csv" in out

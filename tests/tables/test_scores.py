@@ -268,5 +268,5 @@ def test_a_folder_of_loops_is_drawn_with_the_choice_of_the_other_half(tmp_path):
     plain = alone[-1].read_bytes()
     storage.write_table(items, report.items_beside(tmp_path / "loops"), {})
     chosen = report.draw(tmp_path)
-    assert [path.name for path in chosen] == ["loops.pdf", "loops.png"]
+    assert [path.name for path in chosen] == ["loops.pdf", "loops.png", "loops.svg"]
     assert chosen[-1].read_bytes() != plain
