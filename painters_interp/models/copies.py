@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..borrowed.of_torch import children
+from ..borrowed.of_transformer_lens import plain_name
 from ..errors import ModelError
 from .quiet import without_bars
 from .wrapping import wrapped
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 else:  # importing it takes seconds, and only a model is worth them
     TransformerBridge = Any
-
-_WITHIN = "_original_component."  # how a component names the module that it stands for
 
 
 def copied(model: TransformerBridge) -> TransformerBridge:
@@ -27,11 +27,11 @@ def copied(model: TransformerBridge) -> TransformerBridge:
     # The default generator gives every parameter a number, which is overwritten at once.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), without_bars():
         fresh = type(original)(deepcopy(original.config))
-    for name in [*fresh._modules]:
+    for name in [*children(fresh)]:
         if getattr(original, name, None) is None:  # a pooler that the model was loaded without
             setattr(fresh, name, None)
     fresh = fresh.to(weight.device, weight.dtype)
-    source = {name.replace(_WITHIN, ""): tensor for name, tensor in original.state_dict().items()}
+    source = {plain_name(name): tensor for name, tensor in original.state_dict().items()}
     wanted = fresh.state_dict()
     for name in wanted:
         if name not in source or source[name].shape != wanted[name].shape:
