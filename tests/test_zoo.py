@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,17 @@ from transformers.cache_utils import Cache, DynamicCache, LinearAttentionLayer
 from painters_interp import Plan, applied, load_model
 from painters_interp import strategies as s
 from painters_interp.errors import ModelError, UnsupportedModelError
-from painters_interp.execution import anatomy, family_of, head, packable, record, run, walk
+from painters_interp.execution import (
+    anatomy,
+    family_of,
+    head,
+    packable,
+    plain,
+    record,
+    record_on,
+    run,
+    walk,
+)
 from painters_interp.execution.slots import StepPoints, plan_slots
 
 N = zoo.N_LAYERS
@@ -74,6 +85,12 @@ def build(name: str, dtype: torch.dtype, folder: Path) -> TransformerBridge:
         dtype=dtype,
         device="cpu",
     )
+
+
+@cache
+def shared(name: str, folder: Path) -> TransformerBridge:
+    """`build` in float32, made once: for tests that leave the model as they found it."""
+    return build(name, torch.float32, folder)
 
 
 def gap(a: Tensor, b: Tensor) -> float:
@@ -154,7 +171,7 @@ def test_runs_every_plan_exactly_and_comes_back(name: str, tiny_folder: Path) ->
 
 @pytest.mark.parametrize("name", HANDLED)
 def test_padding_changes_nothing(name: str, tiny_folder: Path) -> None:
-    model = build(name, torch.float32, tiny_folder)
+    model = shared(name, tiny_folder)
     for label in PADDED:
         assert padding_gap(model, PLANS[label]) <= 1e-5, label
 
@@ -162,8 +179,36 @@ def test_padding_changes_nothing(name: str, tiny_folder: Path) -> None:
 @pytest.mark.parametrize("name", {**zoo.DECODERS, **zoo.HYBRIDS})
 def test_packing_is_offered_only_where_it_is_right(name: str, tiny_folder: Path) -> None:
     """GPT-Neo and MPT mask inside their layers, hybrids convolve: nothing there would raise."""
-    model = build(name, torch.float32, tiny_folder)
+    model = shared(name, tiny_folder)
     assert packable(model, 30) == (name not in ("GPT-Neo", "MPT", *zoo.HYBRIDS))
+
+
+# Classes without fused attention: the plain face is eager, too.
+EAGER = {"Gemma 2", "GPT-J", "GPT-Neo", "BLOOM", "MPT", "gpt-oss"}
+
+
+@pytest.mark.parametrize("name", HANDLED)
+def test_the_plain_face_computes_what_the_hooked_one_does(name: str, tiny_folder: Path) -> None:
+    model = shared(name, tiny_folder)
+    face = plain(model)
+    assert face is not None
+    assert face.root.config._attn_implementation == ("eager" if name in EAGER else "sdpa")
+    tokens = tiny.tokens(3, 20)
+    mask = torch.ones_like(tokens)
+    mask[0, :7], mask[1, -5:] = 0, 0
+    for some in (mask, None):
+        real = torch.ones_like(mask) if some is None else some
+        scores = []
+        for chosen in (face, None):
+            recording = record_on(chosen, model, tokens, some)
+            [(_, stream)] = walk(model, [PLANS["summed, damped, repeated"]], recording)
+            with head(model, chosen) as logits_of:
+                scores.append(logits_of(stream[real.bool()]).log_softmax(-1))
+        assert gap(*scores) <= 1e-4
+
+
+def test_most_of_the_zoo_has_fused_attention() -> None:
+    assert len(HANDLED) - len(EAGER) >= 33
 
 
 REASONS = {

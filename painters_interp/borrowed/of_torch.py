@@ -45,6 +45,11 @@ def own_buffers(module: Any) -> dict[str, Any]:
     return found
 
 
+def share_tensors(module: Any, other: Any) -> None:
+    """Let `module` hold the parameters and buffers of `other`: the tables, not copies of them."""
+    vars(module).update(_parameters=other._parameters, _buffers=other._buffers)
+
+
 def version_of(tensor: Any) -> int:
     """How often a tensor was changed, as autograd counts."""
     return int(tensor._version)

@@ -8,6 +8,14 @@ NAMES = {
         "_commit_hash": "the revision that a checkpoint of the hub has",
         "_name_or_path": "where it came from is no setting",
         "_output_attentions": "what a caller asked for is no setting",
+        "_attn_implementation": "how attention is to be computed in a model that is not made yet",
+    },
+    "transformers.PreTrainedModel": {
+        "_supports_sdpa": "which classes have fused attention",
+        "_is_hf_initialized": "that weights were made says nothing of what a module computes",
+    },
+    "transformers.utils.output_capturing": {
+        "_output_capturing_hooks_installed": "nor that its outputs could be captured",
     },
     "transformers.GenerationConfig": {
         "_original_object_hash": "whether it was changed since it was read is no setting",
@@ -17,6 +25,10 @@ NAMES = {
         "_add_eos_token": "likewise",
     },
 }
+# What differs between modules that compute the same.
+IDLE_ATTRIBUTES = (
+    "_is_hf_initialized", "_output_capturing_hooks_installed", "_attn_implementation",
+)  # fmt: skip
 # What says nothing of how a model computes.
 IDLE_SETTINGS = ("_commit_hash", "_name_or_path", "_output_attentions", "_original_object_hash")
 TOKENIZER_SETTINGS = ("_add_bos_token", "_add_eos_token")
@@ -31,3 +43,8 @@ def revision_of(config: Any) -> str | None:
 def forget_source(config: Any) -> None:
     """Let a configuration no longer say where it came from."""
     config._commit_hash, config.name_or_path = None, ""
+
+
+def use_fastest_attention(config: Any, kind: type) -> None:
+    """Let a model of class `kind` be made with fused attention, eager where it has none."""
+    config._attn_implementation = "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager"

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
-from ..execution import as_plan, divergences, measuring, ready, record
+from ..execution import as_plan, divergences, face_of, measuring, ready, record_on
 from ..models import Model, as_model, device_of, identity, numbers
 from ..notices import say_nan
 from ..plans import Plan, shared_calls
@@ -90,8 +90,9 @@ def document_divergences(
     sums, tokens = np.zeros((len(texts), len(plans))), np.zeros(len(texts))
     total = sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
     with measuring(model), progress("KL to the intact model", total) as advance:
+        face = face_of(model, plans)
         for batch in batches:
-            recording = record(model, batch.tokens, batch.mask)
+            recording = record_on(face, model, batch.tokens, batch.mask)
             rows = [(row, pos) for row, length in enumerate(batch.lengths) for pos in range(length)]
             sources = torch.tensor(rows, device=batch.tokens.device)
             found = numbers(divergences(model, plans, recording, sources, advance))

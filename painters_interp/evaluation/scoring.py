@@ -10,7 +10,16 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..execution import ROWS, Recording, measuring, score_targets, undisturbed, user_hooks, walk
+from ..execution import (
+    ROWS,
+    Recording,
+    face_of,
+    measuring,
+    score_targets,
+    undisturbed,
+    user_hooks,
+    walk,
+)
 from ..models import Model, as_model, numbers
 from ..plans import Plan
 from ..strategies import full
@@ -37,7 +46,7 @@ def time_per_call(model: TransformerBridge, questions: Questions) -> float:
 
 def _time_per_call_of_reading(model: TransformerBridge, questions: Questions) -> float:
     inputs = questions.inputs(questions.packs[len(questions.packs) // 2])
-    recording = questions.layout.record(model, inputs).recording
+    recording = questions.layout.record(model, inputs, face_of(model)).recording
     seconds = 0.0
     for _ in range(2):  # the first pass warms up
         start = time.perf_counter()
@@ -85,7 +94,7 @@ def score(
     loglikelihood, greedy = np.empty(shape), np.empty(shape, dtype=bool)
     with measuring(model):
         texts = generate(model, plans, questions.prompts, cache, advance)
-        for pack in _packs(model, questions):
+        for pack in _packs(model, plans, questions):
             scores = score_targets(
                 model, plans, pack.recording, pack.sources, pack.targets, advance
             )
@@ -107,15 +116,18 @@ class _Pack:
     targets: Int[Tensor, " target"]
 
 
-def _packs(model: TransformerBridge, questions: Questions) -> Iterator[_Pack]:
+def _packs(
+    model: TransformerBridge, plans: Sequence[Plan], questions: Questions
+) -> Iterator[_Pack]:
     asked: list[list[int]] = [[] for _ in questions.sequences]
     for index, request in enumerate(questions.requests):
         asked[request.sequence].append(index)
     packs, layout = questions.packs, questions.layout
     if user_hooks(model):  # they see one sequence at a time
         packs, layout = tuple((index,) for index in range(len(questions.sequences))), ROWS
+    face = face_of(model, plans)
     for members in packs:
-        placed = layout.record(model, questions.inputs(members))
+        placed = layout.record(model, questions.inputs(members), face)
         requests: list[int] = []
         starts: list[int] = []
         sources: list[tuple[int, int]] = []

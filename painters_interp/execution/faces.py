@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.utilities.position_ids import accepts_mask_derived_position_ids
 
 from ..models import device_of
 from .anatomy import Arguments, Family, bounded
@@ -31,6 +32,27 @@ class Face:
     family: Family
     blocks: tuple[nn.Module, ...]
     device: torch.device
+
+    def inputs(
+        self, tokens: Int[Tensor, "row column"], mask: Int[Tensor, "row column"] | None
+    ) -> dict[str, Any]:
+        """What `root` is called with to read rows of tokens, padded on any side.
+
+        Positions are counted as the bridge counts them: from the first real token.
+        """
+        inputs: dict[str, Any] = {"input_ids": tokens, "return_dict": True}
+        if self.family.causal:
+            inputs["use_cache"] = False
+        if mask is None:
+            return inputs
+        inputs["attention_mask"] = mask
+        if accepts_mask_derived_position_ids(self.root):
+            columns = torch.arange(tokens.shape[1], device=tokens.device)
+            counted = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+            moved = ((counted != columns) & mask.bool()).any(dim=1, keepdim=True)
+            positions = torch.where(moved, counted, columns)
+            inputs["position_ids"] = positions.masked_fill(mask == 0, 0)
+        return inputs
 
     @contextmanager
     def running(self, run: Run) -> Iterator[None]:

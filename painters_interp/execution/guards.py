@@ -99,7 +99,7 @@ def _conditions(model: TransformerBridge) -> Hashable:
     """What decides how a model computes, besides the numbers in its weights."""
     root = model.original_model
     return (
-        tuple(map(_settings, _configs(root.config))),
+        tuple(map(settings, _configs(root.config))),
         frozenset(weight.dtype for weight in root.parameters()),
         device_of(model),
         bool(getattr(model, "compatibility_mode", False)),
@@ -114,7 +114,7 @@ def _configs(config: PreTrainedConfig) -> list[PreTrainedConfig]:
     return [config, *(inner for part in parts for inner in _configs(part))]
 
 
-def _settings(config: PreTrainedConfig) -> tuple[tuple[str, str], ...]:
+def settings(config: PreTrainedConfig) -> tuple[tuple[str, str], ...]:
     """What a configuration says, but for what is set to the order of a plan while one runs."""
     depth = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
     said = {name: value for name, value in vars(config).items() if name != depth}
@@ -171,7 +171,7 @@ def measuring(model: TransformerBridge) -> Iterator[None]:
 
     Hooks of the user stay on: they are what may be measured.
     """
-    before = [(module, module.training) for module in _modules(model)]
+    before = [(module, module.training) for module in submodules(model)]
     try:
         _set_modes((module, False) for module, _ in before)
         yield
@@ -190,7 +190,7 @@ def user_hooks(model: TransformerBridge) -> tuple[str, ...]:
 
     Hooks of TransformerLens, transformers, accelerate and the like do not count.
     """
-    if not any(map(carries, _modules(model))):
+    if not any(map(carries, submodules(model))):
         return ()
     found: dict[str, None] = {}
     for name, module in model.named_modules():
@@ -208,7 +208,7 @@ def _readable(module: nn.Module, name: str) -> str:
     return point or plain_name(name) or type(module).__name__
 
 
-def _modules(model: TransformerBridge) -> list[nn.Module]:
+def submodules(model: TransformerBridge) -> list[nn.Module]:
     """Every module of the bridge and of the model it wraps, each once."""
     found: dict[int, nn.Module] = {}
     waiting: list[nn.Module] = [model.original_model, model]
@@ -250,7 +250,7 @@ def without_hooks(model: TransformerBridge) -> Iterator[None]:
     """Set the hooks of the user aside; afterwards all are back, in their order."""
     aside: list[tuple[nn.Module, str, Any]] = []
     try:
-        for module in _modules(model):
+        for module in submodules(model):
             if not carries(module):
                 continue
             for place in HOOKS:
@@ -279,7 +279,7 @@ def _running(point: HookPoint) -> set[int]:
 @contextmanager
 def _keeping_state(model: TransformerBridge) -> Iterator[None]:
     """Put back buffers, numbers and tensors that modules keep, such as growing rotary tables."""
-    modules = [m for m in _modules(model) if not isinstance(m, HookPoint)]
+    modules = [m for m in submodules(model) if not isinstance(m, HookPoint)]
     before = [(module, _numbers(module), dict(own_buffers(module))) for module in modules]
     buffers = {id(b): b for _, _, own in before for b in own.values() if b is not None}
     small = [(b, b.clone()) for b in buffers.values() if b.numel() <= _STATE and not b.is_meta]

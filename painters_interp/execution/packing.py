@@ -14,16 +14,18 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..models import device_of
 from ..plans import Plan
 from ..texts import padded
 from .anatomy import Arguments
+from .faces import Face
 from .guards import Verdicts, nats_apart, out_of_memory
 from .kinds import few_layers
-from .prefix_walk import Recording, head, record, walk
+from .plain import plain
+from .prefix_walk import Recording, head, record, record_on, walk
 from .widening import in_float32, widens
 
 Place = tuple[int, int]
@@ -44,11 +46,11 @@ class Placed:
 class Layout:
     """How sequences go through a model together.
 
-    `record` lays them out; `size` is the number of tokens that then pass through every layer;
-    `order` is the sorting key that brings together those which fit well.
+    `record` lays them out for a face; `size` is the number of tokens that then pass through every
+    layer; `order` is the sorting key that brings together those which fit well.
     """
 
-    record: Callable[[TransformerBridge, Sequence[Sequence[int]]], Placed]
+    record: Callable[[TransformerBridge, Sequence[Sequence[int]], Face | None], Placed]
     size: Callable[[Sequence[Sequence[int]]], int]
     order: Callable[[Sequence[int]], Any]
 
@@ -107,29 +109,33 @@ def grow(sequences: Sequence[Sequence[int]]) -> Tree:
     return Tree(tuple(paths), seen.sum(dim=1) - 1, seen)
 
 
-def pad(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Placed:
-    """Record `sequences` as a right-padded batch, one row each."""
+def pad(
+    model: TransformerBridge, sequences: Sequence[Sequence[int]], face: Face | None = None
+) -> Placed:
+    """Record `sequences` as a right-padded batch, one row each, for the layers of `face`."""
     batch = padded(sequences, range(len(sequences)), device_of(model))
     places = tuple(
         tuple((row, column) for column in range(len(sequence)))
         for row, sequence in enumerate(sequences)
     )
-    return Placed(record(model, batch.tokens, batch.mask), places)
+    return Placed(record_on(face, model, batch.tokens, batch.mask), places)
 
 
-def pack(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Placed:
+def pack(
+    model: TransformerBridge, sequences: Sequence[Sequence[int]], face: Face | None = None
+) -> Placed:
     """Record `sequences` as one row that holds their tree. Right on models that are `packable`."""
     if len(sequences) == 1:  # a tree without branches is a row, however long
-        return pad(model, sequences)
+        return pad(model, sequences, face)
     tree, device = grow(sequences), device_of(model)
-    plain = pad(model, sequences)
-    owner = {n: place for path, row in zip(tree.paths, plain.places, strict=True)
+    rows_of = pad(model, sequences, face)
+    owner = {n: place for path, row in zip(tree.paths, rows_of.places, strict=True)
              for n, place in zip(path, row, strict=True)}  # fmt: skip
     rows, columns = torch.tensor([owner[n] for n in range(len(owner))], device=device).T
     positions, seen = tree.positions.to(device), tree.seen.to(device)
     # Two lengths tell which dimensions of a tensor are positions: those that grow.
     depth = max(2, *map(len, sequences))
-    long, short = _dummy(model, depth), _dummy(model, depth - 1)
+    long, short = _dummy(model, depth, face), _dummy(model, depth - 1, face)
     placed: dict[int, Tensor] = {}
 
     def place(tensor: Tensor, shorter: Tensor) -> Tensor:
@@ -142,9 +148,9 @@ def pack(model: TransformerBridge, sequences: Sequence[Sequence[int]]) -> Placed
         Arguments(_mapped(place, a.args, b.args), _mapped(place, a.kwargs, b.kwargs))
         for a, b in zip(long.calls, short.calls, strict=True)
     )
-    stream = plain.recording.stream[rows, columns][None]
+    stream = rows_of.recording.stream[rows, columns][None]
     places = tuple(tuple((0, node) for node in path) for path in tree.paths)
-    return Placed(Recording(stream, calls), places)
+    return Placed(Recording(stream, calls, face=face), places)
 
 
 def _rows_size(sequences: Sequence[Sequence[int]]) -> int:
@@ -210,7 +216,8 @@ def packable(model: TransformerBridge, depth: int) -> bool:
     """Whether `model` scores packed sequences of up to `depth` tokens as it does single ones.
 
     Tried on random sequences of up to that length, rounded up to a power of two, with branches
-    early and late, in float32, on a few layers with every kind among them, to 1e-3 nats. Offloaded
+    early and late, in float32, on a few layers with every kind among them, on both faces, to 1e-3
+    nats. Offloaded
     weights of other formats are not tried, and not packed; nor, for this time, is a model whose
     numbers there are NaN, or for whose trial memory runs out.
     """
@@ -228,15 +235,20 @@ def _agrees(model: TransformerBridge, depth: int) -> bool:
     sequences = [trunk, trunk[:quarter] + early[quarter : 2 * quarter],
                  trunk[:-quarter] + late[-quarter:], other[:quarter]]  # fmt: skip
     plan = few_layers(model)
-    with in_float32(model):
+    other = plain(model)
+    stacks = () if other is None else ((other.root, other.blocks),)
+    with in_float32(model, *stacks):
         expected = _logits(model, plan, pad(model, sequences))
-        try:
-            found = _logits(model, plan, pack(model, sequences))
-        except RuntimeError as error:  # a layer that cannot take arguments of such shapes
-            if out_of_memory(error):
-                raise
-            return False
-    return nats_apart(found, expected) <= _TOLERANCE  # False for NaN
+        for face in (None,) if other is None else (None, other):
+            try:
+                found = _logits(model, plan, pack(model, sequences, face))
+            except RuntimeError as error:  # a layer that cannot take arguments of such shapes
+                if out_of_memory(error):
+                    raise
+                return False
+            if not nats_apart(found, expected) <= _TOLERANCE:  # nor for NaN
+                return False
+    return True
 
 
 def _logits(model: TransformerBridge, plan: Plan, placed: Placed) -> Tensor:
@@ -245,10 +257,14 @@ def _logits(model: TransformerBridge, plan: Plan, placed: Placed) -> Tensor:
     read = [place for path in placed.places for place in path[::-stride]]
     rows, columns = torch.tensor(read).T
     [(_, stream)] = walk(model, [plan], placed.recording)
-    with head(model) as logits_of:
+    with head(model, placed.recording.face) as logits_of:
         return logits_of(stream[rows, columns])
 
 
-def _dummy(model: TransformerBridge, length: int) -> Recording:
+def _dummy(model: TransformerBridge, length: int, face: Face | None) -> Recording:
     tokens = torch.arange(length, device=device_of(model))[None] % model.cfg.d_vocab
-    return record(model, tokens)
+    if face is None:
+        return record(model, tokens)
+    # With a pad behind it: attention that needs no mask would be given none.
+    mask = nn.functional.pad(torch.ones_like(tokens), (0, 1))
+    return record_on(face, model, nn.functional.pad(tokens, (0, 1)), mask)

@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from math import ceil
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..arguments import several
-from ..errors import TextError, UnsupportedModelError
-from ..models import Model, as_model, device_of, refuse_headless
+from ..models import device_of, refuse_headless
 from ..plans import Plan, Step
-from ..texts import TokenIds, as_tokens
 from .anatomy import Arguments, Family, bounded
-from .application import as_plan, ready
-from .guards import measuring, user_hooks, without_hooks
+from .application import ready
+from .faces import Face
+from .guards import user_hooks, without_hooks
 from .slots import InjectorSlot, Recorded, RecorderSlot
 from .stepping import after_step
 from .sublayers import refuse_halves
@@ -43,21 +41,15 @@ _PLANS_AT_ONCE = 16
 class Recording:
     """A batch as the layers would see it: the embedding output and each layer's arguments.
 
-    Sequences packed in one row have no `tokens`.
+    They are for the layers of `face`; None stands for the hooked one. Sequences packed in one row
+    have no `tokens`.
     """
 
     stream: Float[Tensor, "batch pos d_model"]
     calls: tuple[Arguments, ...]
     tokens: Int[Tensor, "batch pos"] | None = None
     mask: Int[Tensor, "batch pos"] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Per plan and target: log-probability in nats, and whether the target was the argmax."""
-
-    logprobs: Float[Tensor, "plan target"]
-    greedy: Bool[Tensor, "plan target"]
+    face: Face | None = None
 
 
 def record(
@@ -81,15 +73,31 @@ def record(
     return Recording(stream, bounded(call.without_cache() for call in calls), tokens, mask)
 
 
+def record_on(
+    face: Face | None,
+    model: TransformerBridge,
+    tokens: Int[Tensor, "batch pos"],
+    mask: Int[Tensor, "batch pos"] | None = None,
+) -> Recording:
+    """The same for the layers of another face of `model`; None stands for the hooked one."""
+    if face is None:
+        return record(model, tokens, mask)
+    stream, calls = face.recorded(face.inputs(tokens, mask))
+    return Recording(stream, tuple(call.without_cache() for call in calls), tokens, mask, face)
+
+
 @contextmanager
-def head(model: TransformerBridge) -> Iterator[Head]:
+def head(model: TransformerBridge, face: Face | None = None) -> Iterator[Head]:
     """The model's own final norm, head, soft caps and scales, as a function of residual rows.
 
     Hooks of the user do not see these passes. Raises UnsupportedModelError for hooks that ought
     to, and for an encoder without a head.
     """
     refuse_headless(model)
-    hooked = refuse_hooked_head(model)
+    hidden = refuse_hooked_head(model)
+    if face is not None:
+        yield face.logits
+        return
     family: Family = ready(model)
     slots = nn.ModuleList([InjectorSlot(family) for _ in model.blocks])
     injector = slots[-1]
@@ -98,7 +106,7 @@ def head(model: TransformerBridge) -> Iterator[Head]:
     def logits(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
         injector.stream = rows.unsqueeze(1)
         dummy = torch.zeros((len(rows), 1), dtype=torch.long, device=device)
-        with without_hooks(model) if hooked else nullcontext():
+        with without_hooks(model) if hidden else nullcontext():
             out: Tensor = model(dummy)
         return out.squeeze(1)
 
@@ -154,7 +162,7 @@ def walk(
     """
     for plan in plans:
         refuse_halves(model, plan)
-    blocks = list(model.blocks)
+    blocks = list(model.blocks) if recording.face is None else recording.face.blocks
     tokens = recording.stream.shape[0] * recording.stream.shape[1]
 
     # A stack, not recursion: plans may be thousands of steps deep. The stream of a node is
@@ -211,7 +219,7 @@ def read_out(
 
     for plan in plans:  # before something else stands in the place of the layers
         refuse_halves(model, plan)
-    with head(model) as logits_of:
+    with head(model, recording.face) as logits_of:
         read = reader(logits_of)
         for indices, stream in walk(model, plans, recording, advance):
             finished.append((indices, stream[sources[:, 0], sources[:, 1]]))
@@ -241,69 +249,3 @@ def _read(
             found.append(read(logits.reshape(*some.shape[:2], -1), span))
         parts.append(torch.cat(found))
     return torch.cat(parts, dim=1)
-
-
-def score_targets(
-    model: TransformerBridge,
-    plans: Sequence[Plan],
-    recording: Recording,
-    sources: Int[Tensor, "target 2"],
-    targets: Int[Tensor, " target"],
-    advance: Advance = lambda calls: None,
-) -> Scores:
-    """Score each target token from the residual row (batch, pos) that predicts it, under each plan.
-
-    Logits are computed at `sources` only.
-    """
-
-    def read(logits: Tensor, span: slice) -> Tensor:
-        target = targets[span, None].expand(len(logits), -1, 1)
-        logprobs = logits.gather(-1, target) - logits.logsumexp(-1, keepdim=True)
-        hits = logits.argmax(-1, keepdim=True) == target
-        return torch.cat([logprobs, hits.to(logprobs)], dim=-1)
-
-    found = read_out(model, plans, recording, sources, lambda logits_of: read, advance)
-    return Scores(found[..., 0], found[..., 1].bool())
-
-
-def token_logprobs(
-    model: Model,
-    plans: Plan | str | Sequence[Plan | str],
-    tokens: TokenIds,
-    attention_mask: TokenIds | None = None,
-) -> Float[Tensor, "plan batch next"]:
-    """Log-probability in nats of every token given the real tokens before it, under each plan.
-
-    Entry t is log p(token t+1 | real tokens up to t), in float32 (float64 for a float64 model);
-    NaN where token t+1 is padding or has only padding before it. Positions are derived from the
-    mask, so left and right padding give the same numbers.
-
-    Raises UnsupportedModelError for masked language models, which have no next token, and
-    TextError for tokens that are not a batch of sequences of two tokens or more, or that the model
-    has no embeddings of.
-    """
-    model = as_model(model)
-    if not ready(model).causal:
-        raise UnsupportedModelError(
-            f"{model.cfg.model_name} is a masked language model: it has no next-token "
-            "probabilities. Use `applied` and read its logits at masked positions"
-        )
-    tokens = as_tokens(model, tokens)
-    if tokens.shape[1] < 2:
-        raise TextError(f"tokens have shape {tuple(tokens.shape)}; (batch, pos >= 2) is needed")
-    if attention_mask is not None:
-        attention_mask = torch.as_tensor(attention_mask).to(tokens)
-    real = torch.ones_like(tokens) if attention_mask is None else attention_mask
-    checked = [as_plan(plan, model) for plan in several(plans, str, Plan)]
-    # The row that predicts token t+1 is the last real token at or before t.
-    positions = torch.arange(tokens.shape[1], device=tokens.device)
-    previous = torch.where(real.bool(), positions, -1).cummax(dim=1).values[:, :-1]
-    batch, pos = torch.nonzero(real[:, 1:].bool() & (previous >= 0), as_tuple=True)
-    sources = torch.stack([batch, previous[batch, pos]], dim=1)
-    with measuring(model):
-        recording = record(model, tokens, attention_mask)
-        scores = score_targets(model, checked, recording, sources, tokens[batch, pos + 1])
-    shape = (len(checked), tokens.shape[0], tokens.shape[1] - 1)
-    out = scores.logprobs.new_full(shape, torch.nan)
-    out[:, batch, pos] = scores.logprobs
-    return out

@@ -1,6 +1,6 @@
 """Half precision judged in float32, one layer at a time: never a second copy of all weights."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,20 +14,28 @@ from ..errors import UnsupportedModelError
 from .anatomy import family_of
 from .guards import as_judged
 
+Stack = tuple[nn.Module, Sequence[nn.Module]]  # a model and its layers
+
 
 def widens(model: TransformerBridge) -> bool:
     """Whether `in_float32` can hold the model: offloaded weights come anew at every call."""
     return not any(tensor.is_meta for tensor in _narrow(_tensors(model.original_model)))
 
 
+def narrow(model: TransformerBridge) -> bool:
+    """Whether any of its tensors is in half precision."""
+    return bool(_narrow(_tensors(model.original_model)))
+
+
 @contextmanager
-def in_float32(model: TransformerBridge) -> Iterator[None]:
+def in_float32(model: TransformerBridge, *others: Stack) -> Iterator[None]:
     """Half precision computes in float32 for a while; the very same tensors come back.
 
     A layer is widened when it is called, and is back when it returns; so are the matrices outside
     of the layers, embedding and head, with the modules that own them. Besides the model there is
-    room for the largest of these in float32. Raises UnsupportedModelError for offloaded weights of
-    half precision.
+    room for the largest of these in float32. `others` are models over the same tensors, with their
+    layers, that are called meanwhile. Raises UnsupportedModelError for offloaded weights of half
+    precision.
     """
     if not widens(model):
         raise UnsupportedModelError(
@@ -35,7 +43,10 @@ def in_float32(model: TransformerBridge) -> Iterator[None]:
             "this cannot be judged; load it whole, or with dtype float32"
         )
     family_of(model)  # it cannot be found once a part is in another format
-    apart, rest = _parts(model)
+    stacks: tuple[Stack, ...] = ((model.original_model, tuple(model.blocks)), *others)
+    parts = [_parts(*stack) for stack in stacks]
+    apart = [part for parts_of_one, _ in parts for part in parts_of_one]
+    rest = parts[0][1]
     with as_judged(model), ExitStack() as stack:
         for module, tensors in apart:
             stack.enter_context(_widened_when_called(module, tensors))
@@ -48,21 +59,21 @@ _Held = list[tuple[Tensor, Tensor]]  # tensors, and what they held
 
 
 def _parts(
-    model: TransformerBridge,
+    root: nn.Module, layers: Sequence[nn.Module]
 ) -> tuple[list[tuple[nn.Module, list[Tensor]]], list[Tensor]]:
     """Modules to widen when they are called, each with its tensors; and the tensors of no such."""
-    blocks = {id(block): block for block in model.blocks}.values()
+    blocks = {id(block): block for block in layers}.values()
     apart = [(block, _narrow(_tensors(block))) for block in blocks]
     inside = {id(module) for block in blocks for module in block.modules()}
-    for name, module in model.original_model.named_modules():
+    for name, module in root.named_modules():
         if id(module) not in inside:
             own = [p for p in own_parameters(module).values() if p is not None and p.ndim > 1]
             # The bridge's component around a module looks at the format of its weights, too.
             around = outermost(name)
-            apart.append((model.original_model.get_submodule(around), _narrow(own)))
+            apart.append((root.get_submodule(around), _narrow(own)))
     apart = [(module, tensors) for module, tensors in apart if tensors]
     taken = {id(tensor) for _, tensors in apart for tensor in tensors}
-    rest = _narrow(_tensors(model.original_model))
+    rest = _narrow(_tensors(root))
     return apart, [tensor for tensor in rest if id(tensor) not in taken]
 
 

@@ -7,7 +7,6 @@ inside `applied`, one plan after another, and that is said once.
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import inf
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from ..execution import Verdicts, applied, measuring, out_of_memory, user_hooks
 from ..execution.faces import hooked
 from ..execution.guards import Untold, nats_apart
 from ..execution.kinds import few_layers
+from ..execution.rotary import rotated_alike
 from ..execution.widening import in_float32, widens
 from ..models import device_of
 from ..plans import Plan, Step
@@ -43,9 +43,6 @@ _GREEDY = {
     *("output_scores", "output_logits", "transformers_version", "decoder_start_token_id"),
     *("disable_compile", "num_return_sequences", "renormalize_logits", "compile_config"),
 }  # fmt: skip
-
-# Rotary embeddings whose frequencies change once a text is long.
-_BY_LENGTH = ("dynamic", "longrope")
 
 _reasons: Verdicts[str | None] = Verdicts()
 
@@ -194,19 +191,6 @@ def why_alone(model: TransformerBridge, longest: int = 0) -> str | None:
         return "its weights are offloaded"
     unknown = "nothing shows whether they could be written together"
     return _reasons.told(model, lambda: _difference(model), else_=unknown)
-
-
-def rotated_alike(config: Any) -> float:
-    """Up to how many tokens a position is rotated the same in every text; infinity for any."""
-    config = config.get_text_config()
-    rotary = getattr(config, "rope_parameters", None) or {}
-    for settings in (rotary, *rotary.values()):  # for all layers, or by their type
-        if isinstance(settings, dict) and settings.get("rope_type") in _BY_LENGTH:
-            named = settings.get("original_max_position_embeddings")
-            return float(
-                min(named or config.max_position_embeddings, config.max_position_embeddings)
-            )
-    return inf
 
 
 def _not_greedy(config: GenerationConfig) -> str:

@@ -1,0 +1,122 @@
+"""The plain face of a model: the stock class over the same tensors, for what nobody watches.
+
+The hooked face runs Python at every hook point and has eager attention. Where no hook hangs, a
+stock model with the fastest attention of its class computes the same, which a trial proves.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..models import device_of, has_head
+from ..plans import Plan
+from ..strategies import full
+from .application import ready
+from .faces import Face, hooked
+from .guards import Verdicts, nats_apart, out_of_memory, user_hooks
+from .prefix_walk import head, record_on, walk
+from .rotary import rotated_alike
+from .twins import Twin, altered, copies, fingerprint, made_of, stock_modules, twin_of
+from .widening import in_float32, narrow
+
+_TOLERANCE = 1e-3  # nats, in float32 or float64
+_LENGTH = 12  # tokens of a row that is tried
+_same: Verdicts[bool] = Verdicts()
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """The twin of a model, if there is one, and what it was made from."""
+
+    source: Hashable
+    twin: Twin | None
+
+
+_twins: WeakKeyDictionary[TransformerBridge, _Made] = WeakKeyDictionary()
+
+
+def face_of(model: TransformerBridge, plans: Sequence[Plan] = ()) -> Face:
+    """The fastest face of `model` that computes what its hooked one does under `plans`.
+
+    The plain one where nobody watches: no hook of the user hangs at `model`, none of its modules
+    is altered or in training mode, and plans call layers whole. Raises PlanError while a plan is
+    applied.
+    """
+    if any(call.half for plan in plans for call in plan.calls):
+        return hooked(model)
+    return plain(model) or hooked(model)
+
+
+def plain(model: TransformerBridge) -> Face | None:
+    """The stock face of `model`, or None where it would not compute the same."""
+    ready(model)
+    if user_hooks(model) or not has_head(model) or getattr(model, "compatibility_mode", False):
+        return None
+    # Its rotary frequencies are state, which two models cannot share.
+    if rotated_alike(model.original_model.config) < torch.inf or altered(model):
+        return None
+    modules = stock_modules(model)
+    if any(module.training for module in modules.values()):
+        return None
+    made, source = _twins.get(model), made_of(model, modules)
+    if made is None or made.source != source:
+        made = _twins[model] = _Made(source, twin_of(model, modules))
+    if made.twin is None:
+        return None
+    face = _face(model, made.twin)
+    apart = copies(model, modules)
+    # What the bridge keeps copies of may be changed there or here: then both are compared anew.
+    layers = [p for block in face.blocks for p in block.parameters()] if apart else []
+    known = made.twin.number, fingerprint([*apart, *layers])
+    return face if _same.told(model, lambda: _agrees(model, face), *known, else_=False) else None
+
+
+def _face(model: TransformerBridge, twin: Twin) -> Face:
+    family = ready(model)
+    paths = {id(module): path for path, module in stock_modules(model).items()}
+    owner = twin.root.get_submodule(paths[id(family.owner)])
+    own = replace(family, owner=owner, configs=())
+    return Face(twin.root, own, tuple(own.layers), device_of(model))
+
+
+def _agrees(model: TransformerBridge, face: Face) -> bool:
+    """Whether both faces predict the same, with and without padding on the left, all layers run.
+
+    Judged in float32, half precision one layer at a time; in half precision itself rounding hides
+    other differences, but what is no number in one face must be none in the other.
+    """
+    generator = torch.Generator().manual_seed(0)
+    length = min(_LENGTH, int(model.cfg.n_ctx))
+    tokens = torch.randint(1, int(model.cfg.d_vocab), (2, length), generator=generator)
+    tokens = tokens.to(device_of(model))
+    left = torch.ones_like(tokens)
+    left[0, : length // 3] = 0
+    try:
+        for mask in (left, None):
+            with in_float32(model, (face.root, face.blocks)):
+                expected, found = (_logits(model, some, tokens, mask) for some in (None, face))
+            if not nats_apart(found, expected) <= _TOLERANCE:  # nor for NaN
+                return False
+            if narrow(model):
+                ours, theirs = (_logits(model, some, tokens, mask) for some in (face, None))
+                if not torch.equal(ours.isfinite(), theirs.isfinite()):
+                    return False
+    except Exception as error:  # a stock layer that cannot be called as the hooked one is
+        if out_of_memory(error):
+            raise
+        return False
+    return True
+
+
+def _logits(
+    model: TransformerBridge, face: Face | None, tokens: Tensor, mask: Tensor | None
+) -> Tensor:
+    """Logits of the intact model at all real tokens."""
+    real = torch.ones_like(tokens) if mask is None else mask
+    [(_, stream)] = walk(model, [full(len(model.blocks))], record_on(face, model, tokens, mask))
+    with head(model, face) as logits_of:
+        return logits_of(stream[real.bool()])

@@ -1,0 +1,93 @@
+"""Log-probabilities of tokens under many plans."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..arguments import several
+from ..errors import TextError, UnsupportedModelError
+from ..models import Model, as_model
+from ..plans import Plan
+from ..texts import TokenIds, as_tokens
+from .application import as_plan, ready
+from .guards import measuring
+from .plain import face_of
+from .prefix_walk import Advance, Recording, read_out, record_on
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Per plan and target: log-probability in nats, and whether the target was the argmax."""
+
+    logprobs: Float[Tensor, "plan target"]
+    greedy: Bool[Tensor, "plan target"]
+
+
+def score_targets(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    recording: Recording,
+    sources: Int[Tensor, "target 2"],
+    targets: Int[Tensor, " target"],
+    advance: Advance = lambda calls: None,
+) -> Scores:
+    """Score each target token from the residual row (batch, pos) that predicts it, under each plan.
+
+    Logits are computed at `sources` only.
+    """
+
+    def read(logits: Tensor, span: slice) -> Tensor:
+        target = targets[span, None].expand(len(logits), -1, 1)
+        logprobs = logits.gather(-1, target) - logits.logsumexp(-1, keepdim=True)
+        hits = logits.argmax(-1, keepdim=True) == target
+        return torch.cat([logprobs, hits.to(logprobs)], dim=-1)
+
+    found = read_out(model, plans, recording, sources, lambda logits_of: read, advance)
+    return Scores(found[..., 0], found[..., 1].bool())
+
+
+def token_logprobs(
+    model: Model,
+    plans: Plan | str | Sequence[Plan | str],
+    tokens: TokenIds,
+    attention_mask: TokenIds | None = None,
+) -> Float[Tensor, "plan batch next"]:
+    """Log-probability in nats of every token given the real tokens before it, under each plan.
+
+    Entry t is log p(token t+1 | real tokens up to t), in float32 (float64 for a float64 model);
+    NaN where token t+1 is padding or has only padding before it. Positions are derived from the
+    mask, so left and right padding give the same numbers.
+
+    Raises UnsupportedModelError for masked language models, which have no next token, and
+    TextError for tokens that are not a batch of sequences of two tokens or more, or that the model
+    has no embeddings of.
+    """
+    model = as_model(model)
+    if not ready(model).causal:
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} is a masked language model: it has no next-token "
+            "probabilities. Use `applied` and read its logits at masked positions"
+        )
+    tokens = as_tokens(model, tokens)
+    if tokens.shape[1] < 2:
+        raise TextError(f"tokens have shape {tuple(tokens.shape)}; (batch, pos >= 2) is needed")
+    if attention_mask is not None:
+        attention_mask = torch.as_tensor(attention_mask).to(tokens)
+    real = torch.ones_like(tokens) if attention_mask is None else attention_mask
+    checked = [as_plan(plan, model) for plan in several(plans, str, Plan)]
+    # The row that predicts token t+1 is the last real token at or before t.
+    positions = torch.arange(tokens.shape[1], device=tokens.device)
+    previous = torch.where(real.bool(), positions, -1).cummax(dim=1).values[:, :-1]
+    batch, pos = torch.nonzero(real[:, 1:].bool() & (previous >= 0), as_tuple=True)
+    sources = torch.stack([batch, previous[batch, pos]], dim=1)
+    with measuring(model):
+        recording = record_on(face_of(model, checked), model, tokens, attention_mask)
+        scores = score_targets(model, checked, recording, sources, tokens[batch, pos + 1])
+    shape = (len(checked), tokens.shape[0], tokens.shape[1] - 1)
+    out = scores.logprobs.new_full(shape, torch.nan)
+    out[:, batch, pos] = scores.logprobs
+    return out
