@@ -150,6 +150,7 @@ def padding_gap(model: TransformerBridge, plan: Plan) -> float:
 def test_runs_every_plan_exactly_and_comes_back(name: str, tiny_folder: Path) -> None:
     model = build(name, torch.float64, tiny_folder)
     causal = family_of(model).causal
+    assert causal == (name not in zoo.ENCODERS)
     tokens = tiny.tokens()
     intact = model(tokens)
     weights = copy.deepcopy(model.original_model.state_dict())

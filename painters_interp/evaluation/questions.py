@@ -116,7 +116,8 @@ def prepare(
     model = as_model(model)
     if not family_of(model).causal:
         raise UnsupportedModelError(
-            f"{model.cfg.model_name} is a masked language model; lm-eval's tasks need next-token "
+            f"{model.cfg.model_name} is a masked language model, or bidirectional; "
+            "lm-eval's tasks need next-token "
             "probabilities"
         )
     tokenizer, device = tokenizer_of(model), device_of(model).type

@@ -233,7 +233,7 @@ def _examine(model: TransformerBridge) -> Family:
         attends=tuple(attends),
         recurs=tuple(recurs),
         returns_tuple=_returns_tuple(name, probe.outputs),
-        causal=root.can_generate(),
+        causal=root.can_generate() and not _looks_ahead(probe.calls),
     )
     _refuse_fixed_places(model, family, probe.calls)
     return family
@@ -337,6 +337,28 @@ def _padded_pass(model: TransformerBridge, **kwargs: bool) -> None:
     if model.original_model.can_generate():
         kwargs["use_cache"] = True
     model(tokens, attention_mask=mask, **kwargs)
+
+
+def _looks_ahead(calls: list[Arguments]) -> bool:
+    """Whether a mask lets a token see later ones, as some decoders do by their configuration."""
+    masks = [
+        argument
+        for call in calls
+        for argument in (*call.args, *(v for k, v in call.kwargs.items() if "mask" in k))
+        if isinstance(argument, Tensor) and argument.ndim == 4
+    ]
+    for mask in masks:
+        queries, keys = mask.shape[-2:]
+        whole = mask[-1]  # the row without pads
+        if queries == keys and whole.dtype == torch.bool:
+            seen = whole == whole[..., :1, :1]  # a token sees itself, whichever value says so
+        elif queries == keys and whole.is_floating_point():
+            seen = whole > torch.finfo(whole.dtype).min / 4
+        else:
+            continue
+        if bool(seen.triu(diagonal=1).any()):
+            return True
+    return False
 
 
 def _returns_tuple(name: str, outputs: set[type]) -> bool:

@@ -46,7 +46,7 @@ def applied(model: Model, plan: Plan | str, cache: str = "exact") -> Iterator[Tr
     refuse_halves(model, plan)
     with _uncollected():
         points = StepPoints(plan.depth)
-        slots = plan_slots(plan, model, points, cache)
+        slots = plan_slots(plan, model, points, cache, family.causal)
     with family.exchanged(slots, plan.layer_calls), _registered(model, points), guarded(model):
         yield model
 

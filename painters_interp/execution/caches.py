@@ -81,7 +81,7 @@ class Owner:
                 f"{self.calls} calls, each with an entry of its own; make the cache inside "
                 "`with applied(...)`, where the model's config says so"
             )
-        if _filled(cache):
+        if filled(cache):
             whose = f"under plan {other.plan!r}" if isinstance(other, Owner) else "without a plan"
             raise PlanError(
                 f"this cache was filled {whose}, and cannot go on under plan {self.plan!r}, whose "
@@ -90,7 +90,8 @@ class Owner:
         cache.update = self
 
 
-def _filled(cache: Cache) -> bool:
+def filled(cache: Cache) -> bool:
+    """Whether a cache knows some text already."""
     for layer in cache.layers:
         length = getattr(layer, "get_seq_length", lambda: 0)()
         if int(length) > 0 or getattr(layer, "has_previous_state", False) is True:

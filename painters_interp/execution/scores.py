@@ -69,8 +69,8 @@ def token_logprobs(
     model = as_model(model)
     if not ready(model).causal:
         raise UnsupportedModelError(
-            f"{model.cfg.model_name} is a masked language model: it has no next-token "
-            "probabilities. Use `applied` and read its logits at masked positions"
+            f"{model.cfg.model_name} is a masked language model, or bidirectional: it has no "
+            "next-token probabilities. Use `applied` and read its logits at masked positions"
         )
     tokens = as_tokens(model, tokens)
     if tokens.shape[1] < 2:

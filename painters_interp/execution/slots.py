@@ -13,9 +13,10 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.cache_utils import Cache
 
+from ..errors import UnsupportedModelError
 from ..plans import Half, Plan, Turn, groups, turns
 from .anatomy import Arguments, Family, bounded
-from .caches import Owner, SlotCache, average
+from .caches import Owner, SlotCache, average, filled
 from .notices import Notices
 from .sublayers import only
 
@@ -89,8 +90,9 @@ class Loop:
     """
 
     def __init__(
-        self, plan: Plan, model: TransformerBridge, points: StepPoints, cache: str
+        self, plan: Plan, model: TransformerBridge, points: StepPoints, cache: str, causal: bool
     ) -> None:
+        self._causal = causal
         self._owner = Owner(str(plan), cache, id(model), len(plan.calls))
         self._notices = Notices(plan, model)
         self._turns = [turn for step in plan.steps for turn in turns(step)]
@@ -108,11 +110,17 @@ class Loop:
     def begin(self, caches: Iterable[Cache]) -> None:
         """A pass begins clean, whatever ended the one before.
 
-        Raises PlanError for a cache that somebody else has filled.
+        Raises PlanError for a cache that somebody else has filled, and UnsupportedModelError for
+        one to go on from where earlier tokens see later ones.
         """
         self._open = OpenSteps()
         for cache in caches:
             self._owner.claim(cache)
+            if not self._causal and filled(cache):
+                raise UnsupportedModelError(
+                    "this model is bidirectional by its config: what is in a cache would have to "
+                    "be computed again with every token; read whole texts, without a cache"
+                )
         self._notices.give()
 
     def read(self, slot: int, stream: Tensor) -> Tensor:
@@ -164,10 +172,10 @@ class Slot(nn.Module):
 
 
 def plan_slots(
-    plan: Plan, model: TransformerBridge, points: StepPoints, cache: str
+    plan: Plan, model: TransformerBridge, points: StepPoints, cache: str, causal: bool = True
 ) -> nn.ModuleList:
     """One slot per call of `plan`, in order."""
-    blocks, loop = list(model.blocks), Loop(plan, model, points, cache)
+    blocks, loop = list(model.blocks), Loop(plan, model, points, cache, causal)
     return nn.ModuleList(
         Slot(blocks[call.layer], call.half, slot, loop) for slot, call in enumerate(plan.calls)
     )

@@ -57,7 +57,8 @@ def generate(
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     if not ready(model).causal:
         raise UnsupportedModelError(
-            f"{model.cfg.model_name} is a masked language model, which writes no texts"
+            f"{model.cfg.model_name} is a masked language model, or bidirectional, "
+            "which writes no texts"
         )
     if cache not in CACHES:
         raise PlanError(f"cache={cache!r} is not one of {', '.join(CACHES)}")

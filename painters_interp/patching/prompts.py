@@ -175,6 +175,7 @@ def refuse_masked(model: TransformerBridge) -> None:
     """Raise UnsupportedModelError for a masked language model, which predicts no next token."""
     if not ready(model).causal:
         raise UnsupportedModelError(
-            f"{model.cfg.model_name} is a masked language model: it has no next-token "
+            f"{model.cfg.model_name} is a masked language model, or bidirectional: "
+            "it has no next-token "
             "probabilities to measure a patch by; give a causal model"
         )
