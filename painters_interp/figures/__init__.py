@@ -21,5 +21,6 @@ from .patching import patching_heatmap as patching_heatmap
 from .readers import reader_heatmap as reader_heatmap
 from .stitching import stitching_curves as stitching_curves
 from .stitching import stitching_heatmap as stitching_heatmap
+from .style import panel_letters as panel_letters
 from .style import publication as publication
 from .venues import VENUES as VENUES

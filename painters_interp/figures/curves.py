@@ -1,14 +1,11 @@
 """Scores as lines: against the layer that was altered, and against how many were."""
 
 from math import ceil
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ..errors import TableError
 from ..tables import (
@@ -20,15 +17,22 @@ from ..tables import (
     summarise_seeds,
 )
 from . import style
+from .legends import legend_below
 
 _AFFECTED = "number of affected layers M"
-_LEGEND_LINE = 3.7  # mm
 _MEDIAN = style.Look("black", "", "-", "median")
 _SCORE = "score (0 chance, 1 intact)"
 
 
 @style.drawing
-def single_layer_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
+def single_layer_curves(
+    table: pd.DataFrame,
+    title: str | None = None,
+    *,
+    axes: style.Panels = None,
+    names: style.Names = None,
+    palette: style.Palette = None,
+) -> Figure:
     """Fig. 2: one panel per task, its metric against the layer dropped or swapped.
 
     Reads the result of `experiments.single_layers` (or of the suite). Bands are one standard
@@ -42,16 +46,13 @@ def single_layer_curves(table: pd.DataFrame, title: str | None = None) -> Figure
     page = 1 if columns == 1 else 2
     width = style.width(page)
     height = 48.0 * rows + (10 if columns > 1 else 15) + (5 if title else 0)
-    figure, axes = style.canvas(page, height, rows, columns)
-    for task, ax in zip(tasks, axes, strict=False):
+    figure, axes = style.canvas(page, height, rows, columns, len(tasks))
+    for task, ax in zip(tasks, axes, strict=True):
         _single_layer_panel(ax, table[table["task"] == task])
         ax.set_title(style.shortened(style.task_label(task), int(width / columns / 2.4)))
-    for ax in axes[len(tasks) :]:
-        ax.set_visible(False)
-    legend_below(figure, axes[: len(tasks)], columns=4 if columns > 1 else 2)
-    if title:
-        figure.suptitle(style.wrapped(title, width))
-    return style.finished(figure)
+    legend_below(figure, axes, columns=4 if columns > 1 else 2)
+    style.head(figure, axes, title, page)
+    return style.finished(figure, axes)
 
 
 def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
@@ -73,7 +74,14 @@ def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
 
 
 @style.drawing
-def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
+def variant_curves(
+    table: pd.DataFrame,
+    title: str | None = None,
+    *,
+    ax: Axes | None = None,
+    names: style.Names = None,
+    palette: style.Palette = None,
+) -> Figure:
     """Figs. 11 and 17: a line per variant, the median score over tasks against M.
 
     Reads the result of `experiments.variants` (or of the suite, or of `internal_loops`),
@@ -82,7 +90,7 @@ def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     of random order the hull of its seeds' statistics.
     """
     lines = summarise_seeds(_medians(_windows(table)))
-    figure, (ax,) = style.canvas(1, 80.0)
+    figure, [ax] = style.canvas(1, 80.0)
     known = [v for v in style.VARIANTS if lines["variant"].eq(v).any()]
     for variant, look in style.looks([*known, *lines["variant"]]).items():
         line = _ordered(lines[lines["variant"] == variant], "affected")
@@ -91,7 +99,7 @@ def variant_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     _score_axes(ax, _AFFECTED)
     ax.set_title(style.wrapped(title or "", style.width(1)))
     legend_below(figure, [ax], columns=2)
-    return style.finished(figure)
+    return style.finished(figure, [ax])
 
 
 @style.drawing
@@ -100,6 +108,10 @@ def task_curves(
     variant: str,
     title: str | None = None,
     medians: pd.DataFrame | None = None,
+    *,
+    ax: Axes | None = None,
+    names: style.Names = None,
+    palette: style.Palette = None,
 ) -> Figure:
     """Figs. 4-9: one variant, a line per task and the bold median over them, against M.
 
@@ -108,7 +120,7 @@ def task_curves(
     the table, gives the median a band: its 95 % interval over items.
     """
     rows = _of_variant(_windows(table), variant)
-    figure, (ax,) = style.canvas(1, 80.0)
+    figure, [ax] = style.canvas(1, 80.0)
     lines = summarise_seeds(rows)
     for task, look in style.looks(lines["task"]).items():
         line = _ordered(lines[lines["task"] == task], "affected")
@@ -130,15 +142,23 @@ def task_curves(
     name = style.looks([variant])[variant].label
     ax.set_title(style.wrapped(name if title is None else title, style.width(1)))
     legend_below(figure, [ax], columns=3)
-    return style.finished(figure)
+    return style.finished(figure, [ax])
 
 
 @style.drawing
-def size_curves(table: pd.DataFrame, variant: str = "skip", title: str | None = None) -> Figure:
+def size_curves(
+    table: pd.DataFrame,
+    variant: str = "skip",
+    title: str | None = None,
+    *,
+    ax: Axes | None = None,
+    names: style.Names = None,
+    palette: style.Palette = None,
+) -> Figure:
     """Fig. 12: a line per model, the median score against the share of layers altered."""
     require(table, "model", "n_layers")
     lines = summarise_seeds(_medians(_of_variant(_windows(table), variant)))
-    figure, (ax,) = style.canvas(1, 75.0)
+    figure, [ax] = style.canvas(1, 75.0)
     for model, look in style.looks(lines["model"]).items():
         line = _ordered(lines[lines["model"] == model], "affected")
         share = 100 * line["affected"] / line["n_layers"]
@@ -148,7 +168,7 @@ def size_curves(table: pd.DataFrame, variant: str = "skip", title: str | None = 
     name = style.looks([variant])[variant].label
     ax.set_title(style.wrapped(name if title is None else title, style.width(1)))
     legend_below(figure, [ax], columns=2)
-    return style.finished(figure)
+    return style.finished(figure, [ax])
 
 
 def _windows(table: pd.DataFrame) -> pd.DataFrame:
@@ -230,36 +250,3 @@ def _reference(ax: Axes, value: float, name: str | None, dashes: style.Dashes) -
 def _tidy(ax: Axes) -> None:
     style.whole_numbers(ax)
     sns.despine(ax=ax)
-
-
-def legend_below(figure: Figure, axes: list[Axes], columns: int) -> None:
-    """One legend for all panels, under them: over the curves it would hide some.
-
-    Long names take fewer columns, down to one, and are shortened where even that is too narrow: a
-    legend is never cut off at the figure's edge. A name that has no value in any panel says so.
-    """
-    handles: dict[str, list[Any]] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, []).append(handle)
-    names = [label + ("" if any(map(_has_value, of)) else " (no value)")
-             for label, of in handles.items()]  # fmt: skip
-    for ncols, most in (*((n, 60) for n in range(columns, 0, -1)), (1, 40), (1, 25)):
-        legend = figure.legend(
-            [first for first, *_ in handles.values()],
-            [style.shortened(name, most) for name in names],
-            loc="outside lower center",
-            ncols=ncols,
-        )
-        if legend.get_window_extent().width <= figure.bbox.width or most == 25:
-            break
-        legend.remove()
-    # The sizes above allow for three lines of legend; more must not squeeze the axes.
-    more = max(0, ceil(len(names) / ncols) - 3)
-    figure.set_figheight(figure.get_figheight() + more * _LEGEND_LINE / 25.4)
-
-
-def _has_value(handle: Any) -> bool:
-    if not isinstance(handle, Line2D):
-        return True
-    return bool(np.isfinite(np.asarray(handle.get_ydata(), dtype=float)).any())

@@ -10,13 +10,21 @@ from .. import statistics
 from ..errors import TableError
 from ..tables import is_intact, require
 from . import style
+from .legends import legend_below
 
 _KEYS = ["variant", "cache", "affected"]
 _AVERAGED: style.Dashes = (0, (3, 1.5))
 
 
 @style.drawing
-def decoding_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
+def decoding_curves(
+    table: pd.DataFrame,
+    title: str | None = None,
+    *,
+    axes: style.Panels = None,
+    names: style.Names = None,
+    palette: style.Palette = None,
+) -> Figure:
     """What the averaged cache costs, against M: in gold texts, and in texts of the model's own.
 
     Reads the result of `evaluation.decoding.decode`, or of its `teacher_forced`; a row of panels
@@ -33,20 +41,18 @@ def decoding_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     tasks = list(dict.fromkeys(table["task"]))
     panels = 3 if "value" in table else 2
     height = 17.0 + 55.0 * len(tasks) + (5 if title else 0)
-    figure, axes = style.canvas(2, height, len(tasks), panels)
+    figure, drawn = style.canvas(2, height, len(tasks), panels)
     for row, task in enumerate(tasks):
-        own = axes[row * panels : (row + 1) * panels]
+        own = drawn[row * panels : (row + 1) * panels]
         _panels(own, table[table["task"] == task])
         if len(tasks) > 1:
             own[0].set_title(style.task_label(task), loc="left")
         if row < len(tasks) - 1:
             for ax in own:
                 ax.set(xlabel="")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3)
-    if title:
-        figure.suptitle(style.wrapped(title, style.width(2)))
-    return style.finished(figure)
+    legend_below(figure, drawn[:1], columns=3)
+    style.head(figure, drawn, title, page=2)
+    return style.finished(figure, drawn)
 
 
 def _panels(axes: list[Axes], table: pd.DataFrame) -> None:

@@ -12,14 +12,21 @@ from matplotlib.ticker import NullFormatter
 from ..errors import TableError
 from ..tables import require
 from . import style
-from .curves import legend_below
+from .legends import legend_below
 
 _PANEL = 46.0  # mm
 
 
 @style.drawing
 def depth_curves(
-    table: pd.DataFrame, label: str | None = None, columns: int = 3, title: str | None = None
+    table: pd.DataFrame,
+    label: str | None = None,
+    columns: int = 3,
+    title: str | None = None,
+    *,
+    axes: style.Panels = None,
+    names: style.Names = None,
+    palette: style.Palette = None,
 ) -> Figure:
     """Fig. 15 and the like: one panel per measure, its value against the layer or the state.
 
@@ -33,25 +40,23 @@ def depth_curves(
     rows = ceil(len(measures) / columns)
     page = 1 if columns == 1 else 2
     width = style.width(page)
-    figure, axes = style.canvas(page, _PANEL * rows + (8 if label else 0), rows, columns)
-    names = list(dict.fromkeys(table[label])) if label else [""]
-    looks = style.looks(str(name) for name in names)
-    for measure, ax in zip(measures, axes, strict=False):
+    height = _PANEL * rows + (8 if label else 0)
+    figure, drawn = style.canvas(page, height, rows, columns, len(measures))
+    labels = list(dict.fromkeys(table[label])) if label else [""]
+    looks = style.looks(str(name) for name in labels)
+    for measure, ax in zip(measures, drawn, strict=True):
         rows_of = table[table["measure"].eq(measure)]
-        for name in names:
+        for name in labels:
             line = rows_of[rows_of[label].eq(name)] if label else rows_of
             _line(ax, line.sort_values("place"), looks[str(name)])
         ax.set_title(style.wrapped(style.measure_label(measure), width / columns, lines=2))
         ax.set_xlabel(rows_of["axis"].iloc[0])
         style.whole_numbers(ax)
         sns.despine(ax=ax)
-    for ax in axes[len(measures) :]:
-        ax.set_visible(False)
     if label:
-        legend_below(figure, axes[: len(measures)], columns=3)
-    if title:
-        figure.suptitle(style.wrapped(title, width))
-    return style.finished(figure)
+        legend_below(figure, drawn, columns=3)
+    style.head(figure, drawn, title, page)
+    return style.finished(figure, drawn)
 
 
 def _line(ax: Axes, line: pd.DataFrame, look: style.Look) -> None:
@@ -69,7 +74,14 @@ def _line(ax: Axes, line: pd.DataFrame, look: style.Look) -> None:
 
 @style.drawing
 def damage_scatter(
-    points: pd.DataFrame, correlations: pd.DataFrame, columns: int = 3, title: str | None = None
+    points: pd.DataFrame,
+    correlations: pd.DataFrame,
+    columns: int = 3,
+    title: str | None = None,
+    *,
+    axes: style.Panels = None,
+    names: style.Names = None,
+    palette: style.Palette = None,
 ) -> Figure:
     """What a plan costs against how unlike the states are that it joins: a panel per measure.
 
@@ -82,10 +94,9 @@ def damage_scatter(
     columns = style.in_a_row(min(columns, len(measures)))
     rows = ceil(len(measures) / columns)
     page = 1 if columns == 1 else 2
-    width = style.width(page)
-    figure, axes = style.canvas(page, 54.0 * rows + 8, rows, columns)
+    figure, drawn = style.canvas(page, 54.0 * rows + 8, rows, columns, len(measures))
     looks = style.looks(points["variant"])
-    for measure, ax in zip(measures, axes, strict=False):
+    for measure, ax in zip(measures, drawn, strict=True):
         _cloud(ax, points[points["measure"].eq(measure)], looks)
         told = correlations[correlations["measure"].eq(measure)]
         notes = [
@@ -96,14 +107,11 @@ def damage_scatter(
             style.measure_label(measure) + "\n" + "\n".join(notes),
             fontsize=plt.rcParams["legend.fontsize"],
         )
-    for ax in axes[::columns]:
+    for ax in drawn[::columns]:
         ax.set_ylabel("KL to the intact model (nats)")
-    for ax in axes[len(measures) :]:
-        ax.set_visible(False)
-    legend_below(figure, axes[: len(measures)], columns=3)
-    if title:
-        figure.suptitle(style.wrapped(title, width))
-    return style.finished(figure)
+    legend_below(figure, drawn, columns=3)
+    style.head(figure, drawn, title, page)
+    return style.finished(figure, drawn)
 
 
 def _cloud(ax: Axes, points: pd.DataFrame, looks: dict[str, style.Look]) -> None:

@@ -17,6 +17,7 @@ from scipy.spatial.distance import squareform
 from ..errors import TableError
 from ..tables import is_intact, require
 from . import cells, style
+from .legends import legend_below
 
 _CLIPPED = (2, 98)  # percentiles at which the colours end
 # What stands down and across for each kind of grid.
@@ -40,6 +41,8 @@ def grid_heatmap(
     title: str | None = None,
     label: str | None = None,
     triangle: bool = False,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """A grid of `experiments` (swaps, replacements, ...) as a map of layer i by layer j.
 
@@ -62,7 +65,7 @@ def grid_heatmap(
     if triangle and variant == "swap":
         values, unsure = (m.where(np.triu(np.ones(m.shape, dtype=bool))) for m in (values, unsure))
     extra = 9.0 if tree is not None else 0.0
-    figure, (ax,) = style.canvas(1, 76.0 + extra + (4 if title else 0))
+    figure, [ax] = style.canvas(1, 76.0 + extra + (4 if title else 0))
     draw_map(figure, ax, values, unsure, label or _LABELS.get(value, value))
     cells.name(ax, values, each=tree is not None)
     ax.set(ylabel=_AXES[variant][0], xlabel=_AXES[variant][1])
@@ -72,13 +75,13 @@ def grid_heatmap(
         _draw_tree(ax, tree)
     _legend(
         figure,
+        ax,
         bool(unsure.eq(1).any(axis=None)),
         "intact model",
         variant in _SQUARE and not triangle,
     )
-    if title:
-        figure.suptitle(style.wrapped(title, style.width(1)))
-    return style.finished(figure)
+    style.head(figure, [ax], title, page=1)
+    return style.finished(figure, [ax])
 
 
 def draw_map(
@@ -172,9 +175,8 @@ def _zone(ax: Axes, values: pd.DataFrame, zone: int) -> None:
         line(at, color="black", linewidth=0.6)
 
 
-def _legend(figure: Figure, unsure: bool, grey: str, with_grey: bool) -> None:
+def _legend(figure: Figure, ax: Axes, unsure: bool, grey: str, with_grey: bool) -> None:
     entries: list[Any] = [Patch(facecolor=cells.MISSING, label=grey)] if with_grey else []
     if unsure:
         entries.append(Line2D([], [], label="95 % interval holds 0, or is wide", **cells.MARK))
-    if entries:
-        figure.legend(handles=entries, loc="outside lower center", ncols=2, handlelength=1.2)
+    legend_below(figure, [ax], columns=2, more=entries)

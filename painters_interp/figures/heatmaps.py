@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from ..errors import TableError
 from ..tables import median_over_tasks, require, scored
 from . import cells, style
+from .legends import legend_below
 
 
 def similarity_heatmap(
@@ -21,6 +22,8 @@ def similarity_heatmap(
     limits: cells.Limits | None = None,
     zones: Sequence[int] = (),
     axis: str | tuple[str, str] = "state",
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """Fig. 3: similarity of every pair of states, state 0 at the top left.
 
@@ -31,8 +34,12 @@ def similarity_heatmap(
     values are grey. `zones` are the boundaries of a `Zones`, drawn as lines before these states.
     """
     return similarity_panel(
-        {title or "": matrix}, label=label, limits=limits, zones=zones, axis=axis
+        {title or "": matrix}, label, limits, zones=zones, axis=axis, axes=_one(ax)
     )
+
+
+def _one(ax: Axes | None) -> list[Axes] | None:
+    return None if ax is None else [ax]
 
 
 def heatmap(
@@ -41,6 +48,8 @@ def heatmap(
     title: str | None = None,
     limits: cells.Limits | None = None,
     axis: str | tuple[str, str] = "",
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """Any matrix as coloured cells, square or not, row 0 on top.
 
@@ -50,6 +59,7 @@ def heatmap(
         title: Over the cells.
         limits: Of the colour scale; from the smallest to the largest value if not given.
         axis: What stands downwards and across, or a word for both.
+        ax: Draw into these axes.
 
     Raises:
         TableError: Where there are not two dimensions, or no finite value.
@@ -62,7 +72,9 @@ def heatmap(
     values = matrix_of(matrix)
     down, across = (axis, axis) if isinstance(axis, str) else axis
     limits = limits or cells.reach(values)
-    return similarity_panel({title or "": values}, label, limits, axis=(down, across))
+    return similarity_panel(
+        {title or "": values}, label, limits, axis=(down, across), axes=_one(ax)
+    )
 
 
 def matrix_of(matrix: Any) -> pd.DataFrame:
@@ -87,6 +99,8 @@ def similarity_panel(
     columns: int = 3,
     zones: Sequence[int] = (),
     axis: str | tuple[str, str] = "state",
+    *,
+    axes: style.Panels = None,
 ) -> Figure:
     """Fig. 14, or one measure beside another: several matrices on one colour scale, by title."""
     matrices = {title: matrix_of(matrix) for title, matrix in matrices.items()}
@@ -97,28 +111,30 @@ def similarity_panel(
     page = 1 if columns == 1 else 2
     width, designed = style.width(page), (style.SINGLE, style.DOUBLE)[page - 1]
     height = rows * (designed - 20) / columns + (4 if any(matrices) else 0)
-    figure, axes = style.canvas(page, height, rows, columns)
+    figure, panels = style.canvas(page, height, rows, columns, len(matrices))
     limits = limits or cells.reach([*matrices.values()], 0.0, 1.0)
     side = (width - 20) / columns
     down, across = (axis, axis) if isinstance(axis, str) else axis
-    for (title, matrix), ax in zip(matrices.items(), axes, strict=False):
+    for (title, matrix), ax in zip(matrices.items(), panels, strict=True):
         of_two = isinstance(axis, tuple)
         square = matrix.shape[0] == matrix.shape[1]
         cells.draw(ax, matrix if of_two else _square(matrix), limits, square=square)
         _zone_lines(ax, zones)
         ax.set_title(style.wrapped(title, width / columns))
         ax.set_xlabel(style.wrapped(across, side, lines=2))
-    for ax in axes[::columns]:
+    for ax in panels[::columns]:
         ax.set_ylabel(style.wrapped(down, side, lines=2))
-    for ax in axes[len(matrices) :]:
-        ax.set_visible(False)
-    cells.bar(figure, axes[: len(matrices)], label, rows=rows)
-    return style.finished(figure)
+    cells.bar(figure, panels, label, rows=rows)
+    return style.finished(figure, panels)
 
 
 @style.drawing
 def loop_heatmap(
-    table: pd.DataFrame, title: str | None = None, limits: cells.Limits | None = None
+    table: pd.DataFrame,
+    title: str | None = None,
+    limits: cells.Limits | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """Fig. 10: score of the looped window, M affected layers across, k loops upwards.
 
@@ -129,7 +145,7 @@ def loop_heatmap(
     """
     scores = _loop_scores(table)
     limits = limits or cells.reach(scores, 0.0, 1.0)
-    figure, (ax,) = style.canvas(1, 75.0)
+    figure, [ax] = style.canvas(1, 75.0)
     cells.draw(ax, scores, limits)
     ax.invert_yaxis()
     halved = "selected" in table
@@ -139,11 +155,11 @@ def loop_heatmap(
     best &= marks.to_numpy() > (0 if halved else -np.inf)
     told = f"best k for each M{', on the other half of the items' if halved else ''}"
     cells.mark(ax, best, told, largest=3.4)
-    figure.legend(loc="outside lower center")
+    legend_below(figure, [ax], columns=1)
     ax.set(xlabel="number of affected layers M", ylabel="loops k")
     ax.set_title(style.wrapped(title or "", style.width(1)))
     cells.bar(figure, [ax], "score (0 chance, 1 intact)")
-    return style.finished(figure)
+    return style.finished(figure, [ax])
 
 
 def _loop_scores(table: pd.DataFrame, column: str = "score") -> pd.DataFrame:

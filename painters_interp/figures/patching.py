@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import TableError
@@ -27,6 +28,8 @@ def patching_heatmap(
     title: str | None = None,
     column: str = "normalised",
     limits: cells.Limits | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """What each place of the residual stream carries: states downwards, tokens across.
 
@@ -37,7 +40,7 @@ def patching_heatmap(
     values = _matrix(table, "state", "position", column)
     page = 1 if values.shape[1] <= 18 else 2
     width = style.width(page)
-    figure, (ax,) = style.canvas(page, 80.0)
+    figure, [ax] = style.canvas(page, 80.0)
     ends = (0.0, 1.0) if column == "normalised" else ()
     limits = limits or cells.reach(values, *ends)
     cells.draw(ax, values, limits)
@@ -51,12 +54,16 @@ def patching_heatmap(
     name = _metric(table)
     label = f"{name}\n0 corrupted, 1 clean" if column == "normalised" else name
     cells.bar(figure, [ax], label, cells.beyond(values, limits))
-    return style.finished(figure)
+    return style.finished(figure, [ax])
 
 
 @style.drawing
 def crossing_heatmap(
-    table: pd.DataFrame, title: str | None = None, limits: cells.Limits | None = None
+    table: pd.DataFrame,
+    title: str | None = None,
+    limits: cells.Limits | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """Can layer j read what layer i wrote? Source states downwards, target states across.
 
@@ -69,18 +76,22 @@ def crossing_heatmap(
     if limits is None:
         low, high = cells.reach(values, *([0.0] if metric == "kl" else []))
         limits = low, min(high, 10.0) if metric == "kl" else high
-    figure, (ax,) = style.canvas(1, 72.0)
+    figure, [ax] = style.canvas(1, 72.0)
     colours = f"{cells.COLOURS}_r" if metric in _LESS_IS_CLOSER else cells.COLOURS
     cells.draw(ax, values, limits, colours, square=True)
     ax.set(xlabel="target state j", ylabel="source state i")
     ax.set_title(style.wrapped(title or "", style.width(1)))
     cells.bar(figure, [ax], _metric(table), cells.beyond(values, limits))
-    return style.finished(figure)
+    return style.finished(figure, [ax])
 
 
 @style.drawing
 def effects_heatmap(
-    table: pd.DataFrame, title: str | None = None, limits: cells.Limits | None = None
+    table: pd.DataFrame,
+    title: str | None = None,
+    limits: cells.Limits | None = None,
+    *,
+    ax: Axes | None = None,
 ) -> Figure:
     """How much later layers' updates change: dropped layers or plans downwards, layers across.
 
@@ -96,7 +107,7 @@ def effects_heatmap(
     page = 1 if drops or max(map(len, names)) <= _LONGEST // 2 else 2
     width = style.width(page)
     height = 72.0 if drops else min(_PAGE, max(72.0, 20 + _LABEL * len(names)))
-    figure, (ax,) = style.canvas(page, height)
+    figure, [ax] = style.canvas(page, height)
     cells.draw(ax, values if drops else values.reset_index(drop=True), limits)
     if not drops:
         every = -(-len(names) // int((_PAGE - 20) / _LABEL))
@@ -107,7 +118,7 @@ def effects_heatmap(
     where = f" after token {at[0]}" if len(at) else ""
     ax.set_title(style.wrapped(title or "", width))
     cells.bar(figure, [ax], f"relative change{where}", cells.beyond(values, limits))
-    return style.finished(figure)
+    return style.finished(figure, [ax])
 
 
 def shown(token: str) -> str:

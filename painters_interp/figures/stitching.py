@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import require
 from . import style
 from .grids import draw_map
+from .legends import legend_below
 
 _NAMES = {
     "ridge": "affine map (ridge)",
@@ -23,7 +25,13 @@ _COLUMNS = ("source_state", "target_state", "map", "increase")
 
 
 @style.drawing
-def stitching_heatmap(table: pd.DataFrame, kind: str = "ridge", title: str | None = None) -> Figure:
+def stitching_heatmap(
+    table: pd.DataFrame,
+    kind: str = "ridge",
+    title: str | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Figure:
     """Rise in the target's loss for every pair of states under one map of `patching.stitch`.
 
     Colours as in `grid_heatmap`; a dot marks an interval that includes 0 or is wide.
@@ -34,16 +42,22 @@ def stitching_heatmap(table: pd.DataFrame, kind: str = "ridge", title: str | Non
         known = ", ".join(m for m in table["map"].unique() if m != "intact")
         raise TableError(f"no rows with map {kind!r}; the table has {known}")
     cells, unsure = _cells(rows, "increase"), _cells(rows.assign(unsure=_unsure(rows)), "unsure")
-    figure, (ax,) = style.canvas(1, 76.0 + (4 if title else 0))
+    figure, [ax] = style.canvas(1, 76.0 + (4 if title else 0))
     draw_map(figure, ax, cells, unsure, _RISE)
     ax.set(ylabel="state i of the source", xlabel="state j of the target")
-    if title:
-        figure.suptitle(style.wrapped(title, style.width(1)))
-    return style.finished(figure)
+    style.head(figure, [ax], title, page=1)
+    return style.finished(figure, [ax])
 
 
 @style.drawing
-def stitching_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
+def stitching_curves(
+    table: pd.DataFrame,
+    title: str | None = None,
+    *,
+    ax: Axes | None = None,
+    names: style.Names = None,
+    palette: style.Palette = None,
+) -> Figure:
     """Rise in the target's loss against the target's state, a line per map.
 
     Reads a table with one source state for every target state; bands are its statistics. The scale
@@ -53,10 +67,12 @@ def stitching_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     rows = table[table["map"] != "intact"]
     if rows.duplicated(["target_state", "map"]).any():
         raise TableError("several source states for one target state; see stitching_heatmap")
-    figure, (ax,) = style.canvas(1, 78.0 + (4 if title else 0))
+    figure, [ax] = style.canvas(1, 78.0 + (4 if title else 0))
     for kind, look in style.looks(sorted(rows["map"].unique(), key=[*_NAMES].index)).items():
         line = rows[rows["map"] == kind].sort_values("target_state")
-        style.draw_line(ax, line["target_state"], line["increase"], look, _NAMES[kind])
+        style.draw_line(
+            ax, line["target_state"], line["increase"], look, (names or {}).get(kind, _NAMES[kind])
+        )
         ends = line["increase_low"], line["increase_high"]
         style.draw_band(ax, line["target_state"], *ends, look, alpha=0.22)
     ax.axhline(0, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8, zorder=1)
@@ -66,10 +82,9 @@ def stitching_curves(table: pd.DataFrame, title: str | None = None) -> Figure:
     style.whole_numbers(ax)
     ax.set(xlabel="state j of the target", ylabel=_RISE)
     sns.despine(ax=ax)
-    figure.legend(loc="outside lower center", ncols=2)
-    if title:
-        figure.suptitle(style.wrapped(title, style.width(1)))
-    return style.finished(figure)
+    legend_below(figure, [ax], columns=2)
+    style.head(figure, [ax], title, page=1)
+    return style.finished(figure, [ax])
 
 
 def _cells(rows: pd.DataFrame, value: str) -> pd.DataFrame:

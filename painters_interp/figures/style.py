@@ -1,10 +1,11 @@
 """How a figure looks: a venue's sizes, and one look per variant in all figures."""
 
+import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, partial, wraps
 from itertools import cycle
 from typing import Any, ClassVar, ParamSpec, cast
@@ -14,11 +15,14 @@ import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import OutputError, TableError
@@ -26,6 +30,11 @@ from ..tables import typed
 from .venues import Venue, venue_of
 
 P = ParamSpec("P")
+# What drawing functions take beside their tables: axes of the user's own, one for each panel;
+# what things are called; colours of lines, by name, in order, or out of seaborn's of that name.
+Panels = Sequence[Axes] | np.ndarray | None
+Names = Mapping[str, str] | None
+Palette = Mapping[str, str] | Sequence[str] | str | None
 # What journals ask for, in their order; the last ships with matplotlib.
 _FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 _DESIGN = venue_of("nature")  # for which the heights of figures are given
@@ -112,6 +121,11 @@ _COLOURS = ("#0B4F9C", "#C8461E", "#56B4E9", "#009E73", "#F0B820", "#CC79A7", "#
 _MARKERS = ("o", "s", "D", "v", "^", "P")
 _LINES: tuple[Dashes, ...] = ("solid", _DASHED, _LONG, _DASHDOT, _DENSE)
 TASKS = {
+    "probe_arithmetic": "arithmetic (probe)",
+    "probe_cloze": "cloze (probe)",
+    "probe_facts": "facts (probe)",
+    "probe_grammar": "grammar (probe)",
+    "probe_order": "order (probe)",
     "arc_challenge": "ARC (challenge)",
     "arc_easy": "ARC (easy)",
     "gsm8k": "GSM8K",
@@ -151,23 +165,58 @@ _WITHOUT = "_without_massive"
 
 def measure_label(measure: str) -> str:
     """A similarity measure in words."""
+    if measure in _wishes.get().names:
+        return _wishes.get().names[measure]
     name = measure.removesuffix(_WITHOUT)
-    label = MEASURES.get(name, name)
+    label = MEASURES.get(name, plain(name))
     return label if name == measure else f"{label}, massive left out"
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name: a variant has the same one in every figure, others take spare ones."""
+    """A look for each name: a variant has the same one in every figure, others take spare ones.
+
+    Called as the user's `names` say, in the colours of the user's `palette`.
+    """
+    wishes, known = _wishes.get(), [*dict.fromkeys(names)]
     spare = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
-    return {
+    found = {
         name: VARIANTS[name] if name in VARIANTS else Look(*next(spare), task_label(name))
-        for name in dict.fromkeys(names)
+        for name in known
     }
+    colours = _colours(wishes.palette, known)
+    for name, look in found.items():
+        label = wishes.names.get(name, look.label)
+        found[name] = replace(look, label=label, colour=colours.get(name, look.colour))
+    return found
+
+
+def _colours(
+    palette: Mapping[str, str] | Sequence[str] | str | None, names: Sequence[str]
+) -> dict[str, str]:
+    """The colour of each name: as it says, in its order, or of seaborn's palette of that name."""
+    if palette is None:
+        return {}
+    try:
+        if isinstance(palette, Mapping):
+            return {name: to_hex(colour) for name, colour in palette.items()}
+        return dict(zip(names, map(to_hex, sns.color_palette(palette, len(names))), strict=False))
+    except ValueError as error:
+        raise TableError(
+            f"palette={palette!r}: {error}; give colours, or a palette's name"
+        ) from None
 
 
 def task_label(name: str) -> str:
-    """The usual spelling of a task's name."""
-    return TASKS.get(name, shortened(name))
+    """The usual spelling of the name of a task or a model, or the user's own."""
+    if name in (own := _wishes.get().names):
+        return own[name]
+    return TASKS.get(name, plain(shortened(name)))
+
+
+def plain(text: str) -> str:
+    """A name that is read as it stands: with dollars no formula, seen also if it begins with _."""
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def shortened(text: str, most: int = 48) -> str:
@@ -180,14 +229,58 @@ def shortened(text: str, most: int = 48) -> str:
 
 def wrapped(text: str, width: float, lines: int = 4) -> str:
     """A text in lines that fit so many millimetres; without the middle of a longer one."""
-    fit = int(width / (0.225 * mpl.rcParams["axes.titlesize"]))
-    return textwrap.fill(shortened(text, lines * fit), fit)
+    size = font_manager.FontProperties(size=mpl.rcParams["axes.titlesize"]).get_size_in_points()
+    fit = max(8, int(width / (0.225 * size)))
+    if text.count("$") < 2:
+        return textwrap.fill(shortened(text, lines * fit).replace("$", r"\$"), fit)
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return textwrap.fill(shortened(text, lines * fit).replace("$", r"\$"), fit)
+    whole = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", _BLANK), text)
+    return textwrap.fill(whole, fit, break_long_words=False).replace(_BLANK, " ")
+
+
+_BLANK = "\x00"  # in place of a blank in a formula, which is no place to break a line
 
 
 def metric_label(metric: str) -> str:
     """A metric in words; the name of lm-eval's filter, after a comma, is left out."""
     name = metric.split(",")[0]
-    return METRICS.get(name, shortened(name, 30))
+    return METRICS.get(name, plain(shortened(name, 30)))
+
+
+def make_legible(figure: Figure) -> None:
+    """Give labels in other scripts a font that has them. TableError where none here does."""
+    covered = {code for name in _fonts() for code in _glyphs(_file_of(name))}
+    for text in figure.findobj(mpl.text.Text):
+        words = text.get_text()
+        if lacking := {ord(sign) for sign in words if not sign.isspace()} - covered:
+            other = _font_with(frozenset(lacking))
+            if other is None:
+                raise TableError(
+                    f"no font here can show the label {shortened(words, 40)!r}; install one, such "
+                    "as Noto Sans, or give another label (names=)"
+                )
+            text.set_fontfamily([*_fonts(), other])
+
+
+def _file_of(name: str) -> str:
+    return next(font.fname for font in font_manager.fontManager.ttflist if font.name == name)
+
+
+@cache
+def _glyphs(path: str) -> frozenset[int]:
+    return frozenset(font_manager.get_font(path).get_charmap())
+
+
+@cache
+def _font_with(codes: frozenset[int]) -> str | None:
+    """The first font here that has all these characters."""
+    for font in sorted(font_manager.fontManager.ttflist, key=lambda font: font.name):
+        if codes <= _glyphs(font.fname):
+            return font.name
+    return None
 
 
 @dataclass(frozen=True)
@@ -314,24 +407,57 @@ class Drawing(Figure):
         return tuple(self.get_size_inches()), texts, views, lines, artists
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What a user gives to a drawing function beside its table."""
+
+    axes: tuple[Axes, ...] | None = None  # of the user's own, to draw into
+    names: Mapping[str, str] = field(default_factory=dict)
+    palette: Mapping[str, str] | Sequence[str] | str | None = None
+
+
+_AS_EVER = Wishes()
+_wishes: ContextVar[Wishes] = ContextVar("wishes", default=_AS_EVER)
+
+
 def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Decorates a function that draws: in this package's style, from tables that may have been
-    through programs that know no counts. Into axes of a user's own it draws in the style that holds
-    where it is called.
+    through programs that know no counts.
+
+    Reads four arguments for every function that takes them. Into `ax` or `axes`, of a user's own
+    figure, it draws in the style that holds where it is called. `names` are what models, tasks,
+    variants or measures are called in the figure, `palette` the colours of lines.
     """
 
     @wraps(draw)
     def drawn(*args: P.args, **options: P.kwargs) -> Figure:
         given = {name: _typed(option) for name, option in options.items()}
         tables = [_typed(argument) for argument in args]
-        if given.get("ax") is not None or given.get("axes") is not None:
-            return draw(*tables, **given)  # type: ignore[arg-type]
-        with publication():
-            figure = cast(Drawing, draw(*tables, **given))  # type: ignore[arg-type]
-        figure.made_by(partial(cast(Callable[..., Drawing], drawn), *args, **options))
+        wishes = _wishes_of(given)
+        token = _wishes.set(wishes)
+        try:
+            with publication() if wishes.axes is None else nullcontext():
+                figure = draw(*tables, **given)  # type: ignore[arg-type]
+        finally:
+            _wishes.reset(token)
+        if wishes.axes is None:
+            redraw = partial(cast(Callable[..., Drawing], drawn), *args, **options)
+            cast(Drawing, figure).made_by(redraw)
         return figure
 
     return drawn
+
+
+def _wishes_of(options: Mapping[str, Any]) -> Wishes:
+    """Those among a function's options, or else of the function that called it."""
+    around = _wishes.get()
+    axes = [options[name] for name in ("ax", "axes") if options.get(name) is not None]
+    given = tuple(np.asarray(axes[0], dtype=object).ravel()) if axes else around.axes
+    if given is not None and not all(isinstance(ax, Axes) for ax in given):
+        raise TableError("ax and axes are axes of matplotlib, as `plt.subplots` makes them")
+    names, palette = options.get("names"), options.get("palette")
+    return Wishes(given, around.names if names is None else names,
+                  around.palette if palette is None else palette)  # fmt: skip
 
 
 def _typed(value: object) -> object:
@@ -339,27 +465,69 @@ def _typed(value: object) -> object:
 
 
 def canvas(
-    columns_of_page: int, height: float, rows: int = 1, columns: int = 1
+    page: int, height: float, rows: int = 1, columns: int = 1, panels: int | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with rows x columns axes, in reading order.
+    """A figure with rows x columns axes, in reading order; or the user's own axes, one a panel.
 
-    It is made for so many columns of a page; so high, in mm, at the width of Nature's.
+    It is made for so many columns of a page; so high, in mm, at the width of Nature's. Raises
+    TableError where a user gave another number of axes than there are panels.
     """
+    needed = rows * columns if panels is None else panels
+    if (own := _wishes.get().axes) is not None:
+        if len(own) != needed:
+            raise TableError(f"{needed} axes are needed, one for each panel; {len(own)} were given")
+        figure: Any = own[0].figure
+        return figure.figure, [*own]
     form = _format.get()
-    size = (form.width(columns_of_page) / 25.4, form.height(height, columns_of_page) / 25.4)
+    size = (form.width(page) / 25.4, form.height(height, page) / 25.4)
     with mpl.rc_context({"figure.max_open_warning": 0}):  # many in a run; closed when saved
-        figure, axes = plt.subplots(
+        made, axes = plt.subplots(
             rows, columns, figsize=size, layout="constrained", squeeze=False, FigureClass=Drawing
         )
-    return figure, list(axes.flat)
+    for ax in axes.flat[needed:]:
+        ax.set_visible(False)
+    return made, [*axes.flat[:needed]]
 
 
-def finished(figure: Figure) -> Figure:
+def panel_letters(figure: Figure, first: str = "a") -> Figure:
+    """Letter the panels of a figure in bold: a, b, c, ... in reading order; the same figure.
+
+    Args:
+        figure: Any figure; colour bars and panels that are not seen get no letter.
+        first: The letter of the first panel, "A" for capitals.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> figure = figures.similarity_panel({"one": [[1.0]], "other": [[0.5]]})
+        >>> [ax.get_title("left") for ax in figures.panel_letters(figure).axes[:2]]
+        ['a', 'b']
+    """
+    panels = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
+    for place, ax in enumerate(panels):
+        ax.set_title(chr(ord(first) + place), loc="left", fontweight="bold")
+    return figure
+
+
+def borrowed() -> bool:
+    """Whether the axes that are drawn into are a user's own."""
+    return _wishes.get().axes is not None
+
+
+def head(figure: Figure, axes: Sequence[Axes], title: str | None, page: int) -> None:
+    """A title over all panels; of a user's own axes, over the first."""
+    if title and borrowed():
+        axes[0].set_title(wrapped(title, 25.4 * axes[0].get_window_extent().width / figure.dpi))
+    elif title:
+        figure.suptitle(wrapped(title, width(page)))
+
+
+def finished(figure: Figure, axes: Sequence[Axes]) -> Figure:
     """Lay out the figure while the style holds: ticks made later would have another size.
 
-    A panel without a finite value says so; TableError where no panel has one.
+    A panel without a finite value says so. Raises TableError where no panel has one, and for a
+    label that no font here can show.
     """
-    holding = {ax: values for ax in figure.axes if (values := _values(ax)) is not None}
+    holding = {ax: values for ax in axes if (values := _values(ax)) is not None}
     empty = [ax for ax, values in holding.items() if not np.isfinite(values).any()]
     if empty and len(empty) == len(holding):
         raise TableError("the table holds no finite value to draw")
@@ -367,7 +535,9 @@ def finished(figure: Figure) -> Figure:
         ax.text(0.5, 0.5, "no value", transform=ax.transAxes, ha="center", va="center")
         if not ax.collections:  # of an axis without a value, ticks are made up
             ax.set(xticks=[], yticks=[])
-    figure.draw_without_rendering()
+    make_legible(figure)
+    if not borrowed():
+        figure.draw_without_rendering()
     return figure
 
 

@@ -1,0 +1,113 @@
+"""Figures are put together by a user: into axes of one's own, under one's own names and colours."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import drawings, scores
+from matplotlib.colors import to_hex
+
+from painters_interp import experiments, figures
+from painters_interp.errors import TableError
+
+DRAWINGS = drawings()
+PANELS = {"single_layer_curves": 2, "similarity_panel": 2, "depth_curves": 2, "damage_scatter": 1,
+          "decoding_curves": 2}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_function_draws_into_axes_of_ones_own(name):
+    panels = PANELS.get(name)
+    figure, axes = plt.subplots(1, (panels or 1) + 1, figsize=(9, 3))
+    axes[-1].plot([0, 1], [0, 1])
+    argument = {"ax": axes[0]} if panels is None else {"axes": axes[:-1]}
+    assert DRAWINGS[name](**argument) is figure
+    assert all(ax.collections or ax.get_lines() for ax in axes[:-1])
+    assert len(axes[-1].get_lines()) == 1
+    assert not figure.legends
+    assert figure.get_size_inches().tolist() == [9, 3]
+
+
+def test_it_does_so_in_the_style_that_holds_there():
+    with mpl.rc_context({"axes.labelsize": 17, "font.family": "serif"}):
+        _, ax = plt.subplots()
+        DRAWINGS["variant_curves"](ax=ax)
+        assert ax.xaxis.label.get_fontsize() == 17
+    with figures.publication("icml"):
+        _, ax = plt.subplots()
+        DRAWINGS["variant_curves"](ax=ax)
+    assert ax.xaxis.label.get_fontsize() == 8
+
+
+def test_of_subfigures_too():
+    figure = plt.figure()
+    left, _ = figure.subfigures(1, 2)
+    assert DRAWINGS["heatmap"](ax=left.subplots()) is figure
+
+
+def test_another_number_of_axes_is_refused():
+    _, axes = plt.subplots(1, 3)
+    with pytest.raises(TableError, match="2 axes are needed, one for each panel; 3 were given"):
+        DRAWINGS["single_layer_curves"](axes=axes)
+    with pytest.raises(TableError, match="axes are axes of matplotlib"):
+        DRAWINGS["variant_curves"](ax=plt.figure())
+
+
+def test_names_and_palette_are_the_users_own():
+    table = scores(experiments.variants(4, seeds=1))
+    figure = figures.variant_curves(table, names={"skip": "left out"}, palette={"skip": "red"})
+    [line] = [line for line in figure.axes[0].get_lines() if line.get_label() == "left out"]
+    assert to_hex(line.get_color()) == "#ff0000"
+    tasks = figures.task_curves(
+        table, "skip", names={"task_0": "First"}, palette=["black", "0.5"]
+    ).axes[0]
+    assert [to_hex(line.get_color()) for line in tasks.get_lines()[:2]] == ["#000000", "#808080"]
+    assert tasks.get_lines()[0].get_label() == "First"
+    assert figures.size_curves(table, palette="colorblind").legends[0].get_texts()[0].get_text()
+    with pytest.raises(TableError, match="palette='nonsense'"):
+        figures.variant_curves(table, palette="nonsense")
+
+
+def test_panels_have_letters():
+    figure = figures.panel_letters(DRAWINGS["similarity_panel"]())
+    assert [ax.get_title("left") for ax in figure.axes[:2]] == ["a", "b"]
+    assert not any(ax.get_title("left") for ax in figure.axes[2:])
+
+
+class TestLabels:
+    @pytest.mark.parametrize("task", [r"$\frac{$", "_hidden", "a<b&c", "x" * 60, "$5 or $6"])
+    def test_any_name_of_a_task_is_drawn_as_it_stands(self, task, tmp_path):
+        table = scores(experiments.variants(4, seeds=1)).replace({"task": {"task_1": task}})
+        figure = figures.task_curves(table, "skip")
+        shown = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert shown[1].strip().replace("\\$", "$")[:20] == task[:20]
+        figures.save(figure, tmp_path / "figure", "svg")
+
+    def test_formulas_in_titles_stay_whole(self):
+        title = "The loss " * 8 + r"$\sum_i x_i + y$ and a word of \$5"
+        assert r"$\sum_i x_i + y$" in figures.style.wrapped(title, 60.0).replace("\n", " ")
+        assert figures.style.wrapped(r"$\frac{$", 60.0) == r"\$\frac{\$"
+
+    def test_what_no_font_can_show_is_refused(self, monkeypatch):
+        monkeypatch.setattr(figures.style, "_font_with", lambda codes: None)
+        with pytest.raises(TableError, match="no font here can show the label '\\\\U000f0000'"):
+            figures.heatmap([[1.0]], title="\U000f0000")
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shape"),
+    [
+        ([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], (2, 3)),
+        (np.eye(3), (3, 3)),
+        (pd.DataFrame({"one": [1, 2], "other": [3, 4]}, index=["x", "y"]), (2, 2)),
+    ],
+)
+def test_any_matrix_is_a_heatmap(matrix, shape):
+    assert figures.heatmap(matrix).axes[0].collections[0].get_array().shape == shape
+
+
+@pytest.mark.parametrize("wrong", [[1.0, 2.0], "text", [], None])
+def test_what_is_no_matrix_is_refused(wrong):
+    with pytest.raises(TableError, match="matrix"):
+        figures.heatmap(wrong)
