@@ -61,13 +61,14 @@ for command in (
     similarity,
     evaluate,
     generate,
+    grid,
     classify,
     readers,
     figures,
     check,
 ):
     app.command(cls=_Command)(command)
-for movement in (residual, across, effects, grid):
+for movement in (residual, across, effects):
     patch.command(cls=_Command)(movement)
 app.add_typer(patch, name="patch")
 

@@ -1,4 +1,4 @@
-"""`painters patch grid`: pairs of layers swapped, replaced, moved; blocks repeated, dropped."""
+"""`painters grid`: pairs of layers swapped, replaced, moved; blocks repeated, dropped."""
 
 from typing import Annotated
 
@@ -7,15 +7,19 @@ import typer
 from ..errors import PaintersError
 from .documents import documents, lines_of
 from .options import (
+    ALL_FORMATS,
     DEFAULT_MODEL,
     Device,
     Documents,
     Dtype,
+    Formats,
     Model,
     Out,
     Texts,
+    Venue,
     layers_in,
     loaded,
+    look_of,
 )
 from .outputs import folder_for, try_tables, write_all
 
@@ -40,8 +44,13 @@ def grid(
     out: Out = None,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
-    """Map what pairs of layers do: KL to the intact model, in nats per token."""
+    """Map what pairs of layers do: KL to the intact model, in nats per token.
+
+    Example: painters grid replacements --layers 10-20
+    """
     from .. import experiments
     from ..damage import kl_to_intact
     from ..models import identity
@@ -50,6 +59,7 @@ def grid(
 
     if kind not in KINDS:
         raise PaintersError(f"no grid {kind!r}; there are {', '.join(KINDS)}")
+    look = look_of(venue, formats)
     name, lines, folder = KINDS[kind], lines_of(texts), folder_for(model, out)
     try_tables(folder, [name])
     bridge = loaded(model, device, dtype)
@@ -62,7 +72,7 @@ def grid(
     print(f"{len(plans)} plans, {shared_calls(plans):,} shared layer calls, {len(read)} documents")
     found = kl_to_intact(bridge, table, read)
     facts = provenance(**identity(bridge), texts=len(read), layers=layers)
-    for path in write_all({name: found}, folder, {name: facts}):
+    for path in write_all({name: found}, folder, {name: facts}, look):
         print(path)
     altered = found[found["variant"] != "intact"].sort_values("kl")
     for word, row in (("least", altered.iloc[0]), ("most", altered.iloc[-1])):

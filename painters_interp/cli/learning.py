@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .options import (
+    ALL_FORMATS,
     DEFAULT_MODEL,
     Data,
     Device,
     Dtype,
+    Formats,
     Limit,
     Model,
     Out,
     Seed,
+    Venue,
     computable,
     listed,
     loaded,
+    look_of,
     model_of,
     one_of,
     path_of,
@@ -170,6 +174,8 @@ def readers(
     seed: Seed = 0,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Train a linear reader at every state, and read every other state with it: heatmaps.
 
@@ -180,6 +186,7 @@ def readers(
     from ..learning.features import POOLS
 
     one_of(pool, POOLS, "--pool")
+    look = look_of(venue, formats)
     folder = folder_for(model, out)
     try_tables(folder, ["readers"])
     computable(device, dtype)
@@ -192,8 +199,8 @@ def readers(
     facts = facts_of(bridge, chosen, other=other, limit=limit, seed=seed, data=data, pool=pool)
     for reading in learning.READINGS:
         print(f"{reading}: {_told(found, reading)}")
-    for path in write_all({"readers": found.table()}, folder, {"readers": facts}):
-        if path.suffix in (".pdf", ".png"):
+    for path in write_all({"readers": found.table()}, folder, {"readers": facts}, look):
+        if path.suffix in (".pdf", ".png", ".svg"):
             print(path)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -143,6 +143,27 @@ Store = Annotated[
 ]
 Dtype = Annotated[str | None, typer.Option(help="float32 (default), bfloat16, float16, float64.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; a GPU if there is one.")]
+
+
+Venue = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose columns and type: neurips, icml, iclr, aaai, acl, cvpr, jmlr, nature, slide."
+    ),
+]
+Formats = Annotated[
+    str, typer.Option(help="Of figures, comma separated: pdf, png, svg; all if not given.")
+]
+ALL_FORMATS = "pdf,png,svg"
+
+
+def look_of(venue: str | None, formats: str) -> dict[str, Any]:
+    """How figures are to be saved, as arguments of `report.draw`. Raises PaintersError."""
+    from ..figures import FORMATS, VENUES
+
+    if venue is not None:
+        one_of(venue, VENUES, "--venue")
+    return {"venue": venue, "formats": chosen(formats, FORMATS, "format")}
 
 
 def computable(device: str | None, dtype: str | None) -> None:

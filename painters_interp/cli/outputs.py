@@ -31,7 +31,10 @@ def _name_of(model: str) -> str:
 
 
 def write_all(
-    tables: Mapping[str, "pd.DataFrame"], folder: Path, facts: Mapping[str, Mapping[str, Any]]
+    tables: Mapping[str, "pd.DataFrame"],
+    folder: Path,
+    facts: Mapping[str, Mapping[str, Any]],
+    look: Mapping[str, Any],
 ) -> list[Path]:
     """Write tables with what produced them, and draw those that have a figure; what was written.
 
@@ -42,7 +45,7 @@ def write_all(
 
     written = [write_table(table, folder / name, facts[name]) for name, table in tables.items()]
     drawable = [name for name in tables if name in report.DRAWINGS]
-    return written + (report.draw(folder, drawable) if drawable else [])
+    return written + (report.draw(folder, drawable, **look) if drawable else [])
 
 
 def try_tables(folder: Path, names: Iterable[str]) -> None:

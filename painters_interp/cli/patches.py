@@ -8,16 +8,20 @@ import typer
 from ..errors import PatchError
 from .documents import documents, lines_of
 from .options import (
+    ALL_FORMATS,
     DEFAULT_MODEL,
     Device,
     Documents,
     Dtype,
+    Formats,
     Model,
     Out,
     Plan,
     Plans,
     Texts,
+    Venue,
     loaded,
+    look_of,
     whole_numbers,
 )
 from .outputs import folder_for, try_tables, write_all
@@ -50,16 +54,19 @@ def residual(
     out: Out = None,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Put the clean run's stream into the corrupted run, layer by layer, token by token."""
     from ..patching import patch_residual
 
     answers, places = _answers(metric, right, wrong), whole_numbers(positions, "--positions")
+    look = look_of(venue, formats)
     folder = _folder(model, out, "patch_residual")
     bridge = loaded(model, device, dtype)
     table = patch_residual(bridge, clean, corrupted, metric, plan, places, answers=answers)
     asked = {"clean": clean, "corrupted": corrupted, "right": right, "wrong": wrong, "plan": plan}
-    _write(table, "patch_residual", folder, bridge, asked | {"positions": positions})
+    _write(table, "patch_residual", folder, bridge, asked | {"positions": positions}, look)
 
 
 def across(
@@ -79,12 +86,15 @@ def across(
     out: Out = None,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Put the stream before layer i before layer j, for all i and j: who can read whom?"""
     from ..patching import crossing
 
     answers, places = _answers(metric, right, wrong), whole_numbers(positions, "--positions")
     taken = whole_numbers(source_positions, "--source-positions")
+    look = look_of(venue, formats)
     folder = _folder(model, out, "patch_across")
     bridge = loaded(model, device, dtype)
     table = crossing(
@@ -92,7 +102,7 @@ def across(
     )
     asked = {"source": source, "target": target, "positions": positions, "plan": plan}
     asked |= {"source_positions": source_positions, "right": right, "wrong": wrong}
-    _write(table, "patch_across", folder, bridge, asked)
+    _write(table, "patch_across", folder, bridge, asked, look)
 
 
 def effects(
@@ -107,16 +117,19 @@ def effects(
     out: Out = None,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Drop each layer, or run each plan, and see how much every later layer's update changes."""
     from ..patching import effects as measured
 
+    look = look_of(venue, formats)
     lines, folder = lines_of(texts), _folder(model, out, "patch_effects")
     bridge = loaded(model, device, dtype)
     read = documents(bridge, lines, limit)
     table = measured(bridge, read, plans, at)
     asked = {"texts": len(read), "changed_at": at, "plans": plans}
-    _write(table, "patch_effects", folder, bridge, asked)
+    _write(table, "patch_effects", folder, bridge, asked, look)
 
 
 def _answers(metric: str, right: str | None, wrong: str | None) -> tuple[str, ...] | None:
@@ -141,12 +154,17 @@ def _folder(model: str, out: Path | None, name: str) -> Path:
 
 
 def _write(
-    table: "pd.DataFrame", name: str, folder: Path, bridge: "TransformerBridge", asked: Any
+    table: "pd.DataFrame",
+    name: str,
+    folder: Path,
+    bridge: "TransformerBridge",
+    asked: Any,
+    look: Any,
 ) -> None:
     """The table, what produced it, and its figure; their paths are printed."""
     from ..models import identity
     from ..storage import provenance
 
     facts = provenance(**identity(bridge), **asked)
-    for path in write_all({name: table}, folder, {name: facts}):
+    for path in write_all({name: table}, folder, {name: facts}, look):
         print(path)

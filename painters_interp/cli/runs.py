@@ -1,26 +1,30 @@
 """`painters run`: the main job, from a model to a folder of tables and figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import PaintersError
 from .options import (
+    ALL_FORMATS,
     DEFAULT_MODEL,
     Data,
     Device,
     Dtype,
+    Formats,
     Limit,
     Model,
     Out,
     Seed,
     Store,
     Tasks,
+    Venue,
     chosen,
     computable,
     loaded,
+    look_of,
     task_names,
 )
 from .outputs import folder_for, try_folder, try_tables
@@ -57,6 +61,8 @@ def run(
     ] = False,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """The main job: similarity of states, single layers, all variants.
 
@@ -67,7 +73,7 @@ def run(
     JSON, and every single item that was scored beside the table that rests on
     it. Tables that other runs left in the folder stay as they are.
     """
-    wanted = chosen(experiments, EXPERIMENTS, "experiment")
+    wanted, look = chosen(experiments, EXPERIMENTS, "experiment"), look_of(venue, formats)
     folder = folder_for(model, out)
     try_tables(folder, wanted)
     if store is not None:
@@ -75,7 +81,7 @@ def run(
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
     wanted = _possible(wanted, len(bridge.blocks))
-    _carry_out(bridge, wanted, tasks, data, limit, seed, every_window, folder, store)
+    _carry_out(bridge, wanted, tasks, data, limit, seed, every_window, folder, store, look)
 
 
 def _possible(wanted: Sequence[str], n_layers: int) -> list[str]:
@@ -103,6 +109,7 @@ def _carry_out(
     every_window: bool,
     folder: Path,
     store: Path | None,
+    look: Mapping[str, Any],
 ) -> None:
     from .. import report
     from ..progress import progress
@@ -124,7 +131,7 @@ def _carry_out(
     print(f"Estimate: {_readable(sum(s.seconds for s in planned) + stages.drawing(wanted))}")
     with progress("painters run", sum(stage.calls for stage in planned)):
         written = [name for stage in planned for name in stage.write()]
-    drawn = report.draw(folder, written)
+    drawn = report.draw(folder, written, **look)
     print(f"Tables and figures are in {folder}/")
     for path in sorted([*drawn, *(folder / f"{name}.csv" for name in written)]):
         print(f"  {path}")

@@ -6,18 +6,22 @@ import typer
 
 from .documents import documents, lines_of
 from .options import (
+    ALL_FORMATS,
     DEFAULT_MODEL,
     Device,
     Documents,
     Dtype,
+    Formats,
     Model,
     Out,
     Plan,
     Seed,
     Texts,
+    Venue,
     chosen,
     computable,
     loaded,
+    look_of,
     model_of,
     one_of,
 )
@@ -62,6 +66,8 @@ def similarity(
     seed: Seed = 0,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Heatmaps and curves of how alike the residual streams at all depths are (Fig. 3)."""
     from .. import comparison
@@ -73,7 +79,7 @@ def similarity(
     names = [*MEASURES] if measures == "all" else chosen(measures, [*MEASURES], "measure")
     one_of(center, ("texts", "document"), "--center")
     one_of(massive, [*VIEWS], "--massive")
-    lines = lines_of(texts)
+    lines, look = lines_of(texts), look_of(venue, formats)
     folder = folder_for(model, out)
     try_tables(folder, (*_TABLES, *(_NULLS if nulls else ())))
     computable(device, dtype)
@@ -104,7 +110,7 @@ def similarity(
         tables["similarity_random"] = untrained.table()
         trained = {fact: identity(bridge)[fact] for fact in ("model", "revision")}
         facts["similarity_random"] = _facts(blank, asked | {"in_place_of": trained}, None)
-    for path in write_all(tables, folder, facts):
+    for path in write_all(tables, folder, facts, look):
         if path.suffix in (".pdf", ".png", ".svg"):
             print(path)
 

@@ -4,7 +4,7 @@ Everything here is read back from disk, so a saved run can be redrawn without a 
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -79,13 +79,19 @@ DRAWINGS: dict[str, Callable[[Saved], Figure]] = {
 }
 
 
-def draw(folder: str | Path, names: Iterable[str] | None = None) -> list[Path]:
+def draw(
+    folder: str | Path,
+    names: Iterable[str] | None = None,
+    formats: Sequence[str] = figures.FORMATS,
+    venue: str | None = None,
+) -> list[Path]:
     """Draw the tables `names` in `folder`, or all that have a figure; return what was written.
 
-    Each is drawn with its own items. A table that holds nothing to draw (as on tasks where the
-    intact model is not clearly above chance) has a warning that says why, and no figure: one of an
-    older table of this name is deleted. Raises TableError, before anything is drawn, if there is
-    no table or one cannot be read.
+    Each is drawn with its own items, in these `formats`, at the widths and sizes of type of a
+    `venue`. A table that holds nothing to draw (as on tasks where the intact model is not clearly
+    above chance) has a warning that says why, and no figure. Files of an older table of this name,
+    in other formats too, are deleted. Raises TableError, before anything is drawn, if there is no
+    table or one cannot be read.
     """
     folder = Path(folder)
     present = [name for name in names or DRAWINGS if (folder / f"{name}.csv").is_file()]
@@ -98,11 +104,15 @@ def draw(folder: str | Path, names: Iterable[str] | None = None) -> list[Path]:
     drawn: list[Path] = []
     for name, saved in tables.items():
         try:
-            figure = DRAWINGS[name](saved)
+            with figures.publication(venue):
+                figure = DRAWINGS[name](saved)
         except TableError as error:
             warnings.warn(f"no figure of {name}: {error}", stacklevel=2)
-            for ending in figures.FORMATS:
-                (folder / f"{name}.{ending}").unlink(missing_ok=True)
-            continue
-        drawn += figures.save(figure, folder / name)
+            written = []
+        else:
+            written = figures.save(figure, folder / name, formats)
+        for ending in figures.FORMATS:
+            if (older := folder / f"{name}.{ending}") not in written:
+                older.unlink(missing_ok=True)
+        drawn += written
     return drawn

@@ -28,7 +28,7 @@ RIGHT = {
     "residual": ["patch", "residual", "ab", "ac", "--right", "x", "--wrong", "y"],
     "across": ["patch", "across", "abcd"],
     "effects": ["patch", "effects"],
-    "grid": ["patch", "grid", "swaps"],
+    "grid": ["grid", "swaps"],
 }
 ALL = tuple(RIGHT)
 READ = ("similarity", "effects", "grid")
@@ -109,7 +109,7 @@ OTHER = [
     ["generate"],
     ["generate", ""],
     ["patch", "nonsense"],
-    ["patch", "grid", "nonsense"],
+    ["grid", "nonsense"],
     ["patch", "residual", "ab"],
     ["patch", "residual", "ab", "abc"],
     ["patch", "residual", "ab", "ac"],

@@ -205,7 +205,7 @@ class TestCommand:
     ) -> None:
         (tmp_path / "texts.txt").write_text("first text\nsecond one\nthird\n")
         where = ("--out", tmp_path, "--texts", tmp_path / "texts.txt", "--limit", 2)
-        code, out, err = painters("patch", "grid", kind, "--model", checkpoint, *where)
+        code, out, err = painters("grid", kind, "--model", checkpoint, *where)
         assert (code, err) == (0, "")
         stem = tmp_path / KINDS[kind]
         table = storage.read_table(stem)
@@ -237,11 +237,11 @@ class TestCommand:
         assert len(storage.read_table(tmp_path / "swaps")) == 4
 
     def test_bad_input_is_one_line(self, painters, checkpoint, tmp_path) -> None:
-        code, _, err = painters("patch", "grid", "turns", "--model", checkpoint, "--out", tmp_path)
+        code, _, err = painters("grid", "turns", "--model", checkpoint, "--out", tmp_path)
         kinds = "swaps, replacements, moves, repeats, windows"
         assert (code, err) == (2, f"painters: no grid 'turns'; there are {kinds}\n")
         code, _, err = painters(
-            "patch", "grid", "swaps", "--model", checkpoint, "--out", tmp_path, "--layers", "9"
+            "grid", "swaps", "--model", checkpoint, "--out", tmp_path, "--layers", "9"
         )
         assert code == 2
         assert err.startswith("painters: plan '9': '9' asks for layer 9")

@@ -63,3 +63,11 @@ def test_a_table_with_nothing_to_draw_keeps_no_figure_of_an_older_one(tmp_path):
     with pytest.warns(UserWarning, match="no figure of similarity: .*no finite value"):
         assert report.draw(tmp_path) == []
     assert {path.name for path in tmp_path.iterdir()} == {"similarity.csv", "similarity.json"}
+
+
+def test_figures_are_drawn_for_a_venue_and_none_of_another_format_stays(tmp_path):
+    storage.write_table(matrices(5, 5), tmp_path / "similarity", {})
+    assert {path.suffix for path in report.draw(tmp_path)} == {".pdf", ".png", ".svg"}
+    [one] = report.draw(tmp_path, formats=["svg"], venue="cvpr")
+    assert f'width="{3.25 * 72:g}pt"' in one.read_text()
+    assert not (tmp_path / "similarity.pdf").exists()
