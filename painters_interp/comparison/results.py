@@ -1,13 +1,21 @@
 """What `similarity` returns: results by measure, and tidy tables of them."""
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import replace
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ..measures import Curve, Matrix, Pooled, Result
+from ..measures.base import curve_table
 from ..statistics import LEVEL, RESAMPLES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MATRIX = ["measure", "row", "column", "value", "low", "high", "documents"]
 _CURVE = ["measure", "axis", "place", "value", "low", "high", "documents"]
@@ -27,7 +35,7 @@ class Similarity(dict[str, Result]):
         massive: pd.DataFrame,
         compared: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(results)
+        super().__init__({name: replace(found, name=name) for name, found in results.items()})
         self.massive, self.compared = massive, dict(compared or {})
 
     def table(
@@ -64,14 +72,58 @@ class Similarity(dict[str, Result]):
                 yield part.assign(measure=name, documents=found.defined.ravel())
 
     def _curves(self, level: float, resamples: int, seed: int) -> Iterator[pd.DataFrame]:
-        for name, found in self.items():
+        for found in self.values():
             if isinstance(found, (Curve, Pooled)):
-                low, high = found.interval(level, resamples, seed)
-                part = pd.DataFrame({"value": found.curve, "low": low, "high": high})
-                part = part.rename_axis("place").reset_index()
-                documents = found.defined if isinstance(found, Curve) else None
-                part["documents"] = pd.Series(documents, index=part.index, dtype="Int64")
-                yield part.assign(measure=name, axis=found.axis)
+                yield curve_table(found, level, resamples, seed)
+
+    def plot(self, title: str | None = None) -> "Figure":
+        """Heatmaps of its matrices side by side; where it has none, its curves.
+
+        Example:
+            >>> found = painters.similarity(model, texts, ["cosine", "angular"])
+            >>> [ax.get_title() for ax in found.plot().axes[:2]]
+            ['cosine, per token', 'angular distance']
+        """
+        from ..figures import depth_curves, similarity_panel
+
+        matrices = {name: found for name, found in self.items() if isinstance(found, Matrix)}
+        if not matrices:
+            return depth_curves(self.curves(), title=title)
+        first = next(iter(matrices.values()))
+        ends = first.row_axis, first.column_axis
+        axis = ends[0] if ends[0] == ends[1] else ends
+        figure = similarity_panel(matrices, "similarity", axis=axis)
+        if title:
+            figure.suptitle(title)
+        return figure
+
+    def __repr__(self) -> str:
+        rows = [(name, *_range(found)) for name, found in self.items()]
+        wide = max([len(name) for name, *_ in rows], default=0)
+        lines = [f"{name:{wide}}  {low:8.3f} to {high:8.3f}  {shape}"
+                 for name, low, high, shape in rows]  # fmt: skip
+        return "\n".join([f"Similarity of {self.compared.get('texts', '?')} texts", *lines])
+
+    def _repr_html_(self) -> str:
+        """A small table, and a picture of the matrices, for notebooks."""
+        import matplotlib.pyplot as plt
+
+        picture = BytesIO()
+        figure = self.plot()
+        figure.savefig(picture, format="png", dpi=90)
+        plt.close(figure)
+        data = b64encode(picture.getvalue()).decode()
+        shown = f'<img alt="similarity" src="data:image/png;base64,{data}">'
+        return f"<pre>{escape(repr(self))}</pre>{shown}"
+
+
+def _range(found: Result) -> tuple[float, float, str]:
+    """The smallest and the largest value, and of what."""
+    values = found.matrix if isinstance(found, Matrix) else found.curve
+    numbers = values.to_numpy(dtype=float)
+    known = numbers[np.isfinite(numbers)]
+    ends = (float(known.min()), float(known.max())) if known.size else (np.nan, np.nan)
+    return *ends, " x ".join(map(str, numbers.shape))
 
 
 def _stacked(parts: Iterator[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

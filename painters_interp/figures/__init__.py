@@ -8,6 +8,8 @@ from .curves import variant_curves as variant_curves
 from .decoding import decoding_curves as decoding_curves
 from .depth import damage_scatter as damage_scatter
 from .depth import depth_curves as depth_curves
+from .differences import forest as forest
+from .differences import logit_lens as logit_lens
 from .export import FORMATS as FORMATS
 from .export import save as save
 from .grids import grid_heatmap as grid_heatmap
@@ -21,6 +23,7 @@ from .patching import patching_heatmap as patching_heatmap
 from .readers import reader_heatmap as reader_heatmap
 from .stitching import stitching_curves as stitching_curves
 from .stitching import stitching_heatmap as stitching_heatmap
+from .strips import plan_strip as plan_strip
 from .style import panel_letters as panel_letters
 from .style import publication as publication
 from .venues import VENUES as VENUES

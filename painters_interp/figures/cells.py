@@ -1,6 +1,7 @@
 """A matrix as coloured cells: the one painter of heatmaps, with its ticks, marks and colour bar."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,17 +9,45 @@ import pandas as pd
 from jaxtyping import Bool
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, XAxis
-from matplotlib.colors import Normalize
+from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 
 from ..errors import TableError
 from . import style
 
-# Perceptually uniform and rising in lightness, so that it also reads in greyscale.
-COLOURS = "viridis"
 MISSING = "0.85"
 
 Limits = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What colours say, the same in every figure: a map, and what is good in words on the bar."""
+
+    colours: str
+    good: str = ""
+    signed: bool = False
+
+
+# Perceptually uniform, and of one lightness after another, so that they also read in greyscale:
+# light is alike, near, harmless. Effects that have a sign are white at 0.
+SIMILARITY = Meaning("viridis", "lighter: more alike")
+DISTANCE = Meaning("mako_r", "darker: further apart")
+DAMAGE = Meaning("rocket_r", "darker: more damage")
+SCORE = Meaning("rocket", "lighter: better")
+SIGNED = Meaning("vlag", "white: no effect", signed=True)
+ANY = Meaning("cividis")
+MEANINGS = {"similarity": SIMILARITY, "distance": DISTANCE, "damage": DAMAGE, "score": SCORE,
+            "effect": SIGNED, "": ANY}  # fmt: skip
+
+
+def meaning_of(name: str) -> Meaning:
+    """The meaning of this name. Raises TableError."""
+    if name not in MEANINGS:
+        known = ", ".join(filter(None, MEANINGS))
+        raise TableError(f"no meaning {name!r} of colours; there are {known}")
+    return MEANINGS[name]
+
 
 MARK: dict[str, Any] = {
     "linestyle": "none", "marker": "o", "markersize": 2.5,
@@ -33,13 +62,18 @@ def draw(
     ax: Axes,
     values: pd.DataFrame,
     limits: Limits | Normalize,
-    colours: str = COLOURS,
+    meaning: Meaning,
     square: bool = False,
 ) -> None:
-    """The cells of a matrix over whole numbers, row 0 on top; missing ones are grey."""
+    """The cells of a matrix over whole numbers, row 0 on top; missing ones are grey.
+
+    Effects that have a sign are white at 0, on a scale that reaches as far on both sides.
+    """
     norm = limits if isinstance(limits, Normalize) else Normalize(*limits)
+    if meaning.signed and not isinstance(limits, Normalize):
+        norm = CenteredNorm(0.0, max(abs(limits[0]), abs(limits[1]), 1e-12))
     # Rasterised: as vector cells, PDF viewers draw hairlines between neighbours.
-    ax.pcolormesh(values.to_numpy(float), norm=norm, cmap=colours, rasterized=True)
+    ax.pcolormesh(values.to_numpy(float), norm=norm, cmap=meaning.colours, rasterized=True)
     ax.set_facecolor(MISSING)
     ax.invert_yaxis()
     if square:
@@ -92,11 +126,19 @@ def bar(
     figure: Figure,
     axes: Sequence[Axes],
     label: str,
+    meaning: Meaning,
     extend: str = "neither",
     rows: int = 1,
     shrink: float = 1.0,
 ) -> Axes:
-    """The colour bar of `rows` rows of panels that share their limits; its axes."""
+    """The colour bar of `rows` rows of panels that share their limits; its axes.
+
+    Says what the values are, whether the ends are cut, and what is good; a line is at 0 where
+    values change sign.
+    """
+    cut = {"both": "ends cut", "min": "lower end cut", "max": "upper end cut"}.get(extend, "")
+    notes = "; ".join(filter(None, (cut if "%" not in label else "", meaning.good)))
+    label = "\n".join(filter(None, (label, notes)))
     height = 25.4 * figure.get_figheight() * shrink * 1.2  # smaller type than a title's
     made = figure.colorbar(
         axes[0].collections[0],
@@ -108,6 +150,9 @@ def bar(
         shrink=shrink,
     )
     made.outline.set_visible(False)
+    low, high = made.norm.vmin or 0.0, made.norm.vmax or 0.0
+    if low < 0 < high:
+        made.ax.axhline(0, color=style.INK, linewidth=0.8)
     return made.ax
 
 

@@ -1,11 +1,17 @@
 """Scores as lines: against the layer that was altered, and against how many were."""
 
+from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from ..errors import TableError
 from ..tables import (
@@ -19,7 +25,11 @@ from ..tables import (
 from . import style
 from .legends import legend_below
 
+_INTERVAL = "95 % interval"
+_EACH = 15  # windows up to which each has its tick
 _AFFECTED = "number of affected layers M"
+_NORMAL = 1.96  # standard errors to the end of a 95 % interval
+_MOST_BANDS = 3  # more would hide each other: intervals at the markers, side by side
 _MEDIAN = style.Look("black", "", "-", "median")
 _SCORE = "score (0 chance, 1 intact)"
 
@@ -35,8 +45,9 @@ def single_layer_curves(
 ) -> Figure:
     """Fig. 2: one panel per task, its metric against the layer dropped or swapped.
 
-    Reads the result of `experiments.single_layers` (or of the suite). Bands are one standard
-    error; the dashed line is the intact model, the dotted one chance.
+    Reads the result of `experiments.single_layers` (or of the suite). Bands are 95 % intervals:
+    of the difference to the intact model on the same items where the table has it, else 1.96
+    standard errors. The dashed line is the intact model, the dotted one chance.
     """
     require(table, "variant", "layer", "task", "metric", "value")
     table = primary(table)
@@ -50,9 +61,19 @@ def single_layer_curves(
     for task, ax in zip(tasks, axes, strict=True):
         _single_layer_panel(ax, table[table["task"] == task])
         ax.set_title(style.shortened(style.task_label(task), int(width / columns / 2.4)))
-    legend_below(figure, axes, columns=4 if columns > 1 else 2)
+    _share_heights(axes)
+    known = _interval(table) is not None
+    named = [Patch(facecolor=style.REFERENCE, alpha=0.25, linewidth=0, label=_INTERVAL)]
+    legend_below(figure, axes, columns=3 if columns > 1 else 2, more=named if known else ())
     style.head(figure, axes, title, page)
     return style.finished(figure, axes)
+
+
+def _share_heights(axes: Sequence[Axes]) -> None:
+    """One y axis for all panels, so that they can be compared."""
+    low, high = zip(*(ax.get_ylim() for ax in axes), strict=True)
+    for ax in axes:
+        ax.set_ylim(min(low), max(high))
 
 
 def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
@@ -62,15 +83,25 @@ def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
     for variant, look in style.looks(altered["variant"]).items():
         line = _ordered(altered[altered["variant"] == variant], "layer")
         style.draw_line(ax, line["layer"], line["value"], look)
-        if "stderr" in line:
-            low, high = line["value"] - line["stderr"], line["value"] + line["stderr"]
-            _band(ax, line["layer"], low, high, look)
+        if (ends := _interval(line)) is not None:
+            _band(ax, line["layer"], *ends, look)
     for value in table.loc[is_intact(table), "value"].head(1):
         _reference(ax, value, "intact model", style.INTACT)
     for chance in table["chance"].dropna().head(1) if "chance" in table else ():
         _reference(ax, chance, "chance", style.CHANCE)
     ax.set(xlabel="layer i", ylabel=style.metric_label(table["metric"].iloc[0]))
     _tidy(ax)
+
+
+def _interval(line: pd.DataFrame) -> tuple["pd.Series[float]", "pd.Series[float]"] | None:
+    """Ends of the 95 % interval of values; None where nothing says how sure they are."""
+    if {"delta", "delta_low", "delta_high"} <= {*line} and line["delta_low"].notna().any():
+        intact = line["value"] - line["delta"]
+        return intact + line["delta_low"], intact + line["delta_high"]
+    if "stderr" in line and line["stderr"].notna().any():
+        half = _NORMAL * line["stderr"]
+        return line["value"] - half, line["value"] + half
+    return None
 
 
 @style.drawing
@@ -85,21 +116,64 @@ def variant_curves(
     """Figs. 11 and 17: a line per variant, the median score over tasks against M.
 
     Reads the result of `experiments.variants` (or of the suite, or of `internal_loops`),
-    normalising it if that is not done yet. Random order: mean over its seeds, band their range.
-    What `scores.median_intervals` returned has bands for all variants: 95 % intervals over items,
-    of random order the hull of its seeds' statistics.
+    normalising it if that is not done yet. Random order: mean over its seeds. What
+    `scores.median_intervals` returned has 95 % intervals over items: bands, or where there are more
+    than three lines at their markers, which stand side by side; windows from which on no variant
+    is above chance are grey.
     """
     lines = summarise_seeds(_medians(_windows(table)))
     figure, [ax] = style.canvas(1, 80.0)
     known = [v for v in style.VARIANTS if lines["variant"].eq(v).any()]
-    for variant, look in style.looks([*known, *lines["variant"]]).items():
+    drawn = style.looks([*known, *lines["variant"]])
+    apart = len(drawn) > _MOST_BANDS and bool((lines["high"] > lines["low"]).any())
+    for place, (variant, look) in enumerate(drawn.items()):
         line = _ordered(lines[lines["variant"] == variant], "affected")
-        style.draw_line(ax, line["affected"], line["score"], look, _name(variant, look, line))
-        _band(ax, line["affected"], line["low"], line["high"], look)
+        shift = _shift(lines["affected"], place, len(drawn)) if apart else 0.0
+        x, name = line["affected"].astype(float) + shift, _name(variant, look, line)
+        style.draw_line(ax, x, line["score"], look, name)
+        if apart:
+            ends = line["low"].astype(float), line["high"].astype(float)
+            ax.vlines(x, *ends, color=look.colour, linewidth=0.8, zorder=1.5)
+        else:
+            _band(ax, x, line["low"], line["high"], look)
+    if apart:
+        _grey_where_at_chance(ax, lines)
     _score_axes(ax, _AFFECTED)
+    if apart and len(sizes := sorted(lines["affected"].unique())) <= _EACH:
+        ax.set_xticks([float(size) for size in sizes], [str(size) for size in sizes])
     ax.set_title(style.wrapped(title or "", style.width(1)))
-    legend_below(figure, [ax], columns=2)
+    legend_below(figure, [ax], columns=2, more=_named_interval(lines, bars=apart))
     return style.finished(figure, [ax])
+
+
+def _shift(sizes: "pd.Series[int]", place: int, of: int) -> float:
+    """How far beside its window a variant's marks stand, so that none hides another."""
+    known = np.sort(sizes.astype(float).unique())
+    step = float(np.diff(known).min()) if len(known) > 1 else 1.0
+    return 0.62 * step * ((place + 0.5) / of - 0.5)
+
+
+def _grey_where_at_chance(ax: Axes, lines: pd.DataFrame) -> None:
+    """A grey ground from the window on at which no variant is above chance any more."""
+    above = lines["affected"][lines["low"] > 0]
+    sizes = np.sort(lines["affected"].astype(float).unique())
+    last = float(above.max()) if len(above) else -np.inf
+    if (later := sizes[sizes > last]).size and np.isfinite(last):
+        ends = (last + later[0]) / 2, later[-1] + (later[0] - last) / 2
+        ax.axvspan(*ends, color="0.95", linewidth=0, zorder=0)
+        ax.text(ends[1], 0.55, "no interval\nabove chance ", ha="right", va="center",
+                color=style.REFERENCE)  # fmt: skip
+        ax.set_xlim(right=ends[1])
+
+
+def _named_interval(lines: pd.DataFrame, bars: bool) -> list[Artist]:
+    """What the intervals are, for the legend; nothing where there are none."""
+    if not (lines["high"] > lines["low"]).any():
+        return []
+    if bars:
+        return [Line2D([], [], color=style.REFERENCE, linestyle="none", marker="|", markersize=7,
+                       label=_INTERVAL)]  # fmt: skip
+    return [Patch(facecolor=style.REFERENCE, alpha=0.25, linewidth=0, label=_INTERVAL)]
 
 
 @style.drawing
@@ -141,7 +215,7 @@ def task_curves(
     _score_axes(ax, _AFFECTED)
     name = style.looks([variant])[variant].label
     ax.set_title(style.wrapped(name if title is None else title, style.width(1)))
-    legend_below(figure, [ax], columns=3)
+    legend_below(figure, [ax], columns=3, more=_named_interval(median, bars=False))
     return style.finished(figure, [ax])
 
 
@@ -167,7 +241,7 @@ def size_curves(
     _score_axes(ax, "affected layers (% of all)")
     name = style.looks([variant])[variant].label
     ax.set_title(style.wrapped(name if title is None else title, style.width(1)))
-    legend_below(figure, [ax], columns=2)
+    legend_below(figure, [ax], columns=2, more=_named_interval(lines, bars=False))
     return style.finished(figure, [ax])
 
 
@@ -216,7 +290,7 @@ def _name(variant: str, look: style.Look, line: pd.DataFrame) -> str:
 
 def _band(
     ax: Axes,
-    x: "pd.Series[int]",
+    x: "pd.Series[Any]",
     low: "pd.Series[float]",
     high: "pd.Series[float]",
     look: style.Look,

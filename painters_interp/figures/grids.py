@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import CenteredNorm, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -66,7 +66,9 @@ def grid_heatmap(
         values, unsure = (m.where(np.triu(np.ones(m.shape, dtype=bool))) for m in (values, unsure))
     extra = 9.0 if tree is not None else 0.0
     figure, [ax] = style.canvas(1, 76.0 + extra + (4 if title else 0))
-    draw_map(figure, ax, values, unsure, label or _LABELS.get(value, value))
+    draw_map(
+        figure, ax, values, unsure, label or _LABELS.get(value, value), _meaning(value, values)
+    )
     cells.name(ax, values, each=tree is not None)
     ax.set(ylabel=_AXES[variant][0], xlabel=_AXES[variant][1])
     for zone in zones or ():
@@ -85,25 +87,39 @@ def grid_heatmap(
 
 
 def draw_map(
-    figure: Figure, ax: Axes, values: pd.DataFrame, unsure: pd.DataFrame, label: str
+    figure: Figure,
+    ax: Axes,
+    values: pd.DataFrame,
+    unsure: pd.DataFrame,
+    label: str,
+    meaning: cells.Meaning = cells.DAMAGE,
 ) -> None:
     """A map with its colour bar, row 0 on top; a dot where `unsure` is 1, grey where nothing is."""
-    norm, scale = _scale(values)
-    cells.draw(ax, values, norm, square=True)
+    norm, scale = _scale(values, meaning)
+    cells.draw(ax, values, norm, meaning, square=True)
     cells.mark(ax, unsure.eq(1).to_numpy())
-    bar = cells.bar(figure, [ax], f"{label}\n({scale})", extend="both", shrink=0.85)
+    bar = cells.bar(figure, [ax], f"{label}\n({scale})", meaning, extend="both", shrink=0.85)
     if isinstance(norm, LogNorm):
         bar.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         bar.yaxis.set_major_formatter("{x:g}")
         bar.yaxis.set_minor_locator(NullLocator())
 
 
-def _scale(values: pd.DataFrame) -> tuple[Normalize, str]:
+def _meaning(value: str, values: pd.DataFrame) -> cells.Meaning:
+    """Of a KL, damage; of another column that changes sign, an effect; else of a score."""
+    if value in _LABELS:
+        return cells.DAMAGE
+    return cells.SIGNED if (values.to_numpy(float) < 0).any() else cells.SCORE
+
+
+def _scale(values: pd.DataFrame, meaning: cells.Meaning) -> tuple[Normalize, str]:
     least, _ = cells.reach(values)
     known = values.to_numpy(float)
     low, high = np.percentile(known[np.isfinite(known)], _CLIPPED)
     if low == high:
         low, high = low - abs(low) / 2 - 1e-9, high + abs(high) / 2 + 1e-9
+    if meaning.signed:
+        return CenteredNorm(0.0, max(abs(low), abs(high))), "middle 96 %"
     if least > 0:
         return LogNorm(low, high), "log scale, middle 96 %"
     return Normalize(low, high), "middle 96 %"

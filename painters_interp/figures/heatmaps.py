@@ -14,6 +14,9 @@ from ..tables import median_over_tasks, require, scored
 from . import cells, style
 from .legends import legend_below
 
+_DISTANCES = ("angular", "angular_without_massive")
+_LEAST = 5  # a panel that shows less than this part of a shared scale has one of its own
+
 
 def similarity_heatmap(
     matrix: Any,
@@ -22,6 +25,7 @@ def similarity_heatmap(
     limits: cells.Limits | None = None,
     zones: Sequence[int] = (),
     axis: str | tuple[str, str] = "state",
+    meaning: str = "similarity",
     *,
     ax: Axes | None = None,
 ) -> Figure:
@@ -34,7 +38,7 @@ def similarity_heatmap(
     values are grey. `zones` are the boundaries of a `Zones`, drawn as lines before these states.
     """
     return similarity_panel(
-        {title or "": matrix}, label, limits, zones=zones, axis=axis, axes=_one(ax)
+        {title or "": matrix}, label, limits, zones=zones, axis=axis, meaning=meaning, axes=_one(ax)
     )
 
 
@@ -48,6 +52,7 @@ def heatmap(
     title: str | None = None,
     limits: cells.Limits | None = None,
     axis: str | tuple[str, str] = "",
+    meaning: str = "",
     *,
     ax: Axes | None = None,
 ) -> Figure:
@@ -59,6 +64,8 @@ def heatmap(
         title: Over the cells.
         limits: Of the colour scale; from the smallest to the largest value if not given.
         axis: What stands downwards and across, or a word for both.
+        meaning: What colours say, as in all figures: similarity, distance, damage, score, or an
+            effect that has a sign.
         ax: Draw into these axes.
 
     Raises:
@@ -73,7 +80,7 @@ def heatmap(
     down, across = (axis, axis) if isinstance(axis, str) else axis
     limits = limits or cells.reach(values)
     return similarity_panel(
-        {title or "": values}, label, limits, axis=(down, across), axes=_one(ax)
+        {title or "": values}, label, limits, axis=(down, across), meaning=meaning, axes=_one(ax)
     )
 
 
@@ -99,33 +106,72 @@ def similarity_panel(
     columns: int = 3,
     zones: Sequence[int] = (),
     axis: str | tuple[str, str] = "state",
+    meaning: str = "similarity",
     *,
     axes: style.Panels = None,
 ) -> Figure:
-    """Fig. 14, or one measure beside another: several matrices on one colour scale, by title."""
-    matrices = {title: matrix_of(matrix) for title, matrix in matrices.items()}
-    if not matrices:
+    """Fig. 14, or one measure beside another: several matrices by title, or by measure.
+
+    They share a colour scale, unless one of them would show less than a fifth of it or some are
+    distances (a title that is a distance's, or its measure's): then each has a scale of its own.
+    `zones` and `axis` are as in `similarity_heatmap`, `meaning` as in `heatmap`.
+    """
+    given = {title: matrix_of(matrix) for title, matrix in matrices.items()}
+    if not given:
         raise TableError("no matrices to draw; needed: at least one, by title")
-    columns = style.in_a_row(min(columns, len(matrices)))
-    rows = ceil(len(matrices) / columns)
+    columns = style.in_a_row(min(columns, len(given)))
+    rows = ceil(len(given) / columns)
     page = 1 if columns == 1 else 2
+    meanings = [cells.DISTANCE if _is_distance(title) else cells.meaning_of(meaning)
+                for title in given]  # fmt: skip
+    shared = limits or _shared([*given.values()], meanings)
     width, designed = style.width(page), (style.SINGLE, style.DOUBLE)[page - 1]
-    height = rows * (designed - 20) / columns + (4 if any(matrices) else 0)
-    figure, panels = style.canvas(page, height, rows, columns, len(matrices))
-    limits = limits or cells.reach([*matrices.values()], 0.0, 1.0)
-    side = (width - 20) / columns
+    bars = 1 if shared else columns
+    height = rows * (designed - 20 * bars) / columns + (4 if any(given) else 0)
+    figure, panels = style.canvas(page, height, rows, columns, len(given))
+    side = (width - 20 * bars) / columns
     down, across = (axis, axis) if isinstance(axis, str) else axis
-    for (title, matrix), ax in zip(matrices.items(), panels, strict=True):
+    for (title, matrix), ax, means in zip(given.items(), panels, meanings, strict=True):
         of_two = isinstance(axis, tuple)
         square = matrix.shape[0] == matrix.shape[1]
-        cells.draw(ax, matrix if of_two else _square(matrix), limits, square=square)
+        own = shared or _scale(matrix, means)
+        cells.draw(ax, matrix if of_two else _square(matrix), own, means, square=square)
         _zone_lines(ax, zones)
-        ax.set_title(style.wrapped(title, width / columns))
+        ax.set_title(style.wrapped(style.heading(title), side))
         ax.set_xlabel(style.wrapped(across, side, lines=2))
+        if not shared:
+            name = "distance" if means is cells.DISTANCE else label
+            cells.bar(figure, [ax], name, means, cells.beyond(matrix, own))
     for ax in panels[::columns]:
         ax.set_ylabel(style.wrapped(down, side, lines=2))
-    cells.bar(figure, panels, label, rows=rows)
+    if shared:
+        every = pd.DataFrame(np.concatenate([m.to_numpy(float).ravel() for m in given.values()]))
+        cells.bar(figure, panels, label, meanings[0], cells.beyond(every, shared), rows=rows)
     return style.finished(figure, panels)
+
+
+def _is_distance(title: str) -> bool:
+    return title in _DISTANCES or title in map(style.measure_label, _DISTANCES)
+
+
+def _scale(matrix: pd.DataFrame, meaning: cells.Meaning) -> cells.Limits:
+    """From the smallest to the largest value of one matrix; of one without values, any."""
+    if not np.isfinite(matrix.to_numpy(float)).any():
+        return 0.0, 1.0
+    return cells.reach(matrix, *((0.0,) if meaning is cells.DISTANCE else ()))
+
+
+def _shared(
+    matrices: Sequence[pd.DataFrame], meanings: Sequence[cells.Meaning]
+) -> cells.Limits | None:
+    """The scale of them all, wide enough for each and at least 0 to 1 of similarities; or none."""
+    if len(set(meanings)) > 1:
+        return None
+    ends = (0.0, 1.0) if meanings[0] is cells.SIMILARITY else ()
+    limits = cells.reach([*matrices], *ends)
+    spans = [np.nanmax(m) - np.nanmin(m) for m in matrices if np.isfinite(m.to_numpy(float)).any()]
+    narrow = len(matrices) > 1 and min(spans) < (limits[1] - limits[0]) / _LEAST
+    return None if narrow else limits
 
 
 @style.drawing
@@ -146,7 +192,7 @@ def loop_heatmap(
     scores = _loop_scores(table)
     limits = limits or cells.reach(scores, 0.0, 1.0)
     figure, [ax] = style.canvas(1, 75.0)
-    cells.draw(ax, scores, limits)
+    cells.draw(ax, scores, limits, cells.SCORE)
     ax.invert_yaxis()
     halved = "selected" in table
     marks = _loop_scores(table, "selected" if halved else "score").astype(float).fillna(-np.inf)
@@ -154,11 +200,18 @@ def loop_heatmap(
     best &= best.cumsum(axis=0) == 1  # the first of equals
     best &= marks.to_numpy() > (0 if halved else -np.inf)
     told = f"best k for each M{', on the other half of the items' if halved else ''}"
+    row, column = np.nonzero(best)
+    order = np.argsort(column)
+    ax.plot(column[order] + 0.5, row[order] + 0.5, color="white", linewidth=1.6)
+    ax.plot(column[order] + 0.5, row[order] + 0.5, color="black", linewidth=0.6)
     cells.mark(ax, best, told, largest=3.4)
+    loops = [int(k) for k in scores.index]
+    shown = [loops[0], *(k for k in style.tick_values(loops) if k > loops[0] + (len(loops) > 8))]
+    ax.set_yticks([loops.index(k) + 0.5 for k in shown], [str(k) for k in shown])
     legend_below(figure, [ax], columns=1)
     ax.set(xlabel="number of affected layers M", ylabel="loops k")
     ax.set_title(style.wrapped(title or "", style.width(1)))
-    cells.bar(figure, [ax], "score (0 chance, 1 intact)")
+    cells.bar(figure, [ax], "score (0 chance, 1 intact)", cells.SCORE, cells.beyond(scores, limits))
     return style.finished(figure, [ax])
 
 

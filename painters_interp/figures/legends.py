@@ -28,11 +28,10 @@ def legend_below(
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, []).append(handle)
-    for handle in more:
-        handles.setdefault(str(handle.get_label()), []).append(handle)
     names = [label + ("" if any(map(_has_value, of)) else " (no value)")
              for label, of in handles.items()]  # fmt: skip
-    first = [of[0] for of in handles.values()]
+    first = [*(of[0] for of in handles.values()), *more]
+    names += [str(handle.get_label()) for handle in more]
     if not names:
         return
     if style.borrowed():

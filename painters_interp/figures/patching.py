@@ -43,17 +43,18 @@ def patching_heatmap(
     figure, [ax] = style.canvas(page, 80.0)
     ends = (0.0, 1.0) if column == "normalised" else ()
     limits = limits or cells.reach(values, *ends)
-    cells.draw(ax, values, limits)
+    meaning = _meaning(table) if column == "value" else cells.SIGNED
+    cells.draw(ax, values, limits, meaning)
     tokens = table.drop_duplicates("position").set_index("position")["token"]
     every = int(np.ceil(_LABEL * values.shape[1] / (width - 25)))
     chosen = range(0, values.shape[1], every)
     labels = [shown(str(tokens[values.columns[i]])) for i in chosen]
     ax.set_xticks([i + 0.5 for i in chosen], labels, rotation=90)
-    ax.set(xlabel="token", ylabel="state patched")
+    ax.set(xlabel="token", ylabel="state patched (k: before layer k)")
     ax.set_title(style.wrapped(title or "", width))
     name = _metric(table)
     label = f"{name}\n0 corrupted, 1 clean" if column == "normalised" else name
-    cells.bar(figure, [ax], label, cells.beyond(values, limits))
+    cells.bar(figure, [ax], label, meaning, cells.beyond(values, limits))
     return style.finished(figure, [ax])
 
 
@@ -77,11 +78,11 @@ def crossing_heatmap(
         low, high = cells.reach(values, *([0.0] if metric == "kl" else []))
         limits = low, min(high, 10.0) if metric == "kl" else high
     figure, [ax] = style.canvas(1, 72.0)
-    colours = f"{cells.COLOURS}_r" if metric in _LESS_IS_CLOSER else cells.COLOURS
-    cells.draw(ax, values, limits, colours, square=True)
+    meaning = _meaning(table)
+    cells.draw(ax, values, limits, meaning, square=True)
     ax.set(xlabel="target state j", ylabel="source state i")
     ax.set_title(style.wrapped(title or "", style.width(1)))
-    cells.bar(figure, [ax], _metric(table), cells.beyond(values, limits))
+    cells.bar(figure, [ax], _metric(table), meaning, cells.beyond(values, limits))
     return style.finished(figure, [ax])
 
 
@@ -108,7 +109,7 @@ def effects_heatmap(
     width = style.width(page)
     height = 72.0 if drops else min(_PAGE, max(72.0, 20 + _LABEL * len(names)))
     figure, [ax] = style.canvas(page, height)
-    cells.draw(ax, values if drops else values.reset_index(drop=True), limits)
+    cells.draw(ax, values if drops else values.reset_index(drop=True), limits, cells.DAMAGE)
     if not drops:
         every = -(-len(names) // int((_PAGE - 20) / _LABEL))
         places = range(0, len(names), every)
@@ -117,7 +118,7 @@ def effects_heatmap(
     at = table["changed_at"].dropna().unique()
     where = f" after token {at[0]}" if len(at) else ""
     ax.set_title(style.wrapped(title or "", width))
-    cells.bar(figure, [ax], f"relative change{where}", cells.beyond(values, limits))
+    cells.bar(figure, [ax], f"relative change{where}", cells.DAMAGE, cells.beyond(values, limits))
     return style.finished(figure, [ax])
 
 
@@ -133,6 +134,14 @@ def _matrix(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.Dat
         raise TableError(f"several rows for one {rows} and {columns}; keep one run per figure")
     matrix = table.pivot(index=rows, columns=columns, values=values)
     return matrix.reindex(index=table[rows].unique(), columns=np.sort(table[columns].unique()))
+
+
+def _meaning(table: pd.DataFrame) -> cells.Meaning:
+    """What the colours of a metric say."""
+    metric = str(table["metric"].iloc[0]) if "metric" in table else ""
+    if metric in _LESS_IS_CLOSER:
+        return cells.DAMAGE
+    return cells.SIGNED if metric == "logit_difference" else cells.SCORE
 
 
 def _metric(table: pd.DataFrame) -> str:

@@ -19,6 +19,8 @@ def reader_heatmap(
     readings: Sequence[str] = tuple(_TITLES),
     limits: cells.Limits | None = None,
     zones: Sequence[int] = (),
+    *,
+    axes: style.Panels = None,
 ) -> Figure:
     """Accuracy of a reader that was trained at one state (down) and reads another one (across).
 
@@ -39,4 +41,6 @@ def reader_heatmap(
         columns=2,
         zones=zones,
         axis=("reader trained at state", "state that is read"),
+        meaning="score",
+        axes=axes,
     )

@@ -84,12 +84,13 @@ class Look:
     label: str
 
     def line(self, points: int) -> dict[str, Any]:
-        """Arguments for `Axes.plot` of a line with so many points; about ten of them are marked."""
+        """Arguments for `Axes.plot` of a line with so many points; marks of many are small."""
         return {
             "color": self.colour,
             "marker": self.marker,
             "linestyle": self.dashes,
-            "markevery": max(1, round(points / 10)),
+            "markersize": mpl.rcParams["lines.markersize"]
+            * min(1.0, max(0.6, 12 / max(points, 1))),
             "markeredgecolor": "white",
             "markeredgewidth": 0.4,
         }
@@ -172,6 +173,12 @@ def measure_label(measure: str) -> str:
     return label if name == measure else f"{label}, massive left out"
 
 
+def heading(title: str) -> str:
+    """A title; in words where it is the name of a measure, or one that the user named."""
+    known = title.removesuffix(_WITHOUT) in MEASURES or title in _wishes.get().names
+    return measure_label(title) if known else title
+
+
 def looks(names: Iterable[str]) -> dict[str, Look]:
     """A look for each name: a variant has the same one in every figure, others take spare ones.
 
@@ -207,10 +214,10 @@ def _colours(
 
 
 def task_label(name: str) -> str:
-    """The usual spelling of the name of a task or a model, or the user's own."""
+    """The usual spelling of the name of a task or a model, without its owner, or the user's own."""
     if name in (own := _wishes.get().names):
         return own[name]
-    return TASKS.get(name, plain(shortened(name)))
+    return TASKS.get(name, plain(shortened(name.rstrip("/").rpartition("/")[2] or name)))
 
 
 def plain(text: str) -> str:

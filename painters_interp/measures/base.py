@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,10 @@ from ..errors import MeasureError
 from ..models import numbers
 from ..statistics import LEVEL, RESAMPLES, percentiles, resamplings
 from .documents import DocumentPair
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Pieces of documents whose numbers come home together: a device is waited for each time.
 _AT_ONCE = 64
@@ -47,6 +51,19 @@ class Matrix:
     column_scale: Float[np.ndarray, "document column"] | None = None
     row_axis: str = "state"
     column_axis: str = "state"
+    name: str = ""
+
+    def plot(self, title: str | None = None, ax: "Axes | None" = None) -> "Figure":
+        """A heatmap of it, in the colours of similarities or of distances."""
+        from ..figures import similarity_panel
+
+        ends = self.row_axis, self.column_axis
+        axis = ends[0] if ends[0] == ends[1] else ends
+        name = self.name if title is None else title
+        meaning = "distance" if self.name.startswith("angular") else "similarity"
+        label = "distance" if meaning == "distance" else "similarity"
+        own = None if ax is None else [ax]
+        return similarity_panel({name: self}, label, axis=axis, meaning=meaning, axes=own)
 
     @cached_property
     def matrix(self) -> pd.DataFrame:
@@ -100,6 +117,11 @@ class Curve:
     per_document: Float[np.ndarray, "document place"]
     documents: tuple[int, ...]
     axis: str
+    name: str = ""
+
+    def plot(self, title: str | None = None, ax: "Axes | None" = None) -> "Figure":
+        """A line of it over depth (`figures.depth_curves`)."""
+        return _plotted(self, title, ax)
 
     @cached_property
     def curve(self) -> "pd.Series[float]":
@@ -135,6 +157,11 @@ class Pooled:
 
     values: Float[np.ndarray, " place"]
     axis: str
+    name: str = ""
+
+    def plot(self, title: str | None = None, ax: "Axes | None" = None) -> "Figure":
+        """A line of it over depth (`figures.depth_curves`)."""
+        return _plotted(self, title, ax)
 
     @property
     def curve(self) -> "pd.Series[float]":
@@ -148,6 +175,23 @@ class Pooled:
 
 
 Result = Matrix | Curve | Pooled
+
+
+def curve_table(found: Curve | Pooled, level: float, resamples: int, seed: int) -> pd.DataFrame:
+    """A curve as tidy rows: measure, axis, place, value, low, high, documents."""
+    low, high = found.interval(level, resamples, seed)
+    part = pd.DataFrame({"value": found.curve, "low": low, "high": high})
+    part = part.rename_axis("place").reset_index()
+    documents = found.defined if isinstance(found, Curve) else None
+    part["documents"] = pd.Series(documents, index=part.index, dtype="Int64")
+    return part.assign(measure=found.name, axis=found.axis)
+
+
+def _plotted(found: Curve | Pooled, title: str | None, ax: "Axes | None") -> "Figure":
+    from ..figures import depth_curves
+
+    table = curve_table(found, LEVEL, RESAMPLES, 0)
+    return depth_curves(table, title=title, axes=None if ax is None else [ax])
 
 
 def weighted_means(

@@ -13,20 +13,16 @@ from matplotlib.figure import Figure
 from .. import figures
 from ..errors import TableError
 from ..experiments import GRIDS
-from ..figures.style import measure_label
 from ..tables import above_chance, primary, to_matrices
 from ..tables.scores import median_intervals, select_and_report
 from .saved import Saved, read, sides_of
 
 
 def _similarity(saved: Saved) -> Figure:
-    named = {measure_label(name): matrix for name, matrix in to_matrices(saved.table).items()}
     sides = sides_of(saved.table)
     return figures.similarity_panel(
-        named,
-        label="similarity (angular: distance)"
-        if any("angular" in name for name in named)
-        else "similarity",
+        to_matrices(saved.table),
+        label="similarity",
         axis="state" if sides is None else (f"state of {sides[0]}", f"state of {sides[1]}"),
     )
 

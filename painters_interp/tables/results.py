@@ -7,11 +7,13 @@ belongs to (`experiment`, `variant`, `layer`, `other`, `first`, `affected`, `shu
 
 import warnings
 from collections.abc import Set
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy import stats
 
 from ..errors import TableError
 from .columns import DIFFERENCE, MODEL, RESULT, SCORE, TASK, is_index, require
@@ -180,19 +182,32 @@ def _median(scores: "pd.Series[float]") -> float:
 def summarise_seeds(table: pd.DataFrame, of: str = "score") -> pd.DataFrame:
     """Mean of column `of` over the shuffles of a window, with `low`, `high` and `seeds`.
 
-    Rows that differ in nothing but their shuffle become one, without a plan, and `low` to `high`
-    is their range. Where the table has intervals (`score_low`, `score_high`) it is the hull of
-    the intervals; without them a row alone has low = high = value. `distance` becomes the mean
-    distance from the identity.
+    Rows that differ in nothing but their shuffle become one, without a plan. `low` to `high` is a
+    95 % interval: where the table has intervals (`score_low`, `score_high`), over items, from the
+    mean of the lower ends to that of the upper ones (for these shuffles, whose items are the same);
+    without them Student's over shuffles, and of a row alone low = high = value. `distance` becomes
+    the mean distance from the identity.
     """
     require(table, of)
     if {"plan", "shuffle_seed"} <= set(table):
         table = table.assign(plan=table["plan"].where(table["shuffle_seed"].isna()))
-    low, high = (f"{of}_{end}" if f"{of}_{end}" in table else of for end in ("low", "high"))
-    keys = _labels(table, _PER_SHUFFLE | {of, low, high})
-    named: dict[str, Any] = {of: (of, "mean"), "low": (low, "min"), "high": (high, "max")}
+    keys = _labels(table, _PER_SHUFFLE | {of})
+    banded = {f"{of}_low", f"{of}_high"} <= set(table)
+    low, high = (f"{of}_{end}" if banded else of for end in ("low", "high"))
+    named: dict[str, Any] = {of: (of, "mean"), "low": (low, "mean"), "high": (high, "mean")}
     named["seeds"] = (of, "size")
+    if not banded:
+        named["low"], named["high"] = ((of, partial(_student, side=side)) for side in (-1, 1))
     if "distance" in table:
         named["distance"] = ("distance", "mean")
     means: pd.DataFrame = table.groupby(keys, dropna=False, sort=False).agg(**named)
     return means.reset_index()
+
+
+def _student(values: "pd.Series[float]", side: int) -> float:
+    """An end of Student's 95 % interval of a mean; of a single value, that value."""
+    numbers = values.to_numpy(dtype=float)
+    if len(numbers) < 2:
+        return float(numbers.mean())
+    half = stats.t.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / np.sqrt(len(numbers))
+    return float(numbers.mean() + side * half)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from painters_interp import experiments, figures
+from painters_interp import Plan, experiments, figures
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,14 @@ def drawings() -> dict[str, Callable[..., Figure]]:
         pd.DataFrame({"cache": ["exact", "averaged"], "nats": [3.0, 4.0]}), how="cross"
     )
     decoded = decoded.merge(pd.DataFrame({"item": [0, 1], "tokens": [3, 4]}), how="cross")
+    forest = pd.DataFrame({"label": ["skip", "reverse"], "plan": ["0 3", "0 2 1 3"]}).assign(
+        task="probe_facts", metric="acc", delta=-0.2, delta_low=-0.3, delta_high=0.1
+    )
+    lens = pairs("position", "state", token=" a", after="b", rank=0).assign(logprob=-0.5)
     made: dict[str, Callable[..., Figure]] = {
+        "forest": partial(figures.forest, forest),
+        "logit_lens": partial(figures.logit_lens, lens),
+        "plan_strip": partial(figures.plan_strip, Plan.parse("0 (1|2)*3 3@0.5 4-5", 6)),
         "single_layer_curves": partial(figures.single_layer_curves, scores(layers)),
         "variant_curves": partial(figures.variant_curves, variants),
         "task_curves": partial(figures.task_curves, variants, "skip"),

@@ -23,7 +23,7 @@ def test_a_function_draws_into_axes_of_ones_own(name):
     axes[-1].plot([0, 1], [0, 1])
     argument = {"ax": axes[0]} if panels is None else {"axes": axes[:-1]}
     assert DRAWINGS[name](**argument) is figure
-    assert all(ax.collections or ax.get_lines() for ax in axes[:-1])
+    assert all(ax.collections or ax.get_lines() or ax.patches for ax in axes[:-1])
     assert len(axes[-1].get_lines()) == 1
     assert not figure.legends
     assert figure.get_size_inches().tolist() == [9, 3]
@@ -111,3 +111,48 @@ def test_any_matrix_is_a_heatmap(matrix, shape):
 def test_what_is_no_matrix_is_refused(wrong):
     with pytest.raises(TableError, match="matrix"):
         figures.heatmap(wrong)
+
+
+def test_a_forest_has_a_row_for_each_plan_and_a_mark_for_each_task():
+    ax = DRAWINGS["forest"]().axes[0]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["skip", "reverse"]
+    assert ax.get_lines()[0].get_xdata().tolist() == [-0.2, -0.2]
+    ends = ax.collections[0].get_segments()
+    assert [segment[:, 0].tolist() for segment in ends] == [[-0.3, 0.1]] * 2
+    with pytest.raises(TableError, match="lacks the columns delta"):
+        figures.forest(pd.DataFrame({"plan": ["0"], "task": ["t"], "metric": ["acc"]}))
+
+
+def test_the_logit_lens_has_the_likeliest_token_of_each_state():
+    ax = DRAWINGS["logit_lens"]().axes[0]
+    assert [text.get_text() for text in ax.texts] == ["a"] * 16
+    np.testing.assert_allclose(ax.collections[0].get_array(), np.exp(-0.5))
+
+
+def test_a_strip_has_groups_side_by_side_and_loops_marked():
+    texts = DRAWINGS["plan_strip"]().axes[0].texts
+    assert [text.get_text() for text in texts] == ["0", "1", "2", "x3", "3", "@0.5", "4", "5"]
+    places = {text.get_text(): text.get_position() for text in texts}
+    assert places["1"][0] == places["2"][0]
+    assert places["1"][1] > places["2"][1]
+
+
+def test_distances_are_never_in_the_colours_of_similarities():
+    figure = DRAWINGS["similarity_panel"]()
+    one, other = (ax.collections[0] for ax in figure.axes[:2])
+    assert one.get_cmap().name != other.get_cmap().name
+    assert len(figure.axes) == 4  # a bar each
+    assert figure.axes[3].get_ylabel() == "distance\ndarker: further apart"
+
+
+def test_panels_that_a_shared_scale_would_hide_have_their_own():
+    matrix = pd.DataFrame(np.eye(3))
+    figure = figures.similarity_panel({"a": matrix, "b": 0.99 + matrix / 1000})
+    assert figure.axes[1].collections[0].get_clim() == pytest.approx((0.99, 0.991))
+
+
+def test_effects_with_a_sign_are_white_at_nothing():
+    mesh = figures.heatmap([[-1.0, 3.0]], meaning="effect").axes[0].collections[0]
+    assert mesh.get_clim() == (-3, 3)
+    with pytest.raises(TableError, match="no meaning 'colour'"):
+        figures.heatmap([[1.0]], meaning="colour")

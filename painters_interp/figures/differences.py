@@ -1,0 +1,121 @@
+"""Differences between plans with their intervals: a forest plot."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..errors import TableError
+from ..tables import is_intact, primary, require
+from . import cells, style
+from .legends import legend_below
+from .patching import shown
+
+_LINE = 4.0  # mm for a plan
+_PLAN = 40  # characters of a plan's name
+
+
+@style.drawing
+def forest(
+    table: pd.DataFrame,
+    title: str | None = None,
+    *,
+    ax: Axes | None = None,
+    names: style.Names = None,
+    palette: style.Palette = None,
+) -> Figure:
+    """Every plan's difference to the intact model with its 95 % interval, a mark for each task.
+
+    Args:
+        table: What `evaluate` returned, of plans in a dict, a list or an experiment.
+        title: Over the plot.
+        ax: Draw into these axes.
+        names: What plans and tasks are called.
+        palette: Colours of the tasks.
+
+    Raises:
+        TableError: Where no plan has a difference, or one has several in a task.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> table = painters.evaluate(model, {"drop 2": "0-1 3-5"}, tasks, limit=4)
+        >>> [tick.get_text() for tick in figures.forest(table).axes[0].get_yticklabels()]
+        ['drop 2']
+    """
+    require(table, "plan", "task", "metric", "delta", "delta_low", "delta_high")
+    rows = primary(table)
+    key = "label" if "label" in rows and rows["label"].notna().all() else "plan"
+    rows = rows[~is_intact(rows) & rows["delta"].notna()]
+    if rows.empty:
+        raise TableError("no plan here has a difference to the intact model; evaluate some")
+    if rows.duplicated([key, "task"]).any():
+        raise TableError(f"a {key} has several rows in a task; keep one model and one run")
+    plans, tasks = [*dict.fromkeys(rows[key])], style.looks(rows["task"])
+    figure, [drawn] = style.canvas(1, 26.0 + _LINE * len(plans) * max(1.0, len(tasks) / 3))
+    for place, (task, look) in enumerate(tasks.items()):
+        own = rows[rows["task"] == task]
+        shift = 0.7 * ((place + 0.5) / len(tasks) - 0.5)
+        y = np.array([plans.index(plan) for plan in own[key]]) + shift
+        ends = own["delta_low"].astype(float), own["delta_high"].astype(float)
+        drawn.hlines(y, *ends, color=look.colour, linewidth=1.0)
+        drawn.plot(own["delta"].astype(float), y, linestyle="none", marker=look.marker,
+                   color=look.colour, label=look.label)  # fmt: skip
+    drawn.axvline(0, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8, zorder=0)
+    labels = [(names or {}).get(str(plan), style.plain(style.shortened(str(plan), _PLAN)))
+              for plan in plans]  # fmt: skip
+    drawn.set_yticks(range(len(plans)), labels)
+    drawn.set_ylim(len(plans) - 0.5, -0.5)
+    metrics = {style.metric_label(str(metric)) for metric in rows["metric"]}
+    drawn.set_xlabel(f"{', '.join(sorted(metrics))}: difference to intact, 95 % interval")
+    drawn.set_title(style.wrapped(title or "", style.width(1)))
+    sns.despine(ax=drawn)
+    if len(tasks) > 1:
+        legend_below(figure, [drawn], columns=3)
+    return style.finished(figure, [drawn])
+
+
+@style.drawing
+def logit_lens(table: pd.DataFrame, title: str | None = None, *, ax: Axes | None = None) -> Figure:
+    """The likeliest next token by each state, and how likely: states upwards, positions across.
+
+    Args:
+        table: What `patching.readout` returned.
+        title: Over the map.
+        ax: Draw into these axes.
+
+    Raises:
+        TableError: For a table that is no logit lens.
+
+    Example:
+        >>> from painters_interp import figures, patching
+        >>> figure = figures.logit_lens(patching.readout(model, "a cat sat", positions=[1, 2]))
+        >>> figure.axes[0].get_ylabel()
+        'state read'
+    """
+    require(table, "position", "state", "token", "rank", "logprob")
+    best = table[table["rank"] == 0]
+    if best.empty or best.duplicated(["position", "state"]).any():
+        raise TableError("one likeliest token for each position and state is needed; see readout")
+    values = best.pivot(index="state", columns="position", values="logprob").astype(float)
+    values = values.map(np.exp)
+    words = best.pivot(index="state", columns="position", values="token")
+    page = 1 if values.shape[1] <= 6 else 2
+    figure, [drawn] = style.canvas(page, min(230.0, 22.0 + 3.6 * len(values)))
+    cells.draw(drawn, values, (0.0, 1.0), cells.SCORE)
+    drawn.invert_yaxis()  # the last state, which is the model's answer, on top
+    size = min(plt.rcParams["xtick.labelsize"], 7.0) if style.borrowed() is False else None
+    for (row, column), word in np.ndenumerate(words.to_numpy()):
+        light = values.to_numpy()[row, column] > 0.6
+        drawn.text(column + 0.5, row + 0.5, shown(str(word)), ha="center", va="center",
+                   fontsize=size, color="black" if light else "white", clip_on=True)  # fmt: skip
+    if "after" in best:
+        after = best.drop_duplicates("position").set_index("position")["after"]
+        places = [shown(str(after[position])) for position in values.columns]
+        drawn.set_xticks([i + 0.5 for i in range(len(places))], places,
+                         rotation=90 if len(places) > 6 else 0)  # fmt: skip
+    drawn.set(xlabel="after the token", ylabel="state read")
+    drawn.set_title(style.wrapped(title or "", style.width(page)))
+    cells.bar(figure, [drawn], "probability of the likeliest next token", cells.SCORE)
+    return style.finished(figure, [drawn])
