@@ -1,6 +1,7 @@
 """`check`: prove on the user's own model that a plan runs exactly."""
 
 from dataclasses import dataclass
+from html import escape
 
 import torch
 from jaxtyping import Float, Int
@@ -25,7 +26,7 @@ _LENGTHS = (24, 17)
 _PREFILL = 7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckReport:
     """Largest differences in log-probability (nats), judged in float32 or the model's float64.
 
@@ -51,6 +52,19 @@ class CheckReport:
         gaps = [self.runner_gap, self.padding_gap]
         gaps += [] if self.cached_gap is None else [self.cached_gap]
         return all(gap <= self.tolerance for gap in gaps)
+
+    def __repr__(self) -> str:
+        named = ("cached_gap", "runner_gap", "padding_gap", "own_gap")
+        gaps = [(name.removesuffix("_gap"), getattr(self, name)) for name in named]
+        told = ", ".join(f"{name} {gap:.1e}" for name, gap in gaps if gap is not None)
+        verdict = "ok" if self.ok else "NOT OK"
+        return (
+            f"CheckReport {verdict}: {self.plan} (gaps {told} nats; tolerance {self.tolerance:g})"
+        )
+
+    def _repr_html_(self) -> str:
+        sign = "\N{CHECK MARK}" if self.ok else "\N{BALLOT X}"
+        return f"{sign} <code>{escape(repr(self))}</code>{self.plan._repr_html_()}"
 
 
 @torch.no_grad()

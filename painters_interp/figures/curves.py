@@ -125,7 +125,7 @@ def variant_curves(
     figure, [ax] = style.canvas(1, 80.0)
     known = [v for v in style.VARIANTS if lines["variant"].eq(v).any()]
     drawn = style.looks([*known, *lines["variant"]])
-    apart = len(drawn) > _MOST_BANDS and bool((lines["high"] > lines["low"]).any())
+    apart = lines.loc[lines["high"] > lines["low"], "variant"].nunique() > _MOST_BANDS
     for place, (variant, look) in enumerate(drawn.items()):
         line = _ordered(lines[lines["variant"] == variant], "affected")
         shift = _shift(lines["affected"], place, len(drawn)) if apart else 0.0

@@ -72,7 +72,7 @@ def _wide(branches: list[list[Cell]]) -> int:
     return max(map(len, branches))
 
 
-def _draw_branch(ax: Axes, cells: list[Cell], left: float, base: float, n_layers: int) -> None:
+def _draw_branch(ax: Axes, cells: list[Cell], left: int, base: float, n_layers: int) -> None:
     for place, (name, layer) in enumerate(cells):
         depth = layer / max(1, n_layers - 1)
         colour = plt.get_cmap("cividis")(depth)
@@ -86,7 +86,7 @@ def _draw_branch(ax: Axes, cells: list[Cell], left: float, base: float, n_layers
                                edgecolor=style.INK, linewidth=1.0))  # fmt: skip
 
 
-def _note(ax: Axes, told: str, branches: list[list[Cell]], left: float, base: float) -> None:
+def _note(ax: Axes, told: str, branches: list[list[Cell]], left: int, base: float) -> None:
     """How a step is scaled and how often it runs, over a frame of its branches."""
     if not told:
         return

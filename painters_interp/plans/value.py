@@ -29,6 +29,7 @@ from .notation import (
     read,
     text_of,
 )
+from .showing import Shown
 from .words import count, in_words, list_in_words
 
 
@@ -246,7 +247,7 @@ def _check_size(calls: int) -> None:
 
 
 @dataclass(frozen=True, repr=False, init=False)
-class Plan:
+class Plan(Shown):
     """The steps to run, in order, over a model of n_layers; `str` gives the canonical text.
 
     A sequence of steps: `len`, iteration, `plan[3]`; `plan[:3]`, `plan + other` and `plan * 2` are

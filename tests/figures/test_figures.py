@@ -114,7 +114,9 @@ def test_single_layers_have_a_panel_per_task_with_the_tables_values(suite):
         chance, intact = TASKS[task]
         assert set(drawn(ax, "intact").get_ydata()) == {intact}
         assert set(drawn(ax, "chance").get_ydata()) == {chance}
-    assert legend_texts(figure) == ["drop layer i", "swap layers i, i+1", "intact model", "chance"]
+    assert legend_texts(figure) == [
+        *("drop layer i", "swap layers i, i+1", "intact model", "chance", "95 % interval")
+    ]
 
 
 def test_variants_are_lines_of_median_scores(suite):
@@ -122,7 +124,7 @@ def test_variants_are_lines_of_median_scores(suite):
     (ax,) = figure.axes
     assert legend_texts(figure) == [
         *("looped parallel x3", "random order (3 seeds)", "reversed order"),
-        *("parallel", "skip", "repeat middle layer"),
+        *("parallel", "skip", "repeat middle layer", "95 % interval"),
     ]
     scores = tables.normalise(suite)
     skipped = scores[(scores["variant"] == "skip")].groupby("affected")["score"].median()
@@ -131,7 +133,7 @@ def test_variants_are_lines_of_median_scores(suite):
     shuffled = scores[scores["variant"] == "random"].groupby(["affected", "shuffle_seed"])["score"]
     means = shuffled.median().groupby("affected").mean()
     assert list(drawn(ax, "random").get_ydata()) == pytest.approx(list(means))
-    assert len(ax.collections) == 1  # one band: the range over the seeds of random order
+    assert len(ax.collections) == 1  # one band: Student's interval over the seeds of random order
 
 
 def test_a_normalised_table_gives_the_same_figure(suite, tmp_path):
@@ -222,17 +224,21 @@ def test_loops_mark_the_best_k_of_each_m(suite):
     assert [t.get_text() for t in ax.get_xticklabels()] == ["3", "5", "7", "9", "11"]
 
 
-def test_medians_with_intervals_have_a_band_for_every_variant(suite):
+def test_medians_with_intervals_have_them_at_the_markers_of_every_variant(suite):
     medians = tables.median_over_tasks(tables.normalise(suite)).query("experiment == 'variants'")
     banded = medians.assign(score_low=medians["score"] - 0.1, score_high=medians["score"] + 0.05)
     (ax,) = figures.variant_curves(banded).axes
     assert len(ax.collections) == 6
     skip = banded[banded["variant"] == "skip"]
     colour = figures.style.VARIANTS["skip"].colour
-    [band] = [c for c in ax.collections if to_hex(c.get_facecolor()[0]).upper() == colour]
-    heights = band.get_paths()[0].vertices[:, 1]
-    assert heights.min() == pytest.approx(skip["score_low"].min())
-    assert heights.max() == pytest.approx(skip["score_high"].max())
+    [bars] = [c for c in ax.collections if to_hex(c.get_edgecolor()[0]).upper() == colour]
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    np.testing.assert_allclose(ends[:, 0], skip["score_low"])
+    np.testing.assert_allclose(ends[:, 1], skip["score_high"])
+    places = drawn(ax, "skip").get_xdata()
+    assert places == pytest.approx([segment[0, 0] for segment in bars.get_segments()])
+    assert np.abs(places - skip["affected"].to_numpy()).max() < 1  # beside each other, in order
+    assert len({tuple(line.get_xdata()) for line in ax.get_lines()[:6]}) == 6
 
 
 def test_loops_mark_what_was_chosen_on_the_other_half(suite):
@@ -249,7 +255,7 @@ def test_similarity_shows_the_matrix_with_state_0_at_the_top(matrix):
     np.testing.assert_allclose(ax.collections[0].get_array(), matrix)
     assert ax.yaxis_inverted()
     assert ax.get_title() == "A title"
-    assert bar.get_ylabel() == "CKA"
+    assert bar.get_ylabel() == "CKA\nlighter: more alike"
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "2", "4", "6", "8", "10", "12"]
 
 

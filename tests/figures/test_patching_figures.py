@@ -50,10 +50,10 @@ def test_patching_shows_states_by_tokens(residual):
     figure = figures.patching_heatmap(residual)
     np.testing.assert_allclose(cells(figure), np.outer(range(6), range(7)) / 30)
     assert labels(figure.axes[0].xaxis) == ["The", "price", "in", "↵", r"\$5", r"of \$6", "␣"]
-    assert figure.axes[0].collections[0].get_clim() == (0, 1)
+    assert figure.axes[0].collections[0].get_clim() == (-1, 1)
     raw = figures.patching_heatmap(residual, column="value")
-    assert raw.axes[0].collections[0].get_clim() == (-6, 5)
-    assert raw.axes[1].get_ylabel() == "logit difference (right - wrong)"
+    assert raw.axes[0].collections[0].get_clim() == (-6, 6)
+    assert raw.axes[1].get_ylabel() == "logit difference (right - wrong)\nwhite: no effect"
 
 
 def test_long_prompts_label_every_few_tokens(residual):
@@ -91,7 +91,7 @@ def test_effects_of_plans_carry_their_labels(changed):
     named = changed.assign(label="plan " + changed["label"], dropped=pd.NA, changed_at=3)
     figure = figures.effects_heatmap(named)
     assert labels(figure.axes[0].yaxis) == [f"plan {s}" for s in range(5)]
-    assert figure.axes[1].get_ylabel() == "relative change after token 3"
+    assert figure.axes[1].get_ylabel().startswith("relative change after token 3")
 
 
 def test_two_runs_in_one_table_are_refused(residual, crossed, changed):

@@ -164,13 +164,14 @@ def test_medians_keep_the_rows_of_an_experiment_apart():
     )
 
 
-def test_seeds_are_summarised_by_mean_and_range():
+def test_seeds_are_summarised_by_their_mean_and_its_interval():
     table = experiments.variants(8, firsts=[1], seeds=3)
     table["score"] = [1.0, 0.5, 0.1, 0.2, 0.3, 0.6, 0.9, 0.4, 0.7]  # random: 0.3, 0.6, 0.9
     means = tables.summarise_seeds(table).set_index("variant")
     assert len(means) == 7
     assert list(means.loc["random", ["score", "low", "high", "seeds"]]) == pytest.approx(
-        [0.6, 0.3, 0.9, 3]
+        [0.6, 0.6 - 0.7452, 0.6 + 0.7452, 3],
+        abs=1e-4,  # Student's 4.3027 standard errors
     )
     assert list(means.loc["skip", ["score", "low", "high", "seeds"]]) == [0.5, 0.5, 0.5, 1]
     assert means.loc["skip", "plan"] == "0 1 7"
@@ -178,6 +179,14 @@ def test_seeds_are_summarised_by_mean_and_range():
     assert means.loc["random", "distance"] == pytest.approx(
         table.loc[table["variant"] == "random", "distance"].mean()
     )
+
+
+def test_intervals_over_items_become_that_of_the_mean_over_seeds():
+    table = experiments.variants(8, firsts=[1], seeds=2)
+    table = table.assign(score=0.5, score_low=0.4, score_high=0.6)
+    table.loc[table["shuffle_seed"] == 1, ["score_low", "score_high"]] = [0.2, 0.7]
+    random = tables.summarise_seeds(table).set_index("variant").loc["random"]
+    assert list(random[["low", "high"]]) == pytest.approx([0.3, 0.65])
 
 
 def test_matrices_come_back_from_their_table():
