@@ -233,7 +233,7 @@ def test_readers_draws_its_maps_and_can_draw_them_again(painters, checkpoint, tm
     raw, standardised, *paths = out.splitlines()
     assert raw.startswith("raw: ")
     assert "lost per layer of distance" in standardised
-    assert paths == [str(tmp_path / f"readers.{kind}") for kind in ("pdf", "png")]
+    assert paths == [str(tmp_path / f"readers.{kind}") for kind in ("pdf", "png", "svg")]
     assert len(pd.read_csv(tmp_path / "readers.csv")) == 4 * (N + 1) ** 2
     (tmp_path / "readers.pdf").unlink()
     assert painters("figures", tmp_path)[0] == 0
