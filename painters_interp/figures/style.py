@@ -237,7 +237,7 @@ def shortened(text: str, most: int = 48) -> str:
 def wrapped(text: str, width: float, lines: int = 4) -> str:
     """A text in lines that fit so many millimetres; without the middle of a longer one."""
     size = font_manager.FontProperties(size=mpl.rcParams["axes.titlesize"]).get_size_in_points()
-    fit = max(8, int(width / (0.225 * size)))
+    fit = max(8, int(width / (0.257 * size)))
     if text.count("$") < 2:
         return textwrap.fill(shortened(text, lines * fit).replace("$", r"\$"), fit)
     try:
