@@ -57,8 +57,15 @@ def similarity(
     batch_size: texts in one forward pass; 4 take less memory and no more time. Only `cosine_flat`
         depends on it, through the padding: 8 as published.
 
-    Raises MeasureError for a measure or option that does not exist and for a stream that is not
-    finite (naming state and text), TextError for texts that cannot be read.
+    Raises:
+        MeasureError: a measure or option that does not exist, or a stream that is not finite
+            (naming state and text).
+        TextError: texts that cannot be read.
+
+    Example:
+        >>> found = similarity(model, texts, ["cosine", "cka"])
+        >>> found["cosine"].matrix.shape  # states before, between and after six layers
+        (7, 7)
     """
     model = as_model(model)
     names = _known(measures)

@@ -35,7 +35,22 @@ def kl_to_intact(model: Model, plans: Plans, texts: Texts, seed: int = 0) -> pd.
     kl_high (95 % bootstrap interval over documents, drawn with `seed`; NaN for one document),
     n_documents, n_tokens, seed.
 
-    Raises PlanError for no plans or one of another depth, TextError for texts that cannot be read.
+    Args:
+        model: a bridge, a Hugging Face model, or a name.
+        plans: plans, with labels or without.
+        texts: one string or any number of them; those longer than the context come in pieces.
+        seed: of the bootstrap.
+
+    Returns:
+        The table above.
+
+    Raises:
+        PlanError: no plans, or one of another depth.
+        TextError: texts that cannot be read.
+
+    Example:
+        >>> kl_to_intact(model, {"skip": plan}, texts)["kl"].gt(0).tolist()
+        [True]
     """
     return resampled_kl(model, plans, texts, seed)[0]
 

@@ -55,6 +55,10 @@ def predict_damage(
     `experiments.damages` if none. KL is in nats per token. Each document's measures and costs are
     resampled together, so an interval says how much rho depends on the documents. The row
     "depth" is the distance of the altered layers from the middle: a measure should beat it.
+
+    Raises:
+        TableError: an experiment without these columns.
+        TextError: texts that cannot be read.
     """
     model, texts = as_model(model), as_texts(texts)
     table = damages(len(model.blocks)) if experiment is None else experiment

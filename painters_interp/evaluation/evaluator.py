@@ -66,8 +66,17 @@ def evaluate(
     the left to fit in the context), chance, higher_is_better; the difference to the intact model:
     delta, delta_low, delta_high, p, p_adjusted (see `items.summarise`); and seed. The intact model
     comes first where it is not among the plans; with `intact=False` it is left out, and so are the
-    differences. Raises PlanError, TaskError and UnsupportedModelError. A file of the store that is
-    damaged is named in a warning, and its plans are run again.
+    differences. A file of the store that is damaged is named in a warning, and its plans are run
+    again.
+
+    Raises:
+        PlanError: a plan that the model cannot run.
+        TaskError: a task, its data or an option that is none.
+        UnsupportedModelError: a model without next-token probabilities.
+
+    Example:
+        >>> evaluate(model, {"skip": plan}, "probe_facts", limit=2)["label"].unique().tolist()
+        ['intact', 'skip']
     """
     model = as_model(model)
     labels = _labels(model, plans, intact)

@@ -33,8 +33,22 @@ def applied(model: Model, plan: Plan | str, cache: str = "exact") -> Iterator[Tr
     `cache="averaged"` decodes as the paper's code does: the members of a parallel group remember
     the mean of their keys and values, so that decoding differs from one pass over the same text.
 
-    Raises PlanError for a plan of another depth or a second plan inside the first, and
-    UnsupportedModelError for a model whose layers cannot be exchanged exactly.
+    Args:
+        model: a bridge, a Hugging Face model, or a name; in the mode it is in.
+        plan: a plan for as many layers as the model has.
+        cache: "exact" or "averaged".
+
+    Yields:
+        The model as a bridge, under the plan.
+
+    Raises:
+        PlanError: a plan of another depth, or a second plan inside the first.
+        UnsupportedModelError: a model whose layers cannot be exchanged exactly.
+
+    Example:
+        >>> with applied(model, "0-2 5") as skipping:
+        ...     skipping("abc").shape  # (batch, pos, vocabulary)
+        torch.Size([1, 4, 96])
     """
     model = as_model(model)
     if cache not in CACHES:

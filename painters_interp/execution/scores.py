@@ -62,9 +62,22 @@ def token_logprobs(
     NaN where token t+1 is padding or has only padding before it. Positions are derived from the
     mask, so left and right padding give the same numbers.
 
-    Raises UnsupportedModelError for masked language models, which have no next token, and
-    TextError for tokens that are not a batch of sequences of two tokens or more, or that the model
-    has no embeddings of.
+    Args:
+        model: a bridge, a Hugging Face model, or a name.
+        plans: one or several; all share one walk.
+        tokens: ids, (batch, pos).
+        attention_mask: 1 on real tokens; None if all are.
+
+    Returns:
+        Nats, (plan, batch, pos - 1), on the model's device.
+
+    Raises:
+        UnsupportedModelError: a masked language model, which has no next token.
+        TextError: no batch of sequences of two tokens or more, or ids without an embedding.
+
+    Example:
+        >>> token_logprobs(model, ["0-5", plan], [[5, 6, 7], [8, 9, 10]]).shape
+        torch.Size([2, 2, 2])
     """
     model = as_model(model)
     if not ready(model).causal:

@@ -73,6 +73,21 @@ def check(model: Model, plan: Plan | str) -> CheckReport:
 
     Runs on two seeded random sequences, half precision in float32 (bfloat16 alone differs by more
     than any error this looks for), one layer widened at a time; weights are put back bit for bit.
+
+    Args:
+        model: a bridge, a Hugging Face model, or a name.
+        plan: what it is to run.
+
+    Returns:
+        The largest differences in log-probability (nats), and whether all are `.ok`.
+
+    Raises:
+        PlanError: a plan of another depth, or one that is applied already.
+        UnsupportedModelError: layers that cannot be exchanged, or offloaded half precision.
+
+    Example:
+        >>> check(model, plan).ok
+        True
     """
     model = as_model(model)
     plan = as_plan(plan, model)

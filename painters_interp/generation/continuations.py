@@ -48,8 +48,14 @@ def generate(
     prompt), `tokens` (a tuple of ids, the one that ends it included) and `finished` (False where
     `max_new_tokens` cut it short). Where a logit is NaN there is no text, which a warning counts.
 
-    Raises TextError for an empty prompt or stop string and for what the context does not hold,
-    PlanError for plans that the model cannot run, UnsupportedModelError for encoders.
+    Raises:
+        TextError: an empty prompt or stop string, and what the context does not hold.
+        PlanError: plans that the model cannot run.
+        UnsupportedModelError: encoders.
+
+    Example:
+        >>> generate(model, ["0-5", plan], ["abc"], max_new_tokens=2)["tokens"].map(len).tolist()
+        [2, 2]
     """
     model = as_model(model)
     labels = labels_for(plans, len(model.blocks))
