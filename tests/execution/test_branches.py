@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from painters_interp import Plan, applied, check, token_logprobs
+from painters_interp import Plan, applied, capture, check, token_logprobs
 from painters_interp.errors import UnsupportedModelError
 from painters_interp.execution import head, record, run, walk
+from painters_interp.patching import effects
 from painters_interp.plans import Branch, Series, Step
 
 N = tiny.N_LAYERS
@@ -259,6 +260,28 @@ def test_a_run_is_taken_up_again_before_any_step(llama: TransformerBridge) -> No
         for step in range(plan.depth):
             again = done.resume(step, done.states[step : step + 1, 4:])
             assert_equal(again[0], done.states[-1, 4:], 1e-6)
+
+
+def test_streams_are_captured_before_and_after_every_step(llama: TransformerBridge) -> None:
+    plan = PLANS[2]
+    [batch] = capture(llama, ["HELLO"], plan=plan)
+    assert len(batch.states) == plan.depth + 1
+    for k in range(1, plan.depth + 1):
+        assert_equal(batch.states[k], naive(llama, plan[:k], batch.tokens))
+
+
+def test_a_layer_in_a_branch_is_compared_on_what_it_read_there(llama: TransformerBridge) -> None:
+    """Layer 3 reads what layer 2 has left in its branch, not what the step has read."""
+    table = effects(llama, ["HELLO"], plans="0 1 ([2 3]|4) 5", skip_first=False)
+    tokens = torch.tensor([llama.tokenizer("HELLO")["input_ids"]])
+    states = [naive(llama, Plan(range(k), N), tokens) if k else None for k in range(5)]
+    changed = naive(llama, Plan([0, 1, 2, 3], N), tokens) - naive(llama, Plan([0, 1, 2], N), tokens)
+    own = states[4] - states[3]
+    expected = ((changed - own).norm(dim=-1) / own.norm(dim=-1)).mean()
+    found = float(table.set_index("layer")["value"][3])
+    assert found == pytest.approx(float(expected), abs=1e-12)
+    assert found == pytest.approx(0, abs=1e-9)  # in its branch the stream is that of the model
+    assert float(table.set_index("layer")["value"][4]) > 1e-3
 
 
 def test_series_side_by_side_have_no_averaged_cache(llama: TransformerBridge) -> None:
