@@ -53,6 +53,12 @@ def test_accelerator_on_a_small_shape(output: Output) -> None:
     assert "% of the floor's speed" in out
 
 
+def test_faces_on_a_checkpoint(output: Output, model: str) -> None:
+    out = output("faces.py", "--model", model, "--lengths", "12", "--plans", "3")
+    assert "12 tokens: hooked" in out
+    assert "nats apart at most" in out
+
+
 def test_shared_prefix_on_a_checkpoint(output: Output, model: str) -> None:
     out = output("shared_prefix.py", "--model", model, "--items", "1", "--sample", "3")
     assert "plans:" in out

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 from transformer_lens.model_bridge import TransformerBridge
 
-from painters_interp import Plan, token_logprobs
+from painters_interp import Plan, load_model, token_logprobs
 from painters_interp.execution import (
     Recording,
     head,
@@ -289,6 +289,13 @@ def test_frequencies_that_change_with_length_are_left_to_the_hooked_face(tiny_fo
     rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
     model = tiny.build("llama", torch.float32, tiny_folder, rope_parameters=rope)
     assert plain(model) is None
+
+
+def test_a_checkpoint_from_disk_has_one(tmp_path: Path) -> None:
+    """`from_pretrained` sets more on a model than its class does."""
+    model = load_model(tiny.save("llama", tmp_path), device="cpu")
+    assert plain(model) is not None
+    assert faces_apart(model) <= 1e-4
 
 
 def test_draws_no_random_numbers_and_leaves_modes(llama: TransformerBridge) -> None:
