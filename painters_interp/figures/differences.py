@@ -105,11 +105,11 @@ def logit_lens(table: pd.DataFrame, title: str | None = None, *, ax: Axes | None
     figure, [drawn] = style.canvas(page, min(230.0, 22.0 + 3.6 * len(values)))
     cells.draw(drawn, values, (0.0, 1.0), cells.SCORE)
     drawn.invert_yaxis()  # the last state, which is the model's answer, on top
-    size = min(plt.rcParams["xtick.labelsize"], 7.0) if style.borrowed() is False else None
     for (row, column), word in np.ndenumerate(words.to_numpy()):
         light = values.to_numpy()[row, column] > 0.6
         drawn.text(column + 0.5, row + 0.5, shown(str(word)), ha="center", va="center",
-                   fontsize=size, color="black" if light else "white", clip_on=True)  # fmt: skip
+                   fontsize=plt.rcParams["xtick.labelsize"], clip_on=True,
+                   color="black" if light else "white")  # fmt: skip
     if "after" in best:
         after = best.drop_duplicates("position").set_index("position")["after"]
         places = [shown(str(after[position])) for position in values.columns]

@@ -80,7 +80,7 @@ def _draw_branch(ax: Axes, cells: list[Cell], left: int, base: float, n_layers: 
         ax.add_patch(Rectangle(corner, _CELL, 0.9, facecolor=colour, linewidth=0))
         ax.text(corner[0] + _CELL / 2, base + 0.45, style.shortened(name, 5), ha="center",
                 va="center", color="white" if depth < 0.5 else "black",
-                fontsize=min(6.0, plt.rcParams["font.size"]))  # fmt: skip
+                fontsize=plt.rcParams["xtick.labelsize"])  # fmt: skip
     if len(cells) > 1:
         ax.add_patch(Rectangle((left, base), len(cells) - 1 + _CELL, 0.9, fill=False,
                                edgecolor=style.INK, linewidth=1.0))  # fmt: skip
