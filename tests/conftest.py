@@ -9,6 +9,8 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -44,3 +46,48 @@ def default_model() -> Any:
     from painters_interp.models import load_model
 
     return load_model("smollm2-135m", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def pairing(tiny_folder: Path) -> Any:
+    """The tiny tokenizer, which joins two texts as BERT's does, and says which is which."""
+    import tiny
+    from tokenizers import processors
+    from transformers import PreTrainedTokenizerFast
+
+    raw = tiny.tokenizer(tiny_folder).backend_tokenizer
+    raw.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> $B:1 </s>:1",
+        special_tokens=[("<s>", 1), ("</s>", 2)],
+    )
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="<unk>", model_input_names=names, **tiny.SPECIAL
+    )
+
+
+@pytest.fixture(scope="session")
+def encoder(pairing: Any) -> Any:
+    """A tiny BERT without a head, in float64, shared: leave it as you found it."""
+    import tiny
+
+    from painters_interp.models import load_model
+
+    return load_model(tiny.stock("bert", torch.float64).base_model, tokenizer=pairing)
+
+
+@pytest.fixture(scope="session")
+def decoder(tiny_folder: Path) -> Any:
+    """A tiny Llama in float64, shared: leave it as you found it."""
+    import tiny
+
+    return tiny.build("llama", torch.float64, tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def letters() -> Any:
+    """Words of few letters; the label is whether they end with one of the first."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdef"), rng.integers(2, 9))) for _ in range(60)]
+    return pd.DataFrame({"text": words, "label": [int(word[-1] in "abc") for word in words]})
