@@ -28,10 +28,12 @@ check: $(READY) lint types  ## what to run while working: lint, import contracts
 
 test: $(READY) lint types  ## set up, then every check: lint, import contracts, types, all tests
 	$(BIN)/painters fetch
+	$(BIN)/painters fetch minilm-l6
 	$(PYTEST) $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-oldest: .venv-oldest/.ready  ## all tests with the oldest supported dependencies
 	$(OLDEST)/painters fetch
+	$(OLDEST)/painters fetch minilm-l6
 	$(PYTEST) $(OLDEST)/python -m pytest -n $(WORKERS) --dist worksteal $(UNCHECKED)
 
 .venv-oldest/.ready: pyproject.toml constraints-oldest.txt
