@@ -101,6 +101,8 @@ def _agrees(model: TransformerBridge, face: Face) -> bool:
                 expected, found = (_logits(model, some, tokens, mask) for some in (None, face))
             if not nats_apart(found, expected) <= _TOLERANCE:  # nor for NaN
                 return False
+            if not torch.equal(found.isfinite(), expected.isfinite()):  # a token that one excludes
+                return False
             if narrow(model):
                 ours, theirs = (_logits(model, some, tokens, mask) for some in (face, None))
                 if not torch.equal(ours.isfinite(), theirs.isfinite()):

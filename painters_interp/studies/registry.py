@@ -111,8 +111,9 @@ def run(
         PaintersError: for no such study, a model of too few layers, and what `evaluate` raises.
 
     Example:
-        >>> run("2403.03853", model, texts=passages).claims["verdict"].tolist()  # doctest: +SKIP
-        ['holds', 'holds', 'undecided']
+        >>> found = run("2601.18302", model, "probe_facts", limit=4)
+        >>> found.claims[["rule", "tried"]].values.tolist()
+        [['above 0', 1], ['above 0', 5]]
     """
     study = named(id)
     on = setting(model, tasks, data, limit, texts, seed, store)

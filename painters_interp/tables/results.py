@@ -191,7 +191,7 @@ def summarise_seeds(table: pd.DataFrame, of: str = "score") -> pd.DataFrame:
     require(table, of)
     if {"plan", "shuffle_seed"} <= set(table):
         table = table.assign(plan=table["plan"].where(table["shuffle_seed"].isna()))
-    keys = _labels(table, _PER_SHUFFLE | {of})
+    keys = _labels(table, _PER_SHUFFLE | {of, f"{of}_low", f"{of}_high"})
     banded = {f"{of}_low", f"{of}_high"} <= set(table)
     low, high = (f"{of}_{end}" if banded else of for end in ("low", "high"))
     named: dict[str, Any] = {of: (of, "mean"), "low": (low, "mean"), "high": (high, "mean")}

@@ -346,7 +346,7 @@ def test_check_covers_every_kind_of_step_and_shows_the_models_own_dtype(
     code, out, _ = painters("check", "--model", checkpoint, "--dtype", "bfloat16")
     rows = out.splitlines()[1:-1]
     assert code == 0
-    assert len(rows) == 12
+    assert len(rows) == 14
     assert all(row.startswith("ok") for row in rows)
     assert any("*3" in row for row in rows)
     assert any("@sum" in row for row in rows)

