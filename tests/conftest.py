@@ -1,6 +1,7 @@
 """Shared fixtures: everything runs offline, on tiny random models or the fetched default."""
 
 import os
+import socket
 
 # Before any import of the libraries that read it: a missing model must fail, not be downloaded.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -32,6 +33,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     fast = [item for item in items if not item.get_closest_marker("slow")]
     halves = [(slow[k::2], fast[k * len(fast) // 2 : (k + 1) * len(fast) // 2]) for k in (0, 1)]
     items[:] = [item for first, then in halves for item in (*first, *then)]
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The addresses to which the test connects, as they come."""
+    asked: list[Any] = []
+    connect = socket.socket.connect
+
+    def noted(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX:
+            asked.append(address)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", noted)
+    return asked
 
 
 @pytest.fixture(scope="session")
