@@ -116,9 +116,8 @@ def prepare(
     model = as_model(model)
     if not family_of(model).causal:
         raise UnsupportedModelError(
-            f"{model.cfg.model_name} is a masked language model, or bidirectional; "
-            "lm-eval's tasks need next-token "
-            "probabilities"
+            f"{model.cfg.model_name} is a masked language model, or bidirectional; lm-eval's tasks "
+            "need next-token probabilities"
         )
     tokenizer, device = tokenizer_of(model), device_of(model).type
     template = tokenizer.chat_template_of_model() if chat else None
@@ -129,14 +128,7 @@ def prepare(
     sequences, requests = _distinct(pairs, tokenizer.max_length)
     asked = prompts(tokenizer, writing, _WRITERS.get(device, _WRITERS["cuda"]))
     layout, packs = laid_out(model, sequences, _ROOM.get(device, _ROOM["cuda"]))
-    if layout is ROWS:
-        warnings.warn(
-            f"{model.cfg.model_name} cannot score packed sequences; taking one row each, which is "
-            "slower and no less exact",
-            stacklevel=2,
-        )
-    room = tokenizer.max_length
-    too_long = [len(context) + len(target) > room + 1 for context, target in pairs]
+    too_long = [len(a) + len(b) > tokenizer.max_length + 1 for a, b in pairs]
     questions = Questions(
         tasks=tuple(loaded),
         sequences=sequences,
@@ -149,13 +141,24 @@ def prepare(
         prompts=asked,
         readings=tuple(readings),
     )
+    _say_how_read(questions, str(model.cfg.model_name), tokenizer.max_length)
+    return questions
+
+
+def _say_how_read(questions: Questions, name: str, room: int) -> None:
+    """Warn of a model that takes one row each, and of items that do not fit in its context."""
+    if questions.layout is ROWS:
+        warnings.warn(
+            f"{name} cannot score packed sequences; taking one row each, which is slower and no "
+            "less exact",
+            stacklevel=3,
+        )
     if questions.truncated:
         warnings.warn(
             f"{questions.truncated} of {questions.items} items are longer than the context of "
-            f"{model.cfg.model_name} ({room} tokens) and lose tokens on the left, as in lm-eval",
-            stacklevel=2,
+            f"{name} ({room} tokens) and lose tokens on the left, as in lm-eval",
+            stacklevel=3,
         )
-    return questions
 
 
 def _cut(

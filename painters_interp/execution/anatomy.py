@@ -6,10 +6,9 @@ stand-ins in reverse order whether those arguments follow the layers. That is wh
 exchangeable.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,67 +20,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionCach
 from ..borrowed.of_torch import children
 from ..errors import UnsupportedModelError
 from ..models import device_of
-from .guards import Verdicts, equal, out_of_memory
-
-
-@dataclass(frozen=True, eq=False)
-class Arguments:
-    """What a layer is called with besides the residual stream."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-    def without_cache(self) -> "Arguments":
-        """The same call with nothing to remember: no cache object, `use_cache` off."""
-        bare = self.with_cache(None)
-        off = {"use_cache": False} if "use_cache" in self.kwargs else {}
-        return Arguments(bare.args, {**bare.kwargs, **off})
-
-    def with_cache(self, cache: Any) -> "Arguments":
-        """The same call with `cache` in place of the cache object it was recorded with."""
-        args = tuple(cache if isinstance(a, Cache) else a for a in self.args)
-        return Arguments(
-            args, {k: cache if isinstance(v, Cache) else v for k, v in self.kwargs.items()}
-        )
-
-    def frozen(self) -> "Arguments":
-        """A copy that a layer cannot write into, as recurrent layers do with their state."""
-        return Arguments(_mapped(self.args, Tensor.clone), _mapped(self.kwargs, Tensor.clone))
-
-
-# Eager attention hides a key by adding the least number there is, and takes the softmax in
-# float32. The least float64 is -inf there, and the least float16 becomes it by a score below -16:
-# what sees no key, as pads on the left, is NaN then, and so is all that gives it the weight 0.
-_LEAST = {
-    torch.float64: torch.finfo(torch.float32).min,
-    torch.float16: torch.finfo(torch.float16).min / 2,
-}
-
-
-def bounded(calls: Iterable[Arguments]) -> tuple[Arguments, ...]:
-    """The same calls with masks that stay finite; what calls share, they share afterwards.
-
-    A mask is given by position, or under a name that says so; all else stays the same object,
-    which a layer may write into.
-    """
-    bound = partial(_bound, {})
-    return tuple(
-        Arguments(
-            _mapped(call.args, bound),
-            {k: _mapped(v, bound) if "mask" in k else v for k, v in call.kwargs.items()},
-        )
-        for call in calls
-    )
-
-
-def _bound(known: dict[int, Tensor], tensor: Tensor) -> Tensor:
-    """The tensor with finite entries, the same one each time; `known` are those that were made."""
-    if tensor.dtype not in _LEAST:
-        return tensor
-    if id(tensor) not in known:
-        known[id(tensor)] = tensor.clamp(min=_LEAST[tensor.dtype])
-    return known[id(tensor)]
-
+from .guards import Verdicts, out_of_memory
+from .layer_arguments import Arguments, same
 
 _NOT_CALLED = "layers_not_called"
 
@@ -398,7 +338,7 @@ def _refuse_unequal_calls(name: str, calls: list[Arguments], types: tuple[str, .
     for layer, kind in enumerate(types):
         reference = first.setdefault(kind, layer)
         a, b = calls[reference], calls[layer]
-        if not _same((a.args, a.kwargs), (b.args, b.kwargs)):
+        if not same((a.args, a.kwargs), (b.args, b.kwargs)):
             raise UnsupportedModelError(
                 f"{name}: layers {reference} and {layer} ({kind}) are called with different "
                 "arguments, so a layer moved elsewhere would compute something else"
@@ -434,27 +374,8 @@ def _refuse_fixed_places(model: TransformerBridge, family: Family, calls: list[A
         ) from error
     for layer, now in zip(order, moved, strict=True):
         own = calls[layer]
-        if not _same((own.args, own.kwargs), (now.args, now.kwargs)):
+        if not same((own.args, own.kwargs), (now.args, now.kwargs)):
             raise UnsupportedModelError(
                 f"{name}: layer {layer} is called with other arguments where it is moved to, "
                 "so it would compute something else there"
             )
-
-
-def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same value with every tensor changed that it is or holds."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if type(value) in (tuple, list):
-        return type(value)(_mapped(item, change) for item in value)
-    return {k: _mapped(v, change) for k, v in value.items()} if type(value) is dict else value
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor):
-        return isinstance(b, Tensor) and a.shape == b.shape and equal(a, b)
-    if isinstance(a, (tuple, list)):
-        return type(a) is type(b) and len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
-    return a is b or bool(a == b)

@@ -7,6 +7,7 @@ instead of layers, which note that; then the layers can be called in any order, 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities.position_ids import accepts_mask_derived_position_ids
 
 from ..models import device_of
-from .anatomy import Arguments, Family, bounded
+from .anatomy import Family
 from .application import ready
+from .layer_arguments import Arguments, bounded
 from .slots import Recorded
 
 # From the embedding output and every layer's arguments to the stream before the final norm.
@@ -69,12 +71,7 @@ class Face:
     def recorded(self, inputs: dict[str, Any]) -> tuple[Tensor, tuple[Arguments, ...]]:
         """The embedding output and what each layer would be called with; no layer runs."""
         found: list[tuple[Tensor, tuple[Arguments, ...]]] = []
-
-        def end(stream: Tensor, calls: tuple[Arguments, ...]) -> Tensor:
-            found.append((stream, calls))
-            raise Recorded
-
-        with self.running(end), suppress(Recorded):
+        with self.running(partial(_note, found)), suppress(Recorded):
             self.root(**inputs)
         [recorded] = found
         return recorded
@@ -85,6 +82,14 @@ class Face:
         with self.running(lambda stream, calls: rows.unsqueeze(1)):
             out: Tensor = self.root(input_ids=dummy, use_cache=False, return_dict=True).logits
         return out.squeeze(1)
+
+
+def _note(
+    found: list[tuple[Tensor, tuple[Arguments, ...]]], stream: Tensor, calls: tuple[Arguments, ...]
+) -> Tensor:
+    """Keep what the layers would be called with, and end the pass."""
+    found.append((stream, calls))
+    raise Recorded
 
 
 def hooked(model: TransformerBridge) -> Face:

@@ -20,10 +20,10 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..models import device_of
 from ..plans import Plan
 from ..texts import padded
-from .anatomy import Arguments
 from .faces import Face
 from .guards import Verdicts, nats_apart, out_of_memory
 from .kinds import few_layers
+from .layer_arguments import Arguments
 from .plain import plain
 from .prefix_walk import Recording, head, record, record_on, walk
 from .widening import in_float32, widens

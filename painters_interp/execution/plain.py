@@ -20,7 +20,16 @@ from .faces import Face, hooked
 from .guards import Verdicts, nats_apart, out_of_memory, user_hooks
 from .prefix_walk import head, record_on, walk
 from .rotary import rotated_alike
-from .twins import Twin, altered, copies, fingerprint, made_of, stock_modules, twin_of
+from .twins import (
+    Twin,
+    altered,
+    copies,
+    fingerprint,
+    harmless_hooks,
+    made_of,
+    stock_modules,
+    twin_of,
+)
 from .widening import in_float32, narrow
 
 _TOLERANCE = 1e-3  # nats, in float32 or float64
@@ -71,7 +80,7 @@ def plain(model: TransformerBridge) -> Face | None:
     apart = copies(model, modules)
     # What the bridge keeps copies of may be changed there or here: then both are compared anew.
     layers = [p for block in face.blocks for p in block.parameters()] if apart else []
-    known = made.twin.number, fingerprint([*apart, *layers])
+    known = made.twin.number, fingerprint([*apart, *layers]), harmless_hooks(model)
     return face if _same.told(model, lambda: _agrees(model, face), *known, else_=False) else None
 
 

@@ -17,10 +17,11 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..models import device_of, refuse_headless
 from ..plans import Plan, Step
-from .anatomy import Arguments, Family, bounded
+from .anatomy import Family
 from .application import ready
 from .faces import Face
 from .guards import user_hooks, without_hooks
+from .layer_arguments import Arguments, bounded
 from .slots import InjectorSlot, Recorded, RecorderSlot
 from .stepping import after_step
 from .sublayers import refuse_halves

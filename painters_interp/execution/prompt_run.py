@@ -18,11 +18,11 @@ from transformers.cache_utils import Cache
 from ..models import device_of
 from ..plans import Plan
 from ..strategies import full
-from .anatomy import Arguments, bounded
 from .application import applied, as_plan, ready
 from .caches import SlotCache
 from .guards import Verdicts, nats_apart, out_of_memory, user_hooks
 from .kinds import few_layers
+from .layer_arguments import Arguments, bounded
 from .prefix_walk import Advance, head
 from .slots import Recorded, RecorderSlot
 from .stepping import after_step

@@ -15,8 +15,9 @@ from transformers.cache_utils import Cache
 
 from ..errors import UnsupportedModelError
 from ..plans import Half, Plan, Turn, groups, turns
-from .anatomy import Arguments, Family, bounded
+from .anatomy import Family
 from .caches import Owner, SlotCache, average, filled
+from .layer_arguments import Arguments, bounded
 from .notices import Notices
 from .sublayers import only
 

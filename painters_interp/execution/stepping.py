@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor, nn
 
 from ..plans import Call, Step, turns
-from .anatomy import Arguments
+from .layer_arguments import Arguments
 from .slots import OpenSteps, stream_of
 from .sublayers import only
 

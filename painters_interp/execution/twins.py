@@ -90,6 +90,12 @@ def altered(model: TransformerBridge) -> bool:
     )
 
 
+def harmless_hooks(model: TransformerBridge) -> tuple[int, ...]:
+    """Which hooks of libraries hang at modules: torch gives every hook a number of its own."""
+    held = (vars(module) for module in submodules(model) if not isinstance(module, HookPoint))
+    return tuple(number for own in held for place in HOOKS for number in own[place])
+
+
 def _foreign(value: Any) -> bool:
     """Whether a function that stands in the place of a method is of somebody who changes models."""
     while isinstance(value, partial | MethodType):

@@ -1,5 +1,7 @@
 """Figures for publication, drawn from tables alone: a saved table is redrawn without a model."""
 
+from . import appearance as appearance
+from . import naming as naming
 from . import style as style
 from .curves import single_layer_curves as single_layer_curves
 from .curves import size_curves as size_curves

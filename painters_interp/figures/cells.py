@@ -13,7 +13,7 @@ from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 
 from ..errors import TableError
-from . import style
+from . import naming, style
 
 MISSING = "0.85"
 
@@ -103,7 +103,7 @@ def name(ax: Axes, values: pd.DataFrame, each: bool = False) -> None:
 def _name_in_words(axis: Axis, labels: Any) -> None:
     """Ticks with words: all of them, or every so-manyth where they are many."""
     every = -(-len(labels) // _EACH)
-    shown = [style.shortened(str(label), 24) for label in labels[::every]]
+    shown = [naming.shortened(str(label), 24) for label in labels[::every]]
     axis.set_ticks([place + 0.5 for place in range(0, len(labels), every)], shown)
     if isinstance(axis, XAxis) and max(map(len, shown)) * len(shown) > 40:
         axis.set_tick_params(rotation=90)
@@ -143,7 +143,7 @@ def bar(
     made = figure.colorbar(
         axes[0].collections[0],
         ax=list(axes),
-        label="\n".join(style.wrapped(line, height, lines=2) for line in label.split("\n")),
+        label="\n".join(naming.wrapped(line, height, lines=2) for line in label.split("\n")),
         aspect=25 * rows,
         pad=0.02,
         extend=extend,

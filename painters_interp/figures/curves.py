@@ -22,7 +22,7 @@ from ..tables import (
     scored,
     summarise_seeds,
 )
-from . import style
+from . import appearance, naming, style, wishes
 from .legends import legend_below
 
 _INTERVAL = "95 % interval"
@@ -30,7 +30,7 @@ _EACH = 15  # windows up to which each has its tick
 _AFFECTED = "number of affected layers M"
 _NORMAL = 1.96  # standard errors to the end of a 95 % interval
 _MOST_BANDS = 3  # more would hide each other: intervals at the markers, side by side
-_MEDIAN = style.Look("black", "", "-", "median")
+_MEDIAN = appearance.Look("black", "", "-", "median")
 _SCORE = "score (0 chance, 1 intact)"
 
 
@@ -39,9 +39,9 @@ def single_layer_curves(
     table: pd.DataFrame,
     title: str | None = None,
     *,
-    axes: style.Panels = None,
-    names: style.Names = None,
-    palette: style.Palette = None,
+    axes: wishes.Panels = None,
+    names: wishes.Names = None,
+    palette: wishes.Palette = None,
 ) -> Figure:
     """Fig. 2: one panel per task, its metric against the layer dropped or swapped.
 
@@ -60,10 +60,10 @@ def single_layer_curves(
     figure, axes = style.canvas(page, height, rows, columns, len(tasks))
     for task, ax in zip(tasks, axes, strict=True):
         _single_layer_panel(ax, table[table["task"] == task])
-        ax.set_title(style.shortened(style.task_label(task), int(width / columns / 2.4)))
+        ax.set_title(naming.shortened(naming.task_label(task), int(width / columns / 2.4)))
     _share_heights(axes)
     known = _interval(table) is not None
-    named = [Patch(facecolor=style.REFERENCE, alpha=0.25, linewidth=0, label=_INTERVAL)]
+    named = [Patch(facecolor=appearance.REFERENCE, alpha=0.25, linewidth=0, label=_INTERVAL)]
     legend_below(figure, axes, columns=3 if columns > 1 else 2, more=named if known else ())
     style.head(figure, axes, title, page)
     return style.finished(figure, axes)
@@ -80,16 +80,16 @@ def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
     altered = table[table["layer"].notna()]
     if altered.empty:
         raise TableError("no rows with a layer; see experiments.single_layers")
-    for variant, look in style.looks(altered["variant"]).items():
+    for variant, look in appearance.looks(altered["variant"]).items():
         line = _ordered(altered[altered["variant"] == variant], "layer")
-        style.draw_line(ax, line["layer"], line["value"], look)
+        appearance.draw_line(ax, line["layer"], line["value"], look)
         if (ends := _interval(line)) is not None:
             _band(ax, line["layer"], *ends, look)
     for value in table.loc[is_intact(table), "value"].head(1):
-        _reference(ax, value, "intact model", style.INTACT)
+        _reference(ax, value, "intact model", appearance.INTACT)
     for chance in table["chance"].dropna().head(1) if "chance" in table else ():
-        _reference(ax, chance, "chance", style.CHANCE)
-    ax.set(xlabel="layer i", ylabel=style.metric_label(table["metric"].iloc[0]))
+        _reference(ax, chance, "chance", appearance.CHANCE)
+    ax.set(xlabel="layer i", ylabel=naming.metric_label(table["metric"].iloc[0]))
     _tidy(ax)
 
 
@@ -110,8 +110,8 @@ def variant_curves(
     title: str | None = None,
     *,
     ax: Axes | None = None,
-    names: style.Names = None,
-    palette: style.Palette = None,
+    names: wishes.Names = None,
+    palette: wishes.Palette = None,
 ) -> Figure:
     """Figs. 11 and 17: a line per variant, the median score over tasks against M.
 
@@ -123,14 +123,14 @@ def variant_curves(
     """
     lines = summarise_seeds(_medians(_windows(table)))
     figure, [ax] = style.canvas(1, 80.0)
-    known = [v for v in style.VARIANTS if lines["variant"].eq(v).any()]
-    drawn = style.looks([*known, *lines["variant"]])
+    known = [v for v in appearance.VARIANTS if lines["variant"].eq(v).any()]
+    drawn = appearance.looks([*known, *lines["variant"]])
     apart = lines.loc[lines["high"] > lines["low"], "variant"].nunique() > _MOST_BANDS
     for place, (variant, look) in enumerate(drawn.items()):
         line = _ordered(lines[lines["variant"] == variant], "affected")
         shift = _shift(lines["affected"], place, len(drawn)) if apart else 0.0
         x, name = line["affected"].astype(float) + shift, _name(variant, look, line)
-        style.draw_line(ax, x, line["score"], look, name)
+        appearance.draw_line(ax, x, line["score"], look, name)
         if apart:
             ends = line["low"].astype(float), line["high"].astype(float)
             ax.vlines(x, *ends, color=look.colour, linewidth=0.8, zorder=1.5)
@@ -141,7 +141,7 @@ def variant_curves(
     _score_axes(ax, _AFFECTED)
     if apart and len(sizes := sorted(lines["affected"].unique())) <= _EACH:
         ax.set_xticks([float(size) for size in sizes], [str(size) for size in sizes])
-    ax.set_title(style.wrapped(title or "", style.width(1)))
+    ax.set_title(naming.wrapped(title or "", style.width(1)))
     legend_below(figure, [ax], columns=2, more=_named_interval(lines, bars=apart))
     return style.finished(figure, [ax])
 
@@ -162,7 +162,7 @@ def _grey_where_at_chance(ax: Axes, lines: pd.DataFrame) -> None:
         ends = (last + later[0]) / 2, later[-1] + (later[0] - last) / 2
         ax.axvspan(*ends, color="0.95", linewidth=0, zorder=0)
         ax.text(ends[1], 0.55, "no interval\nabove chance ", ha="right", va="center",
-                color=style.REFERENCE)  # fmt: skip
+                color=appearance.REFERENCE)  # fmt: skip
         ax.set_xlim(right=ends[1])
 
 
@@ -171,9 +171,9 @@ def _named_interval(lines: pd.DataFrame, bars: bool) -> list[Artist]:
     if not (lines["high"] > lines["low"]).any():
         return []
     if bars:
-        return [Line2D([], [], color=style.REFERENCE, linestyle="none", marker="|", markersize=7,
-                       label=_INTERVAL)]  # fmt: skip
-    return [Patch(facecolor=style.REFERENCE, alpha=0.25, linewidth=0, label=_INTERVAL)]
+        return [Line2D([], [], color=appearance.REFERENCE, linestyle="none", marker="|",
+                       markersize=7, label=_INTERVAL)]  # fmt: skip
+    return [Patch(facecolor=appearance.REFERENCE, alpha=0.25, linewidth=0, label=_INTERVAL)]
 
 
 @style.drawing
@@ -184,8 +184,8 @@ def task_curves(
     medians: pd.DataFrame | None = None,
     *,
     ax: Axes | None = None,
-    names: style.Names = None,
-    palette: style.Palette = None,
+    names: wishes.Names = None,
+    palette: wishes.Palette = None,
 ) -> Figure:
     """Figs. 4-9: one variant, a line per task and the bold median over them, against M.
 
@@ -196,9 +196,11 @@ def task_curves(
     rows = _of_variant(_windows(table), variant)
     figure, [ax] = style.canvas(1, 80.0)
     lines = summarise_seeds(rows)
-    for task, look in style.looks(lines["task"]).items():
+    for task, look in appearance.looks(lines["task"]).items():
         line = _ordered(lines[lines["task"] == task], "affected")
-        style.draw_line(ax, line["affected"], line["score"], look).set(linewidth=0.9, alpha=0.9)
+        appearance.draw_line(ax, line["affected"], line["score"], look).set(
+            linewidth=0.9, alpha=0.9
+        )
     over_tasks = median_over_tasks(rows) if medians is None else _of_variant(medians, variant)
     median = _ordered(summarise_seeds(_windows(over_tasks)), "affected")
     if medians is not None:
@@ -213,8 +215,8 @@ def task_curves(
         label="median",
     )
     _score_axes(ax, _AFFECTED)
-    name = style.looks([variant])[variant].label
-    ax.set_title(style.wrapped(name if title is None else title, style.width(1)))
+    name = appearance.looks([variant])[variant].label
+    ax.set_title(naming.wrapped(name if title is None else title, style.width(1)))
     legend_below(figure, [ax], columns=3, more=_named_interval(median, bars=False))
     return style.finished(figure, [ax])
 
@@ -226,21 +228,21 @@ def size_curves(
     title: str | None = None,
     *,
     ax: Axes | None = None,
-    names: style.Names = None,
-    palette: style.Palette = None,
+    names: wishes.Names = None,
+    palette: wishes.Palette = None,
 ) -> Figure:
     """Fig. 12: a line per model, the median score against the share of layers altered."""
     require(table, "model", "n_layers")
     lines = summarise_seeds(_medians(_of_variant(_windows(table), variant)))
     figure, [ax] = style.canvas(1, 75.0)
-    for model, look in style.looks(lines["model"]).items():
+    for model, look in appearance.looks(lines["model"]).items():
         line = _ordered(lines[lines["model"] == model], "affected")
         share = 100 * line["affected"] / line["n_layers"]
-        style.draw_line(ax, share, line["score"], look)
+        appearance.draw_line(ax, share, line["score"], look)
         _band(ax, share, line["low"], line["high"], look)
     _score_axes(ax, "affected layers (% of all)")
-    name = style.looks([variant])[variant].label
-    ax.set_title(style.wrapped(name if title is None else title, style.width(1)))
+    name = appearance.looks([variant])[variant].label
+    ax.set_title(naming.wrapped(name if title is None else title, style.width(1)))
     legend_below(figure, [ax], columns=2, more=_named_interval(lines, bars=False))
     return style.finished(figure, [ax])
 
@@ -281,7 +283,7 @@ def _ordered(line: pd.DataFrame, x: str) -> pd.DataFrame:
     return line.sort_values(x)
 
 
-def _name(variant: str, look: style.Look, line: pd.DataFrame) -> str:
+def _name(variant: str, look: appearance.Look, line: pd.DataFrame) -> str:
     if variant == "looped" and "times" in line and line["times"].nunique() == 1:
         return f"{look.label} x{line['times'].iloc[0]}"
     seeds = line["seeds"].max()
@@ -293,16 +295,16 @@ def _band(
     x: "pd.Series[Any]",
     low: "pd.Series[float]",
     high: "pd.Series[float]",
-    look: style.Look,
+    look: appearance.Look,
 ) -> None:
     if (high > low).any():
-        style.draw_band(ax, x, low, high, look)
+        appearance.draw_band(ax, x, low, high, look)
 
 
 def _score_axes(ax: Axes, xlabel: str) -> None:
     """Axes of normalised scores: lines at 1 and 0, named where the curves leave room."""
     for score, name, where, side in ((1.0, "intact", 0.99, "right"), (0.0, "chance", 0.01, "left")):
-        _reference(ax, score, None, style.INTACT if score else style.CHANCE)
+        _reference(ax, score, None, appearance.INTACT if score else appearance.CHANCE)
         ax.annotate(
             name,
             (where, score),
@@ -310,15 +312,17 @@ def _score_axes(ax: Axes, xlabel: str) -> None:
             xytext=(0, 1.5),
             textcoords="offset points",
             ha=side,
-            color=style.REFERENCE,
+            color=appearance.REFERENCE,
         )
     ax.set(xlabel=xlabel, ylabel=_SCORE)
     ax.set_ylim(top=max(1.12, ax.get_ylim()[1]))  # room for the word over its line
     _tidy(ax)
 
 
-def _reference(ax: Axes, value: float, name: str | None, dashes: style.Dashes) -> None:
-    ax.axhline(value, color=style.REFERENCE, linestyle=dashes, linewidth=0.8, zorder=1, label=name)
+def _reference(ax: Axes, value: float, name: str | None, dashes: appearance.Dashes) -> None:
+    ax.axhline(
+        value, color=appearance.REFERENCE, linestyle=dashes, linewidth=0.8, zorder=1, label=name
+    )
 
 
 def _tidy(ax: Axes) -> None:

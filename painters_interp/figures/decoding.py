@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from .. import statistics
 from ..errors import TableError
 from ..tables import is_intact, require
-from . import style
+from . import appearance, naming, style, wishes
 from .legends import legend_below
 
 _KEYS = ["variant", "cache", "affected"]
-_AVERAGED: style.Dashes = (0, (3, 1.5))
+_AVERAGED: appearance.Dashes = (0, (3, 1.5))
 
 
 @style.drawing
@@ -21,9 +21,9 @@ def decoding_curves(
     table: pd.DataFrame,
     title: str | None = None,
     *,
-    axes: style.Panels = None,
-    names: style.Names = None,
-    palette: style.Palette = None,
+    axes: wishes.Panels = None,
+    names: wishes.Names = None,
+    palette: wishes.Palette = None,
 ) -> Figure:
     """What the averaged cache costs, against M: in gold texts, and in texts of the model's own.
 
@@ -46,7 +46,7 @@ def decoding_curves(
         own = drawn[row * panels : (row + 1) * panels]
         _panels(own, table[table["task"] == task])
         if len(tasks) > 1:
-            own[0].set_title(style.task_label(task), loc="left")
+            own[0].set_title(naming.task_label(task), loc="left")
         if row < len(tasks) - 1:
             for ax in own:
                 ax.set(xlabel="")
@@ -61,14 +61,16 @@ def _panels(axes: list[Axes], table: pd.DataFrame) -> None:
     _levels(levels, table, "surprisal")
     levels.set(ylabel="surprisal of the gold text (nats a token)")
     rows = table[table["affected"].notna()]
-    for variant, look in style.looks(rows["variant"]).items():
+    for variant, look in appearance.looks(rows["variant"]).items():
         _curve(gaps, _paired(rows[rows["variant"] == variant]), look, look.label)
-    gaps.axhline(0, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8, zorder=1)
+    gaps.axhline(
+        0, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=1
+    )
     gaps.set(ylabel="averaged minus exact (nats a token)")
     for ax in written:
         _levels(ax, table, "value")
         [metric] = table["metric"].unique()
-        ax.set(ylabel=f"{style.metric_label(metric)}, texts written freely")
+        ax.set(ylabel=f"{naming.metric_label(metric)}, texts written freely")
         ax.set_ylim(bottom=0)
     for ax in axes:
         ax.set(xlabel="number of affected layers M")
@@ -79,7 +81,7 @@ def _panels(axes: list[Axes], table: pd.DataFrame) -> None:
 def _levels(ax: Axes, table: pd.DataFrame, column: str) -> None:
     """Means over items of a column under both caches, and under the intact model."""
     rows = table.assign(mean=table[column])
-    for variant, look in style.looks(rows.loc[rows["affected"].notna(), "variant"]).items():
+    for variant, look in appearance.looks(rows.loc[rows["affected"].notna(), "variant"]).items():
         part = rows[rows["variant"] == variant]
         name = look.label + _times(part)
         for cache in ("exact", "averaged"):
@@ -88,7 +90,7 @@ def _levels(ax: Axes, table: pd.DataFrame, column: str) -> None:
     for level in (
         rows.loc[is_intact(rows) & rows["cache"].eq("exact")].groupby("task")["mean"].mean()
     ):
-        ax.axhline(level, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8,
+        ax.axhline(level, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8,
                    zorder=1, label="intact model")  # fmt: skip
 
 
@@ -104,15 +106,15 @@ def _paired(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curve(
-    ax: Axes, rows: pd.DataFrame, look: style.Look, name: str, averaged: bool = False
+    ax: Axes, rows: pd.DataFrame, look: appearance.Look, name: str, averaged: bool = False
 ) -> None:
     """The mean over items at each M, with its interval."""
     x = pd.Series(sorted(int(m) for m in rows["affected"].unique()))
     groups = [rows.loc[rows["affected"] == m, "mean"].to_numpy(float) for m in x]
-    line = style.draw_line(ax, x, pd.Series([values.mean() for values in groups]), look, name)
+    line = appearance.draw_line(ax, x, pd.Series([values.mean() for values in groups]), look, name)
     line.set_linestyle("solid")
     if averaged:
         line.set(linestyle=_AVERAGED, markerfacecolor="white", markeredgewidth=0.8)
         line.set_markeredgecolor(look.colour)
     ends = np.array([statistics.of_mean(values) for values in groups], dtype=float)
-    style.draw_band(ax, x, pd.Series(ends[:, 0]), pd.Series(ends[:, 1]), look, alpha=0.15)
+    appearance.draw_band(ax, x, pd.Series(ends[:, 0]), pd.Series(ends[:, 1]), look, alpha=0.15)

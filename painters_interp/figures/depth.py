@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter
 
 from ..errors import TableError
 from ..tables import require
-from . import style
+from . import appearance, naming, style, wishes
 from .legends import legend_below
 
 _PANEL = 46.0  # mm
@@ -24,9 +24,9 @@ def depth_curves(
     columns: int = 3,
     title: str | None = None,
     *,
-    axes: style.Panels = None,
-    names: style.Names = None,
-    palette: style.Palette = None,
+    axes: wishes.Panels = None,
+    names: wishes.Names = None,
+    palette: wishes.Palette = None,
 ) -> Figure:
     """Fig. 15 and the like: one panel per measure, its value against the layer or the state.
 
@@ -43,13 +43,13 @@ def depth_curves(
     height = _PANEL * rows + (8 if label else 0)
     figure, drawn = style.canvas(page, height, rows, columns, len(measures))
     labels = list(dict.fromkeys(table[label])) if label else [""]
-    looks = style.looks(str(name) for name in labels)
+    looks = appearance.looks(str(name) for name in labels)
     for measure, ax in zip(measures, drawn, strict=True):
         rows_of = table[table["measure"].eq(measure)]
         for name in labels:
             line = rows_of[rows_of[label].eq(name)] if label else rows_of
             _line(ax, line.sort_values("place"), looks[str(name)])
-        ax.set_title(style.wrapped(style.measure_label(measure), width / columns, lines=2))
+        ax.set_title(naming.wrapped(naming.measure_label(measure), width / columns, lines=2))
         ax.set_xlabel(rows_of["axis"].iloc[0])
         style.whole_numbers(ax)
         sns.despine(ax=ax)
@@ -59,7 +59,7 @@ def depth_curves(
     return style.finished(figure, drawn)
 
 
-def _line(ax: Axes, line: pd.DataFrame, look: style.Look) -> None:
+def _line(ax: Axes, line: pd.DataFrame, look: appearance.Look) -> None:
     if line.empty:
         return
     if line["place"].duplicated().any():
@@ -67,9 +67,9 @@ def _line(ax: Axes, line: pd.DataFrame, look: style.Look) -> None:
             f"measure {line['measure'].iloc[0]!r} has several values at one place; "
             "name the column that tells them apart as `label`"
         )
-    style.draw_line(ax, line["place"], line["value"], look)
+    appearance.draw_line(ax, line["place"], line["value"], look)
     if line["low"].notna().any():
-        style.draw_band(ax, line["place"], line["low"], line["high"], look, alpha=0.22)
+        appearance.draw_band(ax, line["place"], line["low"], line["high"], look, alpha=0.22)
 
 
 @style.drawing
@@ -79,9 +79,9 @@ def damage_scatter(
     columns: int = 3,
     title: str | None = None,
     *,
-    axes: style.Panels = None,
-    names: style.Names = None,
-    palette: style.Palette = None,
+    axes: wishes.Panels = None,
+    names: wishes.Names = None,
+    palette: wishes.Palette = None,
 ) -> Figure:
     """What a plan costs against how unlike the states are that it joins: a panel per measure.
 
@@ -95,7 +95,7 @@ def damage_scatter(
     rows = ceil(len(measures) / columns)
     page = 1 if columns == 1 else 2
     figure, drawn = style.canvas(page, 54.0 * rows + 8, rows, columns, len(measures))
-    looks = style.looks(points["variant"])
+    looks = appearance.looks(points["variant"])
     for measure, ax in zip(measures, drawn, strict=True):
         _cloud(ax, points[points["measure"].eq(measure)], looks)
         told = correlations[correlations["measure"].eq(measure)]
@@ -104,7 +104,7 @@ def damage_scatter(
             for _, row in told.iterrows()
         ]
         ax.set_title(
-            style.measure_label(measure) + "\n" + "\n".join(notes),
+            naming.measure_label(measure) + "\n" + "\n".join(notes),
             fontsize=plt.rcParams["legend.fontsize"],
         )
     for ax in drawn[::columns]:
@@ -114,7 +114,7 @@ def damage_scatter(
     return style.finished(figure, drawn)
 
 
-def _cloud(ax: Axes, points: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+def _cloud(ax: Axes, points: pd.DataFrame, looks: dict[str, appearance.Look]) -> None:
     few_last = points["variant"].value_counts().index  # so that many do not hide few
     for variant, look in ((variant, looks[variant]) for variant in few_last):
         chosen = points[points["variant"].eq(variant) & points["kl"].gt(0)]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import is_intact, primary, require
-from . import cells, style
+from . import appearance, cells, naming, style, wishes
 from .legends import legend_below
 from .patching import shown
 
@@ -23,8 +23,8 @@ def forest(
     title: str | None = None,
     *,
     ax: Axes | None = None,
-    names: style.Names = None,
-    palette: style.Palette = None,
+    names: wishes.Names = None,
+    palette: wishes.Palette = None,
 ) -> Figure:
     """Every plan's difference to the intact model with its 95 % interval, a mark for each task.
 
@@ -52,7 +52,7 @@ def forest(
         raise TableError("no plan here has a difference to the intact model; evaluate some")
     if rows.duplicated([key, "task"]).any():
         raise TableError(f"a {key} has several rows in a task; keep one model and one run")
-    plans, tasks = [*dict.fromkeys(rows[key])], style.looks(rows["task"])
+    plans, tasks = [*dict.fromkeys(rows[key])], appearance.looks(rows["task"])
     figure, [drawn] = style.canvas(1, 26.0 + _LINE * len(plans) * max(1.0, len(tasks) / 3))
     for place, (task, look) in enumerate(tasks.items()):
         own = rows[rows["task"] == task]
@@ -62,14 +62,16 @@ def forest(
         drawn.hlines(y, *ends, color=look.colour, linewidth=1.0)
         drawn.plot(own["delta"].astype(float), y, linestyle="none", marker=look.marker,
                    color=look.colour, label=look.label)  # fmt: skip
-    drawn.axvline(0, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8, zorder=0)
-    labels = [(names or {}).get(str(plan), style.plain(style.shortened(str(plan), _PLAN)))
+    drawn.axvline(
+        0, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=0
+    )
+    labels = [(names or {}).get(str(plan), naming.plain(naming.shortened(str(plan), _PLAN)))
               for plan in plans]  # fmt: skip
     drawn.set_yticks(range(len(plans)), labels)
     drawn.set_ylim(len(plans) - 0.5, -0.5)
-    metrics = {style.metric_label(str(metric)) for metric in rows["metric"]}
+    metrics = {naming.metric_label(str(metric)) for metric in rows["metric"]}
     drawn.set_xlabel(f"{', '.join(sorted(metrics))}: difference to intact, 95 % interval")
-    drawn.set_title(style.wrapped(title or "", style.width(1)))
+    drawn.set_title(naming.wrapped(title or "", style.width(1)))
     sns.despine(ax=drawn)
     if len(tasks) > 1:
         legend_below(figure, [drawn], columns=3)
@@ -116,6 +118,6 @@ def logit_lens(table: pd.DataFrame, title: str | None = None, *, ax: Axes | None
         drawn.set_xticks([i + 0.5 for i in range(len(places))], places,
                          rotation=90 if len(places) > 6 else 0)  # fmt: skip
     drawn.set(xlabel="after the token", ylabel="state read")
-    drawn.set_title(style.wrapped(title or "", style.width(page)))
+    drawn.set_title(naming.wrapped(title or "", style.width(page)))
     cells.bar(figure, [drawn], "probability of the likeliest next token", cells.SCORE)
     return style.finished(figure, [drawn])

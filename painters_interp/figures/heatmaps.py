@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import median_over_tasks, require, scored
-from . import cells, style
+from . import appearance, cells, naming, style, wishes
 from .legends import legend_below
 
 _DISTANCES = ("angular", "angular_without_massive")
@@ -108,7 +108,7 @@ def similarity_panel(
     axis: str | tuple[str, str] = "state",
     meaning: str = "similarity",
     *,
-    axes: style.Panels = None,
+    axes: wishes.Panels = None,
 ) -> Figure:
     """Fig. 14, or one measure beside another: several matrices by title, or by measure.
 
@@ -137,13 +137,13 @@ def similarity_panel(
         own = shared or _scale(matrix, means)
         cells.draw(ax, matrix if of_two else _square(matrix), own, means, square=square)
         _zone_lines(ax, zones)
-        ax.set_title(style.wrapped(style.heading(title), side))
-        ax.set_xlabel(style.wrapped(across, side, lines=2))
+        ax.set_title(naming.wrapped(naming.heading(title), side))
+        ax.set_xlabel(naming.wrapped(across, side, lines=2))
         if not shared:
             name = "distance" if means is cells.DISTANCE else label
             cells.bar(figure, [ax], name, means, cells.beyond(matrix, own))
     for ax in panels[::columns]:
-        ax.set_ylabel(style.wrapped(down, side, lines=2))
+        ax.set_ylabel(naming.wrapped(down, side, lines=2))
     if shared:
         every = pd.DataFrame(np.concatenate([m.to_numpy(float).ravel() for m in given.values()]))
         cells.bar(figure, panels, label, meanings[0], cells.beyond(every, shared), rows=rows)
@@ -151,7 +151,7 @@ def similarity_panel(
 
 
 def _is_distance(title: str) -> bool:
-    return title in _DISTANCES or title in map(style.measure_label, _DISTANCES)
+    return title in _DISTANCES or title in map(naming.measure_label, _DISTANCES)
 
 
 def _scale(matrix: pd.DataFrame, meaning: cells.Meaning) -> cells.Limits:
@@ -210,7 +210,7 @@ def loop_heatmap(
     ax.set_yticks([loops.index(k) + 0.5 for k in shown], [str(k) for k in shown])
     legend_below(figure, [ax], columns=1)
     ax.set(xlabel="number of affected layers M", ylabel="loops k")
-    ax.set_title(style.wrapped(title or "", style.width(1)))
+    ax.set_title(naming.wrapped(title or "", style.width(1)))
     cells.bar(figure, [ax], "score (0 chance, 1 intact)", cells.SCORE, cells.beyond(scores, limits))
     return style.finished(figure, [ax])
 
@@ -245,4 +245,4 @@ def _zone_lines(ax: Axes, zones: Sequence[int]) -> None:
     for boundary in zones:
         for line in (ax.axhline, ax.axvline):
             line(boundary, color="white", linewidth=1.6)  # seen on dark and, under it, on light
-            line(boundary, color="black", linewidth=0.7, linestyle=style.INTACT)
+            line(boundary, color="black", linewidth=0.7, linestyle=appearance.INTACT)

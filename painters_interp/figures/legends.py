@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from . import style
+from . import naming, style
 
 _LINE = 3.7  # mm
 
@@ -35,10 +35,10 @@ def legend_below(
     if not names:
         return
     if style.borrowed():
-        axes[0].legend(first, [style.shortened(name, 40) for name in names])
+        axes[0].legend(first, [naming.shortened(name, 40) for name in names])
         return
     for ncols, most in (*((n, 60) for n in range(columns, 0, -1)), (1, 40), (1, 25)):
-        shown = [style.shortened(name, most) for name in names]
+        shown = [naming.shortened(name, most) for name in names]
         legend = figure.legend(first, shown, loc="outside lower center", ncols=ncols)
         if legend.get_window_extent().width <= figure.bbox.width or most == 25:
             break

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import require
-from . import cells, style
+from . import cells, naming, style
 
 _METRICS = {
     "kl": "KL from the unpatched run (nats)",
@@ -51,7 +51,7 @@ def patching_heatmap(
     labels = [shown(str(tokens[values.columns[i]])) for i in chosen]
     ax.set_xticks([i + 0.5 for i in chosen], labels, rotation=90)
     ax.set(xlabel="token", ylabel="state patched (k: before layer k)")
-    ax.set_title(style.wrapped(title or "", width))
+    ax.set_title(naming.wrapped(title or "", width))
     name = _metric(table)
     label = f"{name}\n0 corrupted, 1 clean" if column == "normalised" else name
     cells.bar(figure, [ax], label, meaning, cells.beyond(values, limits))
@@ -81,7 +81,7 @@ def crossing_heatmap(
     meaning = _meaning(table)
     cells.draw(ax, values, limits, meaning, square=True)
     ax.set(xlabel="target state j", ylabel="source state i")
-    ax.set_title(style.wrapped(title or "", style.width(1)))
+    ax.set_title(naming.wrapped(title or "", style.width(1)))
     cells.bar(figure, [ax], _metric(table), meaning, cells.beyond(values, limits))
     return style.finished(figure, [ax])
 
@@ -103,7 +103,7 @@ def effects_heatmap(
     drops = table["dropped"].notna().all()
     values = _matrix(table, "dropped" if drops else "label", "layer", "value")
     limits = limits or (0.0, min(1.5, cells.reach(values)[1]))
-    names = [style.shortened(str(label), _LONGEST) for label in values.index]
+    names = [naming.shortened(str(label), _LONGEST) for label in values.index]
     # Plans in long words take the room of two columns, and each a line.
     page = 1 if drops or max(map(len, names)) <= _LONGEST // 2 else 2
     width = style.width(page)
@@ -117,14 +117,14 @@ def effects_heatmap(
     ax.set(xlabel="layer whose update is measured", ylabel="layer dropped" if drops else "plan")
     at = table["changed_at"].dropna().unique()
     where = f" after token {at[0]}" if len(at) else ""
-    ax.set_title(style.wrapped(title or "", width))
+    ax.set_title(naming.wrapped(title or "", width))
     cells.bar(figure, [ax], f"relative change{where}", cells.DAMAGE, cells.beyond(values, limits))
     return style.finished(figure, [ax])
 
 
 def shown(token: str) -> str:
     """A token as a label: visible where it is white space, and never read as a formula."""
-    text = style.shortened(token.strip(" "), 16) or "\N{OPEN BOX}"
+    text = naming.shortened(token.strip(" "), 16) or "\N{OPEN BOX}"
     return text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}").replace("$", r"\$")
 
 

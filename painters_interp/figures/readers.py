@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import require, to_matrices
-from . import cells, style
+from . import cells, style, wishes
 from .heatmaps import similarity_panel
 
 _TITLES = {"raw": "raw stream", "standardised": "standardised by state"}
@@ -20,7 +20,7 @@ def reader_heatmap(
     limits: cells.Limits | None = None,
     zones: Sequence[int] = (),
     *,
-    axes: style.Panels = None,
+    axes: wishes.Panels = None,
 ) -> Figure:
     """Accuracy of a reader that was trained at one state (down) and reads another one (across).
 

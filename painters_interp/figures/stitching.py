@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import require
-from . import style
+from . import appearance, style, wishes
 from .grids import draw_map
 from .legends import legend_below
 
@@ -55,8 +55,8 @@ def stitching_curves(
     title: str | None = None,
     *,
     ax: Axes | None = None,
-    names: style.Names = None,
-    palette: style.Palette = None,
+    names: wishes.Names = None,
+    palette: wishes.Palette = None,
 ) -> Figure:
     """Rise in the target's loss against the target's state, a line per map.
 
@@ -68,14 +68,14 @@ def stitching_curves(
     if rows.duplicated(["target_state", "map"]).any():
         raise TableError("several source states for one target state; see stitching_heatmap")
     figure, [ax] = style.canvas(1, 78.0 + (4 if title else 0))
-    for kind, look in style.looks(sorted(rows["map"].unique(), key=[*_NAMES].index)).items():
+    for kind, look in appearance.looks(sorted(rows["map"].unique(), key=[*_NAMES].index)).items():
         line = rows[rows["map"] == kind].sort_values("target_state")
-        style.draw_line(
+        appearance.draw_line(
             ax, line["target_state"], line["increase"], look, (names or {}).get(kind, _NAMES[kind])
         )
         ends = line["increase_low"], line["increase_high"]
-        style.draw_band(ax, line["target_state"], *ends, look, alpha=0.22)
-    ax.axhline(0, color=style.REFERENCE, linestyle=style.INTACT, linewidth=0.8, zorder=1)
+        appearance.draw_band(ax, line["target_state"], *ends, look, alpha=0.22)
+    ax.axhline(0, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=1)
     ax.set_yscale("symlog", linthresh=0.1)
     ax.set_ylim(bottom=min(-0.02, 1.2 * rows["increase_low"].min()))
     ax.yaxis.set_major_formatter("{x:g}")

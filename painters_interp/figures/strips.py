@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..plans import Plan
-from . import style
+from . import naming, style
 
 _ROW = 30  # cells in a row of the strip
 _CELL = 0.92
@@ -58,7 +58,7 @@ def plan_strip(plan: Plan, title: str | None = None, *, ax: Axes | None = None) 
     drawn.set_ylim(-rows * pitch - tall + 0.8, 2.6)
     drawn.set_axis_off()
     told = f"{plan}{' (its beginning)' if cut else ''}" if title is None else title
-    drawn.set_title(style.wrapped(told, style.width(2), lines=2), loc="left")
+    drawn.set_title(naming.wrapped(told, style.width(2), lines=2), loc="left")
     return style.finished(figure, [drawn])
 
 
@@ -78,7 +78,7 @@ def _draw_branch(ax: Axes, cells: list[Cell], left: int, base: float, n_layers: 
         colour = plt.get_cmap("cividis")(depth)
         corner = (left + place, base)
         ax.add_patch(Rectangle(corner, _CELL, 0.9, facecolor=colour, linewidth=0))
-        ax.text(corner[0] + _CELL / 2, base + 0.45, style.shortened(name, 5), ha="center",
+        ax.text(corner[0] + _CELL / 2, base + 0.45, naming.shortened(name, 5), ha="center",
                 va="center", color="white" if depth < 0.5 else "black",
                 fontsize=plt.rcParams["xtick.labelsize"])  # fmt: skip
     if len(cells) > 1:

@@ -1,13 +1,10 @@
-"""How a figure looks: a venue's sizes, and one look per variant in all figures."""
+"""How a figure is made: at a venue's sizes, in one style, on new axes or a user's own."""
 
-import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from functools import cache, partial, wraps
-from itertools import cycle
+from dataclasses import dataclass
+from functools import partial, wraps
 from typing import Any, ClassVar, ParamSpec, cast
 
 import matplotlib as mpl
@@ -15,36 +12,23 @@ import matplotlib.pyplot as plt
 import matplotlib.style
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.mathtext import MathTextParser
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import OutputError, TableError
 from ..tables import typed
+from .fonts import fonts, make_legible
+from .naming import wrapped
 from .venues import Venue, venue_of
+from .wishes import WISHES, Wishes
 
 P = ParamSpec("P")
-# What drawing functions take beside their tables: axes of the user's own, one for each panel;
-# what things are called; colours of lines, by name, in order, or out of seaborn's of that name.
-Panels = Sequence[Axes] | np.ndarray | None
-Names = Mapping[str, str] | None
-Palette = Mapping[str, str] | Sequence[str] | str | None
-# What journals ask for, in their order; the last ships with matplotlib.
-_FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 _DESIGN = venue_of("nature")  # for which the heights of figures are given
 SINGLE, DOUBLE = _DESIGN.one, _DESIGN.two
 INK = "0.15"
-
-Dashes = str | tuple[int, tuple[float | int, ...]]
-REFERENCE = "0.4"  # the grey of the lines of the intact model and of chance
-INTACT: Dashes = (0, (5, 2))
-CHANCE: Dashes = (0, (1, 1.5))
 
 _SETTINGS: dict[str, Any] = {
     "text.color": INK,
@@ -72,222 +56,6 @@ _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "painters_interp",
 }
-
-
-@dataclass(frozen=True)
-class Look:
-    """Colour, marker and dashes of one line, and its name in a legend."""
-
-    colour: str
-    marker: str
-    dashes: Dashes
-    label: str
-
-    def line(self, points: int) -> dict[str, Any]:
-        """Arguments for `Axes.plot` of a line with so many points; marks of many are small."""
-        return {
-            "color": self.colour,
-            "marker": self.marker,
-            "linestyle": self.dashes,
-            "markersize": mpl.rcParams["lines.markersize"]
-            * min(1.0, max(0.6, 12 / max(points, 1))),
-            "markeredgecolor": "white",
-            "markeredgewidth": 0.4,
-        }
-
-
-# Hues after Okabe and Ito, told apart with any colour vision; lightness moved apart so that the
-# six variants of one figure also form a ladder in greyscale (L* 10, 34, 47, 58, 70, 78). Listed
-# in the paper's order from harmless to harmful, which is the order in legends.
-_DASHED: Dashes = (0, (4, 1.5))
-_DOTTED: Dashes = (0, (1, 1.2))
-_DASHDOT: Dashes = (0, (5, 1.2, 1, 1.2))
-_LONG: Dashes = (0, (8, 2))
-_DENSE: Dashes = (0, (2.5, 1))
-VARIANTS = {
-    "looped": Look("#0B4F9C", "o", "solid", "looped parallel"),
-    "random": Look("#F0B820", "^", _DENSE, "random order"),
-    "reverse": Look("#009E73", "v", _DASHDOT, "reversed order"),
-    "parallel": Look("#56B4E9", "D", _LONG, "parallel"),
-    "skip": Look("#C8461E", "s", _DASHED, "skip"),
-    "repeat": Look("#1A1A1A", "X", _DOTTED, "repeat middle layer"),
-    "drop": Look("#C8461E", "s", "solid", "drop layer i"),
-    "swap": Look("#56B4E9", "o", _DENSE, "swap layers i, i+1"),
-    "drop_window": Look("#F0B820", "^", _DOTTED, "drop layers i to j"),
-    "double": Look("#0B4F9C", "P", "solid", "each layer twice"),
-    "triple": Look("#CC79A7", "d", _DASHED, "each layer three times"),
-}
-# For tasks, models and variants of one's own. Lengths without a common divisor: 210 looks.
-_COLOURS = ("#0B4F9C", "#C8461E", "#56B4E9", "#009E73", "#F0B820", "#CC79A7", "#7A4B00")
-_MARKERS = ("o", "s", "D", "v", "^", "P")
-_LINES: tuple[Dashes, ...] = ("solid", _DASHED, _LONG, _DASHDOT, _DENSE)
-TASKS = {
-    "probe_arithmetic": "arithmetic (probe)",
-    "probe_cloze": "cloze (probe)",
-    "probe_facts": "facts (probe)",
-    "probe_grammar": "grammar (probe)",
-    "probe_order": "order (probe)",
-    "arc_challenge": "ARC (challenge)",
-    "arc_easy": "ARC (easy)",
-    "gsm8k": "GSM8K",
-    "hellaswag": "HellaSwag",
-    "lambada_openai": "LAMBADA",
-    "lambada_standard": "LAMBADA (standard)",
-    "piqa": "PIQA",
-    "winogrande": "WinoGrande",
-}
-METRICS = {
-    "acc": "accuracy",
-    "acc_norm": "accuracy (length-normalised)",
-    "exact_match": "exact match",
-    "f1": "F1",
-    "mcc": "Matthews correlation",
-}
-MEASURES = {
-    "cosine": "cosine, per token",
-    "cosine_centered": "cosine, centred",
-    "cosine_flat": "cosine, flattened (as published)",
-    "angular": "angular distance",
-    "cka": "CKA, debiased",
-    "rsa": "RSA",
-    "knn": "mutual nearest neighbours",
-    "procrustes": "Procrustes",
-    "block_influence": "block influence",
-    "residual_norm": "norm of the stream",
-    "update_ratio": "update / stream norm",
-    "update_cosine": "cosine of update and stream",
-    "variance": "variance",
-    "effective_rank": "effective rank",
-    "linearity": "linearity",
-    "depth": "distance from mid-depth",
-}
-_WITHOUT = "_without_massive"
-
-
-def measure_label(measure: str) -> str:
-    """A similarity measure in words."""
-    if measure in _wishes.get().names:
-        return _wishes.get().names[measure]
-    name = measure.removesuffix(_WITHOUT)
-    label = MEASURES.get(name, plain(name))
-    return label if name == measure else f"{label}, massive left out"
-
-
-def heading(title: str) -> str:
-    """A title; in words where it is the name of a measure, or one that the user named."""
-    known = title.removesuffix(_WITHOUT) in MEASURES or title in _wishes.get().names
-    return measure_label(title) if known else title
-
-
-def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name: a variant has the same one in every figure, others take spare ones.
-
-    Called as the user's `names` say, in the colours of the user's `palette`.
-    """
-    wishes, known = _wishes.get(), [*dict.fromkeys(names)]
-    spare = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
-    found = {
-        name: VARIANTS[name] if name in VARIANTS else Look(*next(spare), task_label(name))
-        for name in known
-    }
-    colours = _colours(wishes.palette, known)
-    for name, look in found.items():
-        label = wishes.names.get(name, look.label)
-        found[name] = replace(look, label=label, colour=colours.get(name, look.colour))
-    return found
-
-
-def _colours(
-    palette: Mapping[str, str] | Sequence[str] | str | None, names: Sequence[str]
-) -> dict[str, str]:
-    """The colour of each name: as it says, in its order, or of seaborn's palette of that name."""
-    if palette is None:
-        return {}
-    try:
-        if isinstance(palette, Mapping):
-            return {name: to_hex(colour) for name, colour in palette.items()}
-        return dict(zip(names, map(to_hex, sns.color_palette(palette, len(names))), strict=False))
-    except ValueError as error:
-        raise TableError(
-            f"palette={palette!r}: {error}; give colours, or a palette's name"
-        ) from None
-
-
-def task_label(name: str) -> str:
-    """The usual spelling of the name of a task or a model, without its owner, or the user's own."""
-    if name in (own := _wishes.get().names):
-        return own[name]
-    return TASKS.get(name, plain(shortened(name.rstrip("/").rpartition("/")[2] or name)))
-
-
-def plain(text: str) -> str:
-    """A name that is read as it stands: with dollars no formula, seen also if it begins with _."""
-    text = text.replace("$", r"\$")
-    return f" {text}" if text.startswith("_") else text
-
-
-def shortened(text: str, most: int = 48) -> str:
-    """A text of more characters without its middle, so that beginning and end can be told."""
-    if len(text) <= most:
-        return text
-    half = (most - 1) // 2
-    return f"{text[: most - 1 - half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
-
-
-def wrapped(text: str, width: float, lines: int = 4) -> str:
-    """A text in lines that fit so many millimetres; without the middle of a longer one."""
-    size = font_manager.FontProperties(size=mpl.rcParams["axes.titlesize"]).get_size_in_points()
-    fit = max(8, int(width / (0.257 * size)))
-    if text.count("$") < 2:
-        return textwrap.fill(shortened(text, lines * fit).replace("$", r"\$"), fit)
-    try:
-        MathTextParser("path").parse(text)
-    except ValueError:
-        return textwrap.fill(shortened(text, lines * fit).replace("$", r"\$"), fit)
-    whole = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", _BLANK), text)
-    return textwrap.fill(whole, fit, break_long_words=False).replace(_BLANK, " ")
-
-
-_BLANK = "\x00"  # in place of a blank in a formula, which is no place to break a line
-
-
-def metric_label(metric: str) -> str:
-    """A metric in words; the name of lm-eval's filter, after a comma, is left out."""
-    name = metric.split(",")[0]
-    return METRICS.get(name, plain(shortened(name, 30)))
-
-
-def make_legible(figure: Figure) -> None:
-    """Give labels in other scripts a font that has them. TableError where none here does."""
-    covered = {code for name in _fonts() for code in _glyphs(_file_of(name))}
-    for text in figure.findobj(mpl.text.Text):
-        words = text.get_text()
-        if lacking := {ord(sign) for sign in words if not sign.isspace()} - covered:
-            other = _font_with(frozenset(lacking))
-            if other is None:
-                raise TableError(
-                    f"no font here can show the label {shortened(words, 40)!r}; install one, such "
-                    "as Noto Sans, or give another label (names=)"
-                )
-            text.set_fontfamily([*_fonts(), other])
-
-
-def _file_of(name: str) -> str:
-    return next(font.fname for font in font_manager.fontManager.ttflist if font.name == name)
-
-
-@cache
-def _glyphs(path: str) -> frozenset[int]:
-    return frozenset(font_manager.get_font(path).get_charmap())
-
-
-@cache
-def _font_with(codes: frozenset[int]) -> str | None:
-    """The first font here that has all these characters."""
-    for font in sorted(font_manager.fontManager.ttflist, key=lambda font: font.name):
-        if codes <= _glyphs(font.fname):
-            return font.name
-    return None
 
 
 @dataclass(frozen=True)
@@ -346,19 +114,12 @@ def publication(venue: str | None = None, columns: int | None = None) -> Iterato
     around = _format.get()
     chosen = around.venue if venue is None else venue_of(venue)
     token = _format.set(Format(chosen, around.columns if columns is None else columns))
-    family = {"font.family": [*_fonts()]}
+    family = {"font.family": [*fonts()]}
     try:
         with matplotlib.style.context([_SETTINGS, chosen.type, family], after_reset=True):
             yield
     finally:
         _format.reset(token)
-
-
-@cache
-def _fonts() -> tuple[str, ...]:
-    """Those of the chain that are here: the first is used, the others for glyphs it lacks."""
-    here = {font.name for font in font_manager.fontManager.ttflist}
-    return tuple(name for name in _FONTS if name in here)
 
 
 def width(columns: int) -> float:
@@ -414,19 +175,6 @@ class Drawing(Figure):
         return tuple(self.get_size_inches()), texts, views, lines, artists
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What a user gives to a drawing function beside its table."""
-
-    axes: tuple[Axes, ...] | None = None  # of the user's own, to draw into
-    names: Mapping[str, str] = field(default_factory=dict)
-    palette: Mapping[str, str] | Sequence[str] | str | None = None
-
-
-_AS_EVER = Wishes()
-_wishes: ContextVar[Wishes] = ContextVar("wishes", default=_AS_EVER)
-
-
 def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Decorates a function that draws: in this package's style, from tables that may have been
     through programs that know no counts.
@@ -441,12 +189,12 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         given = {name: _typed(option) for name, option in options.items()}
         tables = [_typed(argument) for argument in args]
         wishes = _wishes_of(given)
-        token = _wishes.set(wishes)
+        token = WISHES.set(wishes)
         try:
             with publication() if wishes.axes is None else nullcontext():
                 figure = draw(*tables, **given)  # type: ignore[arg-type]
         finally:
-            _wishes.reset(token)
+            WISHES.reset(token)
         if wishes.axes is None:
             redraw = partial(cast(Callable[..., Drawing], drawn), *args, **options)
             cast(Drawing, figure).made_by(redraw)
@@ -457,7 +205,7 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def _wishes_of(options: Mapping[str, Any]) -> Wishes:
     """Those among a function's options, or else of the function that called it."""
-    around = _wishes.get()
+    around = WISHES.get()
     axes = [options[name] for name in ("ax", "axes") if options.get(name) is not None]
     given = tuple(np.asarray(axes[0], dtype=object).ravel()) if axes else around.axes
     if given is not None and not all(isinstance(ax, Axes) for ax in given):
@@ -480,7 +228,7 @@ def canvas(
     TableError where a user gave another number of axes than there are panels.
     """
     needed = rows * columns if panels is None else panels
-    if (own := _wishes.get().axes) is not None:
+    if (own := WISHES.get().axes) is not None:
         if len(own) != needed:
             raise TableError(f"{needed} axes are needed, one for each panel; {len(own)} were given")
         figure: Any = own[0].figure
@@ -517,7 +265,7 @@ def panel_letters(figure: Figure, first: str = "a") -> Figure:
 
 def borrowed() -> bool:
     """Whether the axes that are drawn into are a user's own."""
-    return _wishes.get().axes is not None
+    return WISHES.get().axes is not None
 
 
 def head(figure: Figure, axes: Sequence[Axes], title: str | None, page: int) -> None:
@@ -559,31 +307,6 @@ def _values(ax: Axes) -> "np.ndarray[Any, np.dtype[np.float64]] | None":
 
 def _lines(ax: Axes) -> list[Line2D]:
     return [line for line in ax.get_lines() if line.get_transform() == ax.transData]
-
-
-def draw_line(
-    ax: Axes, x: "pd.Series[Any]", y: "pd.Series[Any]", look: Look, name: str | None = None
-) -> Line2D:
-    """A line in its look, called `name` in the legend."""
-    label = look.label if name is None else name
-    (line,) = ax.plot(x.astype(float), y.astype(float), **look.line(len(x)), label=label)
-    return line
-
-
-def draw_band(
-    ax: Axes,
-    x: "pd.Series[Any]",
-    low: "pd.Series[Any]",
-    high: "pd.Series[Any]",
-    look: Look,
-    alpha: float = 0.13,
-) -> None:
-    """From low to high around a line; around a single point, a bar."""
-    place, ends = x.astype(float), (low.astype(float), high.astype(float))
-    if len(place) == 1:
-        ax.vlines(place, *ends, color=look.colour, alpha=0.4, linewidth=2.5)
-    else:
-        ax.fill_between(place, *ends, color=look.colour, alpha=alpha, linewidth=0)
 
 
 def whole_numbers(ax: Axes) -> None:

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..execution.anatomy import Arguments
 from ..execution.faces import Face
+from ..execution.layer_arguments import Arguments
 from ..execution.slots import OpenSteps, stream_of
 from ..execution.sublayers import only
 from ..plans import Call, Plan, Step, turns

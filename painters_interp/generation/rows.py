@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..execution.anatomy import Arguments
 from ..execution.faces import Face
+from ..execution.layer_arguments import Arguments
 from ..plans import Call, Entry, Plan, Schedule, Turn, groups, turns
 from ..plans.schedules import entries_of
 from .reading import called

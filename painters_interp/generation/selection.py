@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ..errors import UnsupportedModelError
-from ..execution.anatomy import Arguments
+from ..execution.layer_arguments import Arguments
 
 
 @dataclass(frozen=True)

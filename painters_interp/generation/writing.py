@@ -16,8 +16,8 @@ from transformers import (
 )
 
 from ..execution import applied
-from ..execution.anatomy import Arguments
 from ..execution.faces import Face
+from ..execution.layer_arguments import Arguments
 from ..models import device_of
 from ..plans import Plan
 from ..plans.schedules import schedule

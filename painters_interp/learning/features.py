@@ -17,7 +17,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..errors import ModelError, TextError
 from ..execution import applied, measuring, ready, record, user_hooks, walk
 from ..execution.slots import InjectorSlot
-from ..models import device_of
+from ..models import device_of, numbers
 from ..plans import Plan, shared_calls
 from ..progress import Advance
 from ..streams import see_states
@@ -107,7 +107,7 @@ def final_features(
             for index, plan in enumerate(plans):
                 with applied(model, plan):
                     for row, ids in enumerate(texts.ids):
-                        found[index, row] = _home(_watched(model, texts, row, pool), dtype)[0]
+                        found[index, row] = numbers(_watched(model, texts, row, pool))[0]
                         advance(len(ids) * len(plan.calls))
             return found
         calls, finished = shared_calls(plans), _behind_the_layers(model)
@@ -116,7 +116,7 @@ def final_features(
             for places, stream in walk(model, plans, recording):
                 for place in places:
                     vectors = pooled(stream, batch.mask, pool, finished)
-                    found[place, [*batch.indices]] = _home(vectors, dtype)
+                    found[place, [*batch.indices]] = numbers(vectors)
             advance(calls * int(batch.mask.sum()))
     return found
 
@@ -139,16 +139,11 @@ def state_features(
     for batch in _batches(model, texts):
 
         def keep(state: int, stream: Tensor, batch: Batch = batch) -> None:
-            found[state, [*batch.indices]] = _home(pooled(stream, batch.mask, pool), dtype)
+            found[state, [*batch.indices]] = numbers(pooled(stream, batch.mask, pool))
 
         see_states(model, batch.tokens, batch.mask, None, keep, **types_of(texts, batch))
         advance((n_states - 1) * int(batch.mask.sum()))
     return found
-
-
-def _home(pooled: Tensor, dtype: torch.dtype) -> Float[np.ndarray, "row d_model"]:
-    numbers: np.ndarray = pooled.cpu().to(dtype).numpy()
-    return numbers
 
 
 def _batches(model: TransformerBridge, texts: Sequences) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from .. import statistics
-from ..figures.style import measure_label, metric_label
+from ..figures.naming import measure_label, metric_label
 from ..tables import (
     above_chance,
     is_intact,

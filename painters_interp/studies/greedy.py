@@ -6,11 +6,9 @@ import pandas as pd
 from .. import experiments
 from ..plans import Plan, Step
 from .claims import Claim, Sampled
-from .influence import counts, quarter, removed_in
+from .influence import SEEDS, counts, quarter, removed_in
 from .study import Found, Setting, Study, along
 from .views import LOSS, removal_curves
-
-_OF, _SHOWN = "value", LOSS
 
 
 def _without(n: int, gone: list[int]) -> pd.DataFrame:
@@ -26,8 +24,8 @@ def _calls(on: Setting) -> int:
     n, most = on.n, quarter(on.n)
     order = list(range(n - 1, -1, -1))
     rounds = sum(on.loss_calls(_without(n, order[:k]), on.choosing) for k in range(most))
-    judged = pd.concat([_rivals(n, order, order)])
-    return rounds + on.similarity_calls() // 2 + on.loss_calls(judged, on.judging)
+    rivals = _rivals(n, order, order)
+    return rounds + on.similarity_calls() // 2 + on.loss_calls(rivals, on.judging)
 
 
 def _rivals(n: int, greedy: list[int], influence: list[int]) -> pd.DataFrame:
@@ -54,7 +52,7 @@ def _carry_out(on: Setting) -> Found:
     return Found(
         tables={"rounds": trace, "removals": loss.rows},
         judged=_judged(on.n, loss, tried=len(trace)),
-        drawings={"removals": lambda: removal_curves(_ends(loss.rows), _OF, _SHOWN)},
+        drawings={"removals": lambda: removal_curves(_ends(loss.rows), "value", LOSS)},
     )
 
 
@@ -86,7 +84,7 @@ def _judged(n: int, loss: Sampled, tried: int) -> list[Claim]:
             tried=tried,
         ),
         Claim(
-            f"{told} the best of five random orders",
+            f"{told} the best of {SEEDS} random orders",
             "not reported",
             some.where(variant="random").of(lambda losses: losses.min(axis=-1)) - greedy,
             above=0,

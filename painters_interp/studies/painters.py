@@ -18,7 +18,6 @@ from ..figures import (
     task_curves,
     variant_curves,
 )
-from ..figures.style import measure_label
 from ..plans import Plan
 from ..tables import above_chance, primary
 from ..tables.scores import median_intervals
@@ -77,7 +76,7 @@ def _carry_out(on: Setting) -> Found:
     curves = pd.concat([r.curves().assign(plan=name) for name, r in under.items()])
     clear = {name: above_chance(primary(table)) for name, table in scores.items()}
     lines = {name: median_intervals(rows, items, on.seed) for name, rows in clear.items()}
-    panels = {measure_label(name): between(canvas, name).matrix for name in _MEASURES}
+    panels = {name: between(canvas, name).matrix for name in _MEASURES}
     return Found(
         tables={
             "similarity": canvas.table(),

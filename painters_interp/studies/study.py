@@ -29,7 +29,7 @@ from ..tables.items import runs
 from ..tables.scores import resampled_medians
 from .claims import Claim, Sampled, as_table
 
-LOSS = "bits_per_byte"
+_BITS = "bits_per_byte"  # the metric that is a loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +74,8 @@ class Setting:
         asked = prepare(self.model, self._reading(texts or self.texts), seed=self.seed)
         items = score_items(self.model, plans, asked, store=self.store)
         found = results(self.model, plans, asked, items)
-        found = found[found["metric"] == LOSS].reset_index(drop=True)
-        [run] = runs(items[items["metric"] == LOSS])
+        found = found[found["metric"] == _BITS].reset_index(drop=True)
+        [run] = runs(items[items["metric"] == _BITS])
         places = pd.Index(run.plans).get_indexer(pd.Index(found["plan"]))
         values = found["value"].to_numpy(dtype=float)
         return Sampled(found, values, run.resampled(self.seed)[:, places])

@@ -10,11 +10,11 @@ KL = "KL to the intact model (nats per token)"
 LOSS = "loss (bits per byte)"
 
 
-def along_depth(table: pd.DataFrame, of: str = "kl", measure: str = KL) -> pd.DataFrame:
-    """A number of every single layer as a curve over layers."""
+def along_depth(table: pd.DataFrame) -> pd.DataFrame:
+    """The KL of every single layer as a curve over layers."""
     rows = table[table["layer"].notna()]
-    ends = {end: rows[f"{of}_{end}"] for end in ("low", "high")}
-    return rows.assign(measure=measure, axis="layer", place=rows["layer"], value=rows[of], **ends)
+    ends = {end: rows[f"kl_{end}"] for end in ("low", "high")}
+    return rows.assign(measure=KL, axis="layer", place=rows["layer"], value=rows["kl"], **ends)
 
 
 def removal_curves(

@@ -13,14 +13,18 @@ PLAN, TEXT, TOKEN = "0 2-5", "abc def", 3
 KEPT = [token for token in range(tiny.VOCAB) if token != TOKEN]
 
 
-@pytest.fixture(scope="module")
-def excluding(tiny_folder) -> TransformerBridge:
-    def exclude(module, args, output):
+def exclude(model: TransformerBridge) -> None:
+    def without(module, args, output):
         return output.index_fill(-1, torch.tensor([TOKEN]), -torch.inf)
 
-    exclude.__module__ = "transformers.processors"  # as a part of the model
+    without.__module__ = "transformers.processors"  # as a part of the model
+    model.original_model.lm_head.register_forward_hook(without)
+
+
+@pytest.fixture(scope="module")
+def excluding(tiny_folder) -> TransformerBridge:
     model = tiny.build("llama", torch.float32, tiny_folder)
-    model.original_model.lm_head.register_forward_hook(exclude)
+    exclude(model)
     return model
 
 
@@ -38,6 +42,15 @@ def expected(excluding) -> Tensor:
 def test_of_texts(excluding, expected):
     found = painters.kl_to_intact(excluding, PLAN, [TEXT])["kl"].item()
     assert found == pytest.approx(expected.mean().item(), rel=1e-4)
+
+
+def test_a_part_that_comes_later_is_seen(tiny_folder, expected):
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    before = painters.kl_to_intact(model, PLAN, [TEXT])["kl"].item()
+    exclude(model)
+    found = painters.kl_to_intact(model, PLAN, [TEXT])["kl"].item()
+    assert found == pytest.approx(expected.mean().item(), rel=1e-4)
+    assert found != pytest.approx(before, rel=1e-3)
 
 
 def test_of_patches(excluding):

@@ -14,7 +14,7 @@ from painters_interp import Plan, applied, check, token_logprobs
 from painters_interp import strategies as s
 from painters_interp.errors import PlanError, TextError, UnsupportedModelError
 from painters_interp.execution import family_of, head, record, walk
-from painters_interp.execution.anatomy import Arguments, bounded
+from painters_interp.execution.layer_arguments import Arguments, bounded
 
 N = tiny.N_LAYERS
 WINDOW = s.middle(N, first=0)

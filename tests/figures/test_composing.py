@@ -86,11 +86,11 @@ class TestLabels:
 
     def test_formulas_in_titles_stay_whole(self):
         title = "The loss " * 8 + r"$\sum_i x_i + y$ and a word of \$5"
-        assert r"$\sum_i x_i + y$" in figures.style.wrapped(title, 60.0).replace("\n", " ")
-        assert figures.style.wrapped(r"$\frac{$", 60.0) == r"\$\frac{\$"
+        assert r"$\sum_i x_i + y$" in figures.naming.wrapped(title, 60.0).replace("\n", " ")
+        assert figures.naming.wrapped(r"$\frac{$", 60.0) == r"\$\frac{\$"
 
     def test_what_no_font_can_show_is_refused(self, monkeypatch):
-        monkeypatch.setattr(figures.style, "_font_with", lambda codes: None)
+        monkeypatch.setattr(figures.fonts, "_font_with", lambda codes: None)
         with pytest.raises(TableError, match="no font here can show the label '\\\\U000f0000'"):
             figures.heatmap([[1.0]], title="\U000f0000")
 

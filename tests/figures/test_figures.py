@@ -207,7 +207,7 @@ def test_a_variant_looks_the_same_in_every_figure(suite):
 
 def test_the_six_variants_differ_in_colour_and_marker_and_dashes():
     six = ["looped", "random", "reverse", "parallel", "skip", "repeat"]
-    looks = [figures.style.VARIANTS[name] for name in six]
+    looks = [figures.appearance.VARIANTS[name] for name in six]
     for trait in ("colour", "marker", "dashes"):
         assert len({getattr(look, trait) for look in looks}) == 6
 
@@ -230,7 +230,7 @@ def test_medians_with_intervals_have_them_at_the_markers_of_every_variant(suite)
     (ax,) = figures.variant_curves(banded).axes
     assert len(ax.collections) == 6
     skip = banded[banded["variant"] == "skip"].sort_values("affected")
-    colour = figures.style.VARIANTS["skip"].colour
+    colour = figures.appearance.VARIANTS["skip"].colour
     [bars] = [c for c in ax.collections if to_hex(c.get_edgecolor()[0]).upper() == colour]
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
     np.testing.assert_allclose(ends[:, 0], skip["score_low"])

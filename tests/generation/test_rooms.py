@@ -5,7 +5,7 @@ import torch
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from painters_interp.errors import UnsupportedModelError
-from painters_interp.execution.anatomy import Arguments
+from painters_interp.execution.layer_arguments import Arguments
 from painters_interp.generation.rooms import Room, average
 from painters_interp.generation.selection import axes, selected
 

@@ -164,6 +164,12 @@ def test_the_command_says_which_claims_hold(checkpoint, tmp_path, capsys) -> Non
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.csv")} == before
 
 
+def test_what_each_costs_is_known_before(on) -> None:
+    table = studies.listed(on)
+    assert table["id"].tolist() == [*studies.STUDIES]
+    assert table["calls"].gt(0).all()
+
+
 def test_the_command_lists_what_there_is(capsys) -> None:
     assert answer(["study"]) == 0
     listed = capsys.readouterr().out.splitlines()

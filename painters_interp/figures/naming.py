@@ -1,0 +1,111 @@
+"""What tasks, metrics and measures are called in figures, and how names are fitted into lines."""
+
+import re
+import textwrap
+
+import matplotlib as mpl
+from matplotlib import font_manager
+from matplotlib.mathtext import MathTextParser
+
+from .wishes import WISHES
+
+TASKS = {
+    "probe_arithmetic": "arithmetic (probe)",
+    "probe_cloze": "cloze (probe)",
+    "probe_facts": "facts (probe)",
+    "probe_grammar": "grammar (probe)",
+    "probe_order": "order (probe)",
+    "arc_challenge": "ARC (challenge)",
+    "arc_easy": "ARC (easy)",
+    "gsm8k": "GSM8K",
+    "hellaswag": "HellaSwag",
+    "lambada_openai": "LAMBADA",
+    "lambada_standard": "LAMBADA (standard)",
+    "piqa": "PIQA",
+    "winogrande": "WinoGrande",
+}
+METRICS = {
+    "acc": "accuracy",
+    "acc_norm": "accuracy (length-normalised)",
+    "exact_match": "exact match",
+    "f1": "F1",
+    "mcc": "Matthews correlation",
+}
+MEASURES = {
+    "cosine": "cosine, per token",
+    "cosine_centered": "cosine, centred",
+    "cosine_flat": "cosine, flattened (as published)",
+    "angular": "angular distance",
+    "cka": "CKA, debiased",
+    "rsa": "RSA",
+    "knn": "mutual nearest neighbours",
+    "procrustes": "Procrustes",
+    "block_influence": "block influence",
+    "residual_norm": "norm of the stream",
+    "update_ratio": "update / stream norm",
+    "update_cosine": "cosine of update and stream",
+    "variance": "variance",
+    "effective_rank": "effective rank",
+    "linearity": "linearity",
+    "depth": "distance from mid-depth",
+}
+_WITHOUT = "_without_massive"
+
+
+def measure_label(measure: str) -> str:
+    """A similarity measure in words."""
+    if measure in WISHES.get().names:
+        return WISHES.get().names[measure]
+    name = measure.removesuffix(_WITHOUT)
+    label = MEASURES.get(name, plain(name))
+    return label if name == measure else f"{label}, massive left out"
+
+
+def heading(title: str) -> str:
+    """A title; in words where it is the name of a measure, or one that the user named."""
+    known = title.removesuffix(_WITHOUT) in MEASURES or title in WISHES.get().names
+    return measure_label(title) if known else title
+
+
+def task_label(name: str) -> str:
+    """The usual spelling of the name of a task or a model, without its owner, or the user's own."""
+    if name in (own := WISHES.get().names):
+        return own[name]
+    return TASKS.get(name, plain(shortened(name.rstrip("/").rpartition("/")[2] or name)))
+
+
+def plain(text: str) -> str:
+    """A name that is read as it stands: with dollars no formula, seen also if it begins with _."""
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
+def shortened(text: str, most: int = 48) -> str:
+    """A text of more characters without its middle, so that beginning and end can be told."""
+    if len(text) <= most:
+        return text
+    half = (most - 1) // 2
+    return f"{text[: most - 1 - half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
+
+
+def wrapped(text: str, width: float, lines: int = 4) -> str:
+    """A text in lines that fit so many millimetres; without the middle of a longer one."""
+    size = font_manager.FontProperties(size=mpl.rcParams["axes.titlesize"]).get_size_in_points()
+    fit = max(8, int(width / (0.257 * size)))
+    if text.count("$") < 2:
+        return textwrap.fill(shortened(text, lines * fit).replace("$", r"\$"), fit)
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return textwrap.fill(shortened(text, lines * fit).replace("$", r"\$"), fit)
+    whole = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", _BLANK), text)
+    return textwrap.fill(whole, fit, break_long_words=False).replace(_BLANK, " ")
+
+
+_BLANK = "\x00"  # in place of a blank in a formula, which is no place to break a line
+
+
+def metric_label(metric: str) -> str:
+    """A metric in words; the name of lm-eval's filter, after a comma, is left out."""
+    name = metric.split(",")[0]
+    return METRICS.get(name, plain(shortened(name, 30)))
