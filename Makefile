@@ -5,7 +5,7 @@ OLDEST := .venv-oldest/bin
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 WORKERS ?= 2
 # Without types checked at run time: the classes of older pandas cannot be named with their contents.
-UNCHECKED := -o addopts='-q --strict-markers'
+UNCHECKED := --shapes-unchecked
 
 .PHONY: help setup run check test test-oldest notebooks lint types figures clean
 .DEFAULT_GOAL := help

@@ -14,9 +14,34 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+PACKAGE = Path(__file__).parents[1] / "painters_interp"
 
 # Tiny models gain nothing from more threads, and lose much where test workers share the cores.
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shapes-unchecked", action="store_true", help="leave shapes to the eye")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check types while tests run where they say shapes, which no static checker sees.
+
+    Elsewhere mypy has checked them, and every call of a small function would cost twice its time.
+    """
+    if not config.getoption("--shapes-unchecked"):
+        install_import_hook(shaped_modules(), "beartype.beartype")
+
+
+def shaped_modules() -> list[str]:
+    """The package's modules whose annotations name shapes."""
+    return [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in PACKAGE.rglob("*.py")
+        if "from jaxtyping import" in path.read_text(encoding="utf-8")
+    ]
 
 
 @pytest.hookimpl(trylast=True)
