@@ -9,13 +9,23 @@ import lazy_loader
 __version__ = "0.1.0"
 
 _ROOMS = (
-    *("comparison", "damage", "errors", "evaluation", "execution", "experiments", "figures"),
+    *(
+        "comparison",
+        "damage",
+        "deployment",
+        "errors",
+        "evaluation",
+        "execution",
+        "experiments",
+        "figures",
+    ),
     *("generation", "learning", "measures", "models", "patching", "plans", "report", "statistics"),
     *("stitching", "storage", "strategies", "streams", "studies", "tables", "texts"),
 )
 _NAMES = {
     "comparison": ["similarity"],
     "damage": ["kl_to_intact", "predict_damage"],
+    "deployment": ["planned"],
     "evaluation": ["evaluate", "task"],
     "generation": ["generate"],
     "learning": ["classify", "readers"],

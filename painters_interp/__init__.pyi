@@ -1,5 +1,6 @@
 from . import comparison as comparison
 from . import damage as damage
+from . import deployment as deployment
 from . import errors as errors
 from . import evaluation as evaluation
 from . import execution as execution
@@ -23,6 +24,7 @@ from . import texts as texts
 from .comparison import similarity as similarity
 from .damage import kl_to_intact as kl_to_intact
 from .damage import predict_damage as predict_damage
+from .deployment import planned as planned
 from .evaluation import evaluate as evaluate
 from .evaluation import task as task
 from .execution import applied as applied

@@ -114,8 +114,9 @@ def ready(model: TransformerBridge) -> Family:
     """The family of `model`, refused while a plan is applied: plans do not nest."""
     if "steps" in children(model):
         raise PlanError(
-            f"a plan is already applied to {model.cfg.model_name}; "
-            "leave that `with applied(...)` block first"
+            f"a plan is already applied to {model.cfg.model_name}, and what runs plans of its own "
+            "begins with the intact model; leave that `with applied(...)` block, or close() the "
+            "planned model, and give it the plan"
         )
     return family_of(model)
 

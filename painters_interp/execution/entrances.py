@@ -63,7 +63,7 @@ def _refused(name: str) -> Callable[..., Any]:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise PlanError(
             f"{name} would change or write down a model whose layers stand in the order of a "
-            "plan; leave the `with applied(...)` block first"
+            "plan; leave the `with applied(...)` block, or close() the planned model, first"
         )
 
     return refuse

@@ -56,7 +56,7 @@ class Verdicts(Generic[V]):
             if _exchanged(model):
                 raise PlanError(
                     f"a plan is already applied to {model.cfg.model_name}; "
-                    "leave that `with applied(...)` block first"
+                    "leave that `with applied(...)` block, or close() the planned model, first"
                 )
             with undisturbed(model):
                 known[key] = tried()

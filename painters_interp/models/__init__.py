@@ -9,7 +9,7 @@ import lazy_loader
 _NAMES = {
     "copies": ["copied"],
     "device": ["device_of", "numbers", "widened"],
-    "door": ["Model", "as_model"],
+    "door": ["Model", "StandsForModel", "as_model"],
     "headless": ["has_head", "refuse_headless"],
     "fingerprint": ["identity", "tokenizer_digest", "weights_digest"],
     "loading": ["load_model"],

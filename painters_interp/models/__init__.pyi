@@ -3,6 +3,7 @@ from .device import device_of as device_of
 from .device import numbers as numbers
 from .device import widened as widened
 from .door import Model as Model
+from .door import StandsForModel as StandsForModel
 from .door import as_model as as_model
 from .fingerprint import identity as identity
 from .fingerprint import tokenizer_digest as tokenizer_digest

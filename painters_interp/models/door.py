@@ -1,5 +1,6 @@
 """What a user hands over as a model, and the hooked model that it means."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -15,9 +16,18 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel
 
-    Model: TypeAlias = TransformerBridge | PreTrainedModel | str | Path
+    Model: TypeAlias = "TransformerBridge | PreTrainedModel | StandsForModel | str | Path"
 else:  # importing these takes seconds, and only a model is worth them
     TransformerBridge = Model = Any
+
+
+class StandsForModel(ABC):
+    """Something that can be given for the hooked model behind it."""
+
+    @property
+    @abstractmethod
+    def bridge(self) -> TransformerBridge:
+        """That model."""
 
 
 class _Named(NamedTuple):
@@ -60,6 +70,8 @@ def as_model(model: Model, tokenizer: Any = None) -> TransformerBridge:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel
 
+    if isinstance(model, StandsForModel):
+        return model.bridge
     if isinstance(model, TransformerBridge):
         return _checked(model)
     if isinstance(model, PreTrainedModel):
