@@ -28,7 +28,7 @@ _NAMES = {
     "deployment": ["planned"],
     "evaluation": ["evaluate", "task"],
     "generation": ["generate"],
-    "learning": ["classify", "readers"],
+    "learning": ["classify", "heal", "readers"],
     "execution": ["applied", "check", "token_logprobs"],
     "models": ["load_model"],
     "plans": ["Plan"],

@@ -32,6 +32,7 @@ from .execution import check as check
 from .execution import token_logprobs as token_logprobs
 from .generation import generate as generate
 from .learning import classify as classify
+from .learning import heal as heal
 from .learning import readers as readers
 from .models import load_model as load_model
 from .plans import Plan as Plan

@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from .failures import status_of, warnings_in_a_line
 from .figures import figures
 from .grids import grid
+from .healing import heal
 from .learning import classify, readers
 from .models import check, fetch, models
 from .patches import across, effects, residual
@@ -64,6 +65,7 @@ for command in (
     grid,
     classify,
     readers,
+    heal,
     figures,
     check,
 ):

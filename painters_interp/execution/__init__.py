@@ -5,6 +5,7 @@ from .anatomy import family_of as family_of
 from .application import applied as applied
 from .application import as_plan as as_plan
 from .application import ready as ready
+from .faces import Face as Face
 from .guards import Verdicts as Verdicts
 from .guards import measuring as measuring
 from .guards import out_of_memory as out_of_memory
@@ -18,6 +19,8 @@ from .packing import laid_out as laid_out
 from .packing import pack as pack
 from .packing import packable as packable
 from .packing import pad as pad
+from .plain import agree as agree
+from .plain import face_around as face_around
 from .plain import face_of as face_of
 from .plain import plain as plain
 from .prefix_walk import Head as Head
@@ -32,6 +35,7 @@ from .prompt_run import PromptRun as PromptRun
 from .prompt_run import resume_from as resume_from
 from .prompt_run import run as run
 from .scores import Scores as Scores
+from .scores import refuse_bidirectional as refuse_bidirectional
 from .scores import score_targets as score_targets
 from .scores import token_logprobs as token_logprobs
 from .stepping import after_step as after_step

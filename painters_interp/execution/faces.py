@@ -4,7 +4,7 @@ A layer learns from its model what it is called with. The loop of the model walk
 instead of layers, which note that; then the layers can be called in any order, on any rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +17,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.utilities.position_ids import accepts_mask_derived_position_ids
 
 from ..models import device_of
+from ..plans import Plan
 from .anatomy import Family
 from .application import ready
 from .layer_arguments import Arguments, bounded
 from .slots import Recorded
+from .stepping import after_step
 
 # From the embedding output and every layer's arguments to the stream before the final norm.
 Run = Callable[[Tensor, tuple[Arguments, ...]], Tensor]
@@ -68,6 +70,12 @@ class Face:
         with self.family.exchanged(nn.ModuleList(places)):
             yield
 
+    @contextmanager
+    def under(self, plan: Plan) -> Iterator[None]:
+        """Let `root` run a plan of whole layers, gradients included, one call after the other."""
+        with self.running(partial(_follow, plan, self.blocks)):
+            yield
+
     def recorded(self, inputs: dict[str, Any]) -> tuple[Tensor, tuple[Arguments, ...]]:
         """The embedding output and what each layer would be called with; no layer runs."""
         found: list[tuple[Tensor, tuple[Arguments, ...]]] = []
@@ -90,6 +98,15 @@ def _note(
     """Keep what the layers would be called with, and end the pass."""
     found.append((stream, calls))
     raise Recorded
+
+
+def _follow(
+    plan: Plan, blocks: Sequence[nn.Module], stream: Tensor, calls: tuple[Arguments, ...]
+) -> Tensor:
+    """The stream behind all steps of a plan."""
+    for step in plan.steps:
+        stream = after_step(step, stream, blocks, [calls[call.layer] for call in step.calls])
+    return stream
 
 
 def hooked(model: TransformerBridge) -> Face:

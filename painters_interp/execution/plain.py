@@ -6,6 +6,7 @@ stock model with the fastest attention of its class computes the same, which a t
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -76,23 +77,23 @@ def plain(model: TransformerBridge) -> Face | None:
         made = _twins[model] = _Made(source, twin_of(model, modules))
     if made.twin is None:
         return None
-    face = _face(model, made.twin)
+    face = face_around(model, made.twin.root)
     apart = copies(model, modules)
     # What the bridge keeps copies of may be changed there or here: then both are compared anew.
     layers = [p for block in face.blocks for p in block.parameters()] if apart else []
     known = made.twin.number, fingerprint([*apart, *layers]), harmless_hooks(model)
-    return face if _same.told(model, lambda: _agrees(model, face), *known, else_=False) else None
+    return face if _same.told(model, lambda: agree(model, face), *known, else_=False) else None
 
 
-def _face(model: TransformerBridge, twin: Twin) -> Face:
+def face_around(model: TransformerBridge, root: Any) -> Face:
+    """The face that `root` is, a stock model of the class and config of `model`, on its device."""
     family = ready(model)
     paths = {id(module): path for path, module in stock_modules(model).items()}
-    owner = twin.root.get_submodule(paths[id(family.owner)])
-    own = replace(family, owner=owner, configs=())
-    return Face(twin.root, own, tuple(own.layers), device_of(model))
+    own = replace(family, owner=root.get_submodule(paths[id(family.owner)]), configs=())
+    return Face(root, own, tuple(own.layers), device_of(model))
 
 
-def _agrees(model: TransformerBridge, face: Face) -> bool:
+def agree(model: TransformerBridge, face: Face) -> bool:
     """Whether both faces predict the same, with and without padding on the left, all layers run.
 
     Judged in float32, half precision one layer at a time; in half precision itself rounding hides

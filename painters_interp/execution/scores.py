@@ -50,6 +50,15 @@ def score_targets(
     return Scores(found[..., 0], found[..., 1].bool())
 
 
+def refuse_bidirectional(model: TransformerBridge) -> None:
+    """Raise UnsupportedModelError for a model whose tokens see later ones: it predicts no next."""
+    if not ready(model).causal:
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} is a masked language model, or bidirectional: it has no "
+            "next-token probabilities. Use `applied` and read its logits at masked positions"
+        )
+
+
 def token_logprobs(
     model: Model,
     plans: Plan | str | Sequence[Plan | str],
@@ -80,11 +89,7 @@ def token_logprobs(
         torch.Size([2, 2, 2])
     """
     model = as_model(model)
-    if not ready(model).causal:
-        raise UnsupportedModelError(
-            f"{model.cfg.model_name} is a masked language model, or bidirectional: it has no "
-            "next-token probabilities. Use `applied` and read its logits at masked positions"
-        )
+    refuse_bidirectional(model)
     tokens = as_tokens(model, tokens)
     if tokens.shape[1] < 2:
         raise TextError(f"tokens have shape {tuple(tokens.shape)}; (batch, pos >= 2) is needed")

@@ -27,7 +27,8 @@ from .features import POOLS as POOLS
 from .features import Sequences, final_features, pool_of, sequences
 from .heads import STRENGTHS, fitted
 from .named import named
-from .tuning import Tuning, refuse_untrainable, tuned_answers
+from .training import Tuning, refuse_untrainable
+from .tuning import tuned_answers, tuning_calls
 
 Task = str | Path | pd.DataFrame | Examples
 Tasks = Task | Sequence[Task] | Mapping[str, Table]
@@ -153,7 +154,7 @@ def _calls(
 ) -> int:
     if recipe is None:
         return learnt.calls(plans) + scored.calls(plans)
-    return sum(recipe.calls(plan, learnt, scored) for plan in plans)
+    return sum(tuning_calls(recipe, plan, learnt, scored) for plan in plans)
 
 
 def all_examples(tasks: Tasks, data: str | Path | None = None) -> list[Examples]:

@@ -7,7 +7,7 @@ What loads weights is imported on first use, so that listing and fetching need n
 import lazy_loader
 
 _NAMES = {
-    "copies": ["copied"],
+    "copies": ["copied", "stock_copy"],
     "device": ["device_of", "numbers", "widened"],
     "door": ["Model", "StandsForModel", "as_model"],
     "headless": ["has_head", "refuse_headless"],
@@ -15,6 +15,7 @@ _NAMES = {
     "loading": ["load_model"],
     "nulls": ["random_weights"],
     "sources": ["catalog", "fetch"],
+    "wrapping": ["wrapped"],
 }
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

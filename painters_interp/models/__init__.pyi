@@ -1,4 +1,5 @@
 from .copies import copied as copied
+from .copies import stock_copy as stock_copy
 from .device import device_of as device_of
 from .device import numbers as numbers
 from .device import widened as widened
@@ -14,5 +15,6 @@ from .loading import load_model as load_model
 from .nulls import random_weights as random_weights
 from .sources import catalog as catalog
 from .sources import fetch as fetch
+from .wrapping import wrapped as wrapped
 
 __all__: list[str]

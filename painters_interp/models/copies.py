@@ -1,5 +1,6 @@
 """A second model with the same weights, for what must not touch the first."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,24 @@ def copied(model: TransformerBridge) -> TransformerBridge:
 
     A second model in memory. Raises ModelError where a weight is not where its class puts it.
     """
+    return wrapped(stock_copy(model), model.tokenizer, str(model.cfg.model_name))
+
+
+def stock_copy(
+    model: TransformerBridge, attention: Callable[[Any, type], None] = lambda config, kind: None
+) -> Any:
+    """The plain Hugging Face model of the same weights, buffers, mode and device, without hooks.
+
+    `attention` may say in its config, of a model of that class, how attention is computed. Raises
+    ModelError where a weight is not where its class puts it.
+    """
     original = model.original_model
     weight = next(original.parameters())
+    config = deepcopy(original.config)
+    attention(config, type(original))
     # The default generator gives every parameter a number, which is overwritten at once.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), without_bars():
-        fresh = type(original)(deepcopy(original.config))
+        fresh = type(original)(config)
     for name in [*children(fresh)]:
         if getattr(original, name, None) is None:  # a pooler that the model was loaded without
             setattr(fresh, name, None)
@@ -37,4 +51,6 @@ def copied(model: TransformerBridge) -> TransformerBridge:
         if name not in source or source[name].shape != wanted[name].shape:
             raise ModelError(f"{model.cfg.model_name} cannot be copied: {name} is not in its place")
     fresh.load_state_dict({name: source[name] for name in wanted})
-    return wrapped(fresh.train(original.training), model.tokenizer, str(model.cfg.model_name))
+    if original.can_generate():
+        fresh.generation_config = deepcopy(original.generation_config)
+    return fresh.train(original.training)

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 import painters_interp as painters
 from painters_interp.errors import ModelError, OutputError, TaskError, UnsupportedModelError
 from painters_interp.execution import as_plan
-from painters_interp.learning import Tuning, classify, examples, tuning
+from painters_interp.learning import Tuning, classify, examples, training, tuning
 from painters_interp.learning.features import sequences
 from painters_interp.models import copied, weights_digest
 
@@ -128,16 +128,16 @@ def test_a_run_that_was_cut_off_goes_on_from_its_last_epoch(
 ) -> None:
     kept = Tuning(epochs=2, rate=1e-3, batch=8, folder=tmp_path)
     whole, answers = tuned(encoder, GROUPS, task)
-    keep = tuning._Kept.keep
+    keep = training.Kept.keep
 
-    def cut_off(self: Any, epochs: int, *rest: Any) -> None:
-        keep(self, epochs, *rest)
+    def cut_off(self: Any, steps: int, *rest: Any) -> None:
+        keep(self, steps, *rest)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tuning._Kept, "keep", cut_off)
+    monkeypatch.setattr(training.Kept, "keep", cut_off)
     with pytest.raises(KeyboardInterrupt):
         tuned(encoder, GROUPS, task, kept)
-    monkeypatch.setattr(tuning._Kept, "keep", keep)
+    monkeypatch.setattr(training.Kept, "keep", keep)
     [file] = tmp_path.iterdir()
     resumed, again = tuned(encoder, GROUPS, task, kept)
     assert torch.equal(resumed.head.weight, whole.head.weight)

@@ -1,0 +1,84 @@
+"""`painters heal`: a copy of a decoder learns to live with a plan."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import (
+    DEFAULT_MODEL,
+    Device,
+    Documents,
+    Dtype,
+    Model,
+    Seed,
+    Texts,
+    loaded,
+    path_of,
+)
+from .outputs import try_folder
+
+
+def heal(
+    plan: Annotated[str, typer.Argument(help="A plan in quotes, such as '0-2 5'.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=path_of, metavar="<folder>", help="A folder of its own for the healed model."
+        ),
+    ],
+    model: Model = DEFAULT_MODEL,
+    texts: Texts = None,
+    held_out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of,
+            metavar="<file>",
+            help="Texts to judge by, one a line; a fifth of the others if not given.",
+        ),
+    ] = None,
+    lora: Annotated[
+        int | None,
+        typer.Option(min=1, max=4096, help="Train updates of this rank alone; needs peft."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="Passes over the texts.")] = 3,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1e-9, max=1, help="Of learning; 5e-5 if not given, with --lora 3e-4."),
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Pieces of text in a step.")] = 32,
+    context: Annotated[int, typer.Option(min=2, max=10**6, help="Tokens in a piece.")] = 512,
+    checkpoints: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="<folder>", help="Kept here, to go on from."),
+    ] = None,
+    limit: Documents = None,
+    seed: Seed = 0,
+    dtype: Dtype = None,
+    device: Device = None,
+) -> None:
+    """Fine-tune a copy of a decoder under a plan, and see what that regains.
+
+    Says the loss on held-out texts of the intact model, before and after,
+    and writes the healed model as a checkpoint into OUT.
+    """
+    from .. import learning
+    from ..execution import as_plan
+    from ..learning.healing import LORA_RATE, refuse_occupied
+    from .documents import documents, lines_of
+
+    try_folder(out)
+    refuse_occupied(out)
+    lines, judged = lines_of(texts), lines_of(held_out)
+    adapters = None if lora is None else learning.Lora(rank=lora)
+    rate = rate or (learning.Tuning.rate if lora is None else LORA_RATE)
+    recipe = learning.Tuning(epochs=epochs, rate=rate, batch=batch, folder=checkpoints)
+    bridge = loaded(model, device, dtype)
+    altered = as_plan(plan, bridge)
+    learnt = documents(bridge, lines, limit)
+    asked: dict[str, Any] = {"tuning": recipe, "lora": adapters, "context": context, "seed": seed}
+    healed = learning.heal(bridge, altered, learnt, judged, **asked)
+    print(healed.table().to_string(index=False, na_rep="", float_format="{:.4g}".format))
+    share, low, high = healed.recovered()
+    print(f"recovered: {share:.3f} [{low:.3f}, {high:.3f}] of what the plan costs")
+    print(healed.save(out))

@@ -1,0 +1,169 @@
+"""Training shared by all that learns with altered execution in place: steps, seeds, checkpoints."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import ModelError, UnsupportedModelError
+from ..execution import user_hooks
+from ..progress import Advance
+from ..storage import write_whole
+
+FORWARD_AND_BACK = 3  # a pass back costs two
+
+Loss = Callable[[list[int]], Tensor]  # of the rows that one step learns from
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How weights are trained: AdamW, its rate rising over `warmup` and then falling to 0.
+
+    With `folder`, the state after every epoch is kept there, with `every` also after so many
+    steps, and a run that was cut off goes on from it.
+    """
+
+    epochs: int = 3
+    rate: float = 5e-5
+    batch: int = 32
+    warmup: float = 0.1
+    decay: float = 0.01
+    folder: str | Path | None = None
+    every: int | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch) < 1 or (self.every is not None and self.every < 1):
+            raise ModelError(f"{self}: epochs, batch and every are whole numbers from 1")
+        if not (0 < self.rate < np.inf and 0 <= self.warmup <= 1 and 0 <= self.decay < np.inf):
+            raise ModelError(f"{self}: the rate is above 0, warmup from 0 to 1, decay 0 or more")
+
+    def recipe(self) -> str:
+        """All that the outcome depends on."""
+        return f"{self.epochs} {self.rate} {self.batch} {self.warmup} {self.decay}"
+
+    def steps(self, rows: int) -> int:
+        """How many steps the epochs take over so many rows."""
+        return self.epochs * -(-rows // self.batch)
+
+
+def refuse_untrainable(model: TransformerBridge) -> None:
+    """Raise for what cannot be trained as it is: hooks, which a copy lacks; half precision."""
+    if names := user_hooks(model):
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} carries hooks at {names[0]}, which would not act on the copy "
+            "that is trained; take them off (model.reset_hooks())"
+        )
+    if any(weight.is_meta for weight in model.original_model.parameters()):
+        raise ModelError(
+            f"{model.cfg.model_name} has weights that are not in memory; load all of them to train"
+        )
+    narrow = [p.dtype for p in model.original_model.parameters() if p.itemsize < 4]
+    if narrow:
+        raise ModelError(
+            f"{model.cfg.model_name} is in {str(narrow[0]).removeprefix('torch.')}, in which small "
+            "steps of training are lost; load it with dtype float32"
+        )
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's generators seeded for a while; afterwards they are as they were."""
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+        torch.manual_seed(seed)
+        yield
+
+
+def train(
+    weights: list[nn.Parameter],
+    loss: Loss,
+    lengths: Sequence[int],
+    tuning: Tuning,
+    seed: int,
+    kept: "Kept",
+    calls: int,
+    advance: Advance = lambda calls: None,
+) -> None:
+    """Step down `loss`, which is asked for some rows at a time; all rows make an epoch.
+
+    `lengths` are the tokens of each row, `calls` the layers that each of them goes through.
+    """
+    optimizer = torch.optim.AdamW(weights, lr=tuning.rate, weight_decay=tuning.decay)
+    steps = tuning.steps(len(lengths))
+    per_epoch = steps // tuning.epochs
+    for step in range(kept.restore(weights, optimizer), steps):
+        epoch, place = divmod(step, per_epoch)
+        order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
+        rows = order[place * tuning.batch : (place + 1) * tuning.batch].tolist()
+        optimizer.param_groups[0]["lr"] = tuning.rate * _share(step, steps, tuning.warmup)
+        optimizer.zero_grad()
+        loss(rows).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        advance(FORWARD_AND_BACK * calls * sum(lengths[row] for row in rows))
+        if place + 1 == per_epoch or (step + 1) % (tuning.every or steps) == 0:
+            kept.keep(step + 1, weights, optimizer)
+
+
+def _share(step: int, steps: int, warmup: float) -> float:
+    """Of the rate, at one of so many steps: it rises, then falls to 0 behind the last."""
+    rising = max(1, round(warmup * steps))
+    return min((step + 1) / rising, (steps - step) / max(1, steps - rising))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where the state of one training is kept between its steps; nowhere where `file` is None."""
+
+    file: Path | None
+
+    @classmethod
+    def of(cls, tuning: Tuning, *asked: object) -> "Kept":
+        """Under a name that says what is trained on what, how."""
+        if tuning.folder is None:
+            return cls(None)
+        said = " ".join(map(str, (*asked, tuning.recipe())))
+        name = hashlib.sha256(said.encode()).hexdigest()[:16]
+        return cls(Path(tuning.folder).expanduser() / f"training-{name}.pt")
+
+    def restore(self, weights: list[nn.Parameter], optimizer: Any) -> int:
+        """Put back what was kept; the number of steps that are done."""
+        if self.file is None or not self.file.is_file():
+            return 0
+        try:
+            state = torch.load(self.file, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged file makes the reader stumble over
+            raise ModelError(
+                f"{self.file} cannot be read ({str(error)[:60]}); delete it, and the training "
+                "begins anew"
+            ) from error
+        with torch.no_grad():
+            for weight, before in zip(weights, state["weights"], strict=True):
+                weight.copy_(before)
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["generator"])
+        if weights[0].is_cuda:
+            torch.cuda.set_rng_state_all(state["generators"])
+        return int(state["steps"])
+
+    def keep(self, steps: int, weights: list[nn.Parameter], optimizer: Any) -> None:
+        """The state after so many steps, whole or not at all. Raises OutputError."""
+        if self.file is None:
+            return
+        state = {
+            "steps": steps,
+            "weights": [weight.detach().cpu() for weight in weights],
+            "optimizer": optimizer.state_dict(),
+            "generator": torch.get_rng_state(),
+            "generators": torch.cuda.get_rng_state_all() if weights[0].is_cuda else [],
+        }
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_whole(self.file, content.getvalue())
