@@ -15,6 +15,7 @@ from .learning import classify, readers
 from .models import check, fetch, models
 from .patches import across, effects, residual
 from .plans import plan
+from .reports import report
 from .runs import run
 from .scores import evaluate
 from .similarities import similarity
@@ -67,6 +68,7 @@ for command in (
     readers,
     heal,
     figures,
+    report,
     check,
 ):
     app.command(cls=_Command)(command)

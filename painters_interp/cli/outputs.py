@@ -1,11 +1,12 @@
 """Where results go: found, tried and known to be ours before any work begins."""
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError
+from ..errors import OutputError, TableError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +47,17 @@ def write_all(
     written = [write_table(table, folder / name, facts[name]) for name, table in tables.items()]
     drawable = [name for name in tables if name in report.DRAWINGS]
     return written + (report.draw(folder, drawable, **look) if drawable else [])
+
+
+def write_report(folder: Path) -> list[Path]:
+    """The page of a folder, where all that lies in it can be read; else a warning says why not."""
+    from ..report import write_page
+
+    try:
+        return [write_page(folder)]
+    except TableError as error:  # what others left there; the results themselves are written
+        warnings.warn(f"no page of {folder}: {error}", stacklevel=2)
+        return []
 
 
 def try_tables(folder: Path, names: Iterable[str]) -> None:

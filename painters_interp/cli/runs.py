@@ -27,7 +27,7 @@ from .options import (
     look_of,
     task_names,
 )
-from .outputs import folder_for, try_folder, try_tables
+from .outputs import folder_for, try_folder, try_tables, write_report
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -73,9 +73,12 @@ def run(
     JSON, and every single item that was scored beside the table that rests on
     it. Tables that other runs left in the folder stay as they are.
     """
+    from ..report import PAGE, writable_page
+
     wanted, look = chosen(experiments, EXPERIMENTS, "experiment"), look_of(venue, formats)
     folder = folder_for(model, out)
     try_tables(folder, wanted)
+    writable_page(folder / PAGE)
     if store is not None:
         try_folder(store)
     computable(device, dtype)
@@ -133,7 +136,8 @@ def _carry_out(
         written = [name for stage in planned for name in stage.write()]
     drawn = report.draw(folder, written, **look)
     print(f"Tables and figures are in {folder}/")
-    for path in sorted([*drawn, *(folder / f"{name}.csv" for name in written)]):
+    tables = [folder / f"{name}.csv" for name in written]
+    for path in sorted([*drawn, *tables, *write_report(folder)]):
         print(f"  {path}")
     for sentence in report.summary(folder, written):
         print(sentence)

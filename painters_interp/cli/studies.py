@@ -25,7 +25,7 @@ from .options import (
     loaded,
     task_names,
 )
-from .outputs import folder_for, try_folder
+from .outputs import folder_for, try_folder, write_report
 
 if TYPE_CHECKING:
     from ..studies import Found, Setting, Study
@@ -61,6 +61,7 @@ def study(
     Example: painters study 2403.03853 --limit 16
     """
     from .. import studies
+    from ..report import PAGE, writable_page
     from ..studies.registry import LIMIT, carried_out, named, setting
 
     if name is None:
@@ -70,6 +71,7 @@ def study(
     seconds = None if budget is None else _seconds(budget)
     folder = folder_for(model, out) / chosen.id
     try_folder(folder)
+    writable_page(folder / PAGE)
     if store is not None:
         try_folder(store)
     lines = None if texts is None else lines_of(texts)
@@ -90,7 +92,7 @@ def study(
     facts = {name: asked[name] for name in ("data", "limit")}
     _refuse_others(folder, on, chosen, facts)
     found = carried_out(chosen, on, **facts)
-    for path in found.save(folder):
+    for path in [*found.save(folder), *write_report(folder)]:
         print(f"  {path}")
     print(_told(found))
 

@@ -1,4 +1,4 @@
-"""From a folder of tables to its figures, and to a few sentences about what they show.
+"""From a folder of tables to its figures, to sentences about what they show, and to a page.
 
 Everything here is read back from disk, so a saved run can be redrawn and summed up without a model.
 """
@@ -6,6 +6,10 @@ Everything here is read back from disk, so a saved run can be redrawn and summed
 from .drawing import DRAWINGS as DRAWINGS
 from .drawing import draw as draw
 from .findings import summary as summary
+from .page import PAGE as PAGE
+from .page import page as page
+from .page import writable_page as writable_page
+from .page import write_page as write_page
 from .saved import Saved as Saved
 from .saved import items_beside as items_beside
 from .saved import read as read

@@ -53,7 +53,8 @@ class TestRun:
         }
         scored = ("single_layers", "variants")
         expected |= {f"{name}.items.{kind}" for name in scored for kind in ("parquet", "json")}
-        assert {path.name for path in folder.iterdir()} == expected
+        assert {path.name for path in folder.iterdir()} == expected | {"report.html"}
+        assert (folder / "report.html").read_text("utf-8") == report.page(folder)
         facts = json.loads((folder / "variants.json").read_text())
         assert facts["model"] == "smollm2-135m"
         assert facts["items"] == 6
@@ -126,8 +127,10 @@ def test_runs_into_one_folder_leave_each_others_tables_as_they_are(
         code, out, _ = painters(*words, "--experiments", experiments, "--limit", limit)
         assert code == 0
         listed = [line.strip() for line in out.splitlines() if line.startswith("  ")]
-        assert listed == [f"{tmp_path}/{experiments}.csv"]  # a random model gives no figure
-        others = [path for path in older if not path.name.startswith(experiments)]
+        # A random model gives no figure.
+        assert listed == [f"{tmp_path}/{experiments}.csv", f"{tmp_path}/report.html"]
+        own = (experiments, "report.html")
+        others = [path for path in older if not path.name.startswith(own)]
         assert {path: path.read_bytes() for path in others} == {p: older[p] for p in others}
         table, items = report.read(tmp_path / experiments)
         assert set(table["n"]) == {limit}
