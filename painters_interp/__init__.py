@@ -25,7 +25,7 @@ _ROOMS = (
 _NAMES = {
     "comparison": ["similarity"],
     "damage": ["kl_to_intact", "predict_damage"],
-    "deployment": ["planned"],
+    "deployment": ["export", "planned", "recipe"],
     "evaluation": ["evaluate", "task"],
     "generation": ["generate"],
     "learning": ["classify", "heal", "readers"],

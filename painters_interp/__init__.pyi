@@ -24,7 +24,9 @@ from . import texts as texts
 from .comparison import similarity as similarity
 from .damage import kl_to_intact as kl_to_intact
 from .damage import predict_damage as predict_damage
+from .deployment import export as export
 from .deployment import planned as planned
+from .deployment import recipe as recipe
 from .evaluation import evaluate as evaluate
 from .evaluation import task as task
 from .execution import applied as applied

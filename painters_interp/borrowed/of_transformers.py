@@ -47,4 +47,9 @@ def forget_source(config: Any) -> None:
 
 def use_fastest_attention(config: Any, kind: type) -> None:
     """Let a model of class `kind` be made with fused attention, eager where it has none."""
-    config._attn_implementation = "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager"
+    use_attention(config, "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager")
+
+
+def use_attention(config: Any, name: str) -> None:
+    """Let a model that is not made yet compute attention in this way."""
+    config._attn_implementation = name

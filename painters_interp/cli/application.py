@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from .deployment import export
 from .failures import status_of, warnings_in_a_line
 from .figures import figures
 from .grids import grid
@@ -67,6 +68,7 @@ for command in (
     classify,
     readers,
     heal,
+    export,
     figures,
     report,
     check,

@@ -24,6 +24,8 @@ _TERMS = (
     (r"answers=(?:right|answer|\(right,\))(?: for each prompt)?", "--right"),
     (r"answers=\S*", "--right and --wrong"),
     (r"trust_remote_code=True", "--trust"),
+    (r"give another (folder|name), or force=True", r"give another \1, or --force"),
+    (r"painters\.recipe, or --recipe", "--recipe"),
     (r"data=", "--data "),
     (r"--data \(--data \)", "--data"),
     (r"\bat=", "--at "),

@@ -1,4 +1,8 @@
 """From a finding to its use: a model that stays under a plan, and what is made of it."""
 
+from .checkpoints import export as export
 from .held import PlannedModel as PlannedModel
 from .held import planned as planned
+from .recipes import mergekit as mergekit
+from .recipes import recipe as recipe
+from .sequences import in_sequence as in_sequence

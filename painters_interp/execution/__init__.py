@@ -44,3 +44,4 @@ from .sublayers import refuse_recomputation as refuse_recomputation
 from .verification import CheckReport as CheckReport
 from .verification import check as check
 from .verification import specimens as specimens
+from .widening import in_float32 as in_float32

@@ -84,7 +84,7 @@ class Family:
         try:
             setattr(self.owner, self.attribute, slots)
             self.owner.add_module(_NOT_CALLED, uncalled)
-            with nullcontext() if calls is None else self._saying(calls):
+            with nullcontext() if calls is None else self.saying(calls):
                 yield
         finally:
             if outer is None:
@@ -95,7 +95,7 @@ class Family:
             blocks.training = self.owner.training
 
     @contextmanager
-    def _saying(self, calls: tuple[int, ...]) -> Iterator[None]:
+    def saying(self, calls: tuple[int, ...]) -> Iterator[None]:
         """Let the configurations say what runs, also where they compute it from other settings."""
         saved = [(config, type(config), self._said(config)) for config in self.configs]
         try:

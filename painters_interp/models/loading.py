@@ -41,9 +41,10 @@ def load_model(
 
     Args:
         model: `smollm2-135m`, `minilm-l6`, a hub id, a checkpoint directory or a `.gguf` file; or
-            a Hugging Face model in memory, which `as_model` says more about. Masked language models
-            such as BERT are recognised by their config; of BERT, RoBERTa and ELECTRA the encoder
-            alone is loaded where the checkpoint has no such head (`minilm-l6` has none).
+            a Hugging Face model in memory, which `as_model` says more about; or a recipe (`.json`),
+            which is opened as a planned model, under its plan until it is closed. Masked language
+            models such as BERT are recognised by their config; of BERT, RoBERTa and ELECTRA the
+            encoder alone is loaded where the checkpoint has no such head (`minilm-l6` has none).
         device: The first GPU where there is one, unless given.
         dtype: float32 unless given.
         revision: Of a hub id: a commit, tag or branch.
@@ -64,6 +65,18 @@ def load_model(
     if not isinstance(model, str | Path):
         _refuse_options(device=device, dtype=dtype, revision=revision)
         return as_model(model, tokenizer)
+    if Path(model).suffix == ".json" and Path(model).expanduser().is_file():
+        from ..deployment.recipes import opened
+
+        _refuse_options(revision=revision)
+        return opened(
+            Path(model).expanduser(),
+            device=device,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            tokenizer=tokenizer,
+            ignore_unused=ignore_unused,
+        )
     place, kind = place_of(device), dtype_of(dtype)
     source = locate(model, revision, trust_remote_code)
     return load_checkpoint(source, place, kind, trust_remote_code, tokenizer, ignore_unused)

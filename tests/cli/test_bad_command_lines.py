@@ -30,12 +30,23 @@ RIGHT = {
     "across": ["patch", "across", "abcd"],
     "effects": ["patch", "effects"],
     "grid": ["grid", "swaps"],
+    "export": ["export", "0-5", "--out", "new"],
 }
 ALL = tuple(RIGHT)
 READ = ("similarity", "effects", "grid")
 FILE = ("evaluate", "classify", "generate")
-WRITE = tuple(name for name in RIGHT if name not in ("check", *FILE))
-READING = ("run", "study", "similarity", "evaluate", "classify", "generate", "check", "patch")
+WRITE = tuple(name for name in RIGHT if name not in ("check", "export", *FILE))
+READING = (
+    "run",
+    "study",
+    "similarity",
+    "evaluate",
+    "classify",
+    "generate",
+    "check",
+    "patch",
+    "export",
+)
 # Options, the commands that have them, and values that cannot be.
 WRONG = [
     ("--device", ALL, ["meta", "tpu"]),
@@ -82,6 +93,8 @@ WRONG = [
     ("--right", ("across",), ["x"]),
     ("--wrong", ("across",), ["x"]),
     ("--at", ("effects",), ["-1", "999", "x", HUGE]),
+    ("--out", ("export",), ["", ".", "/", "file", "file/out", "broken", LONG, "a\0b"]),
+    ("--shard", ("export",), ["", "0GB", "-1GB", "1", "x"]),
     ("--layers", ("grid",), ["0@2", "9", "", "0.attn", "(0|1)", "0 0", "0*2", "0"]),
 ]  # fmt: skip
 OTHER = [
@@ -126,6 +139,14 @@ OTHER = [
     ["patch", "residual", "ab", "ac", "--wrong", "y"],
     ["patch", "residual", "ab", "ac", "--right", "xyz", "--wrong", "y"],
     ["patch", "across"],
+    ["export", "0-5"],
+    ["export", "0-9", "--out", "new"],
+    ["export", "0 (1|2)", "--out", "new"],
+    ["export", "0 1@0.5", "--out", "new"],
+    ["export", "0-5", "--out", "broken", "--force"],
+    ["export", "0-5", "--out", "config.json", "--recipe"],
+    ["export", "0-5", "--out", "new", "--recipe", "--mergekit"],
+    ["export", "0 1@0.5", "--out", "new", "--mergekit"],
 ]
 
 

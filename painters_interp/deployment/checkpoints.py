@@ -1,0 +1,215 @@
+"""`export`: a model under a plan as an ordinary checkpoint, which loads without this package."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedModel
+
+from ..errors import OutputError, UnsupportedModelError
+from ..execution import applied, as_plan, in_float32, out_of_memory, undisturbed
+from ..models import Model, as_model, device_of
+from ..models.quiet import first_line, without_bars
+from ..plans import Plan
+from ..storage import writable_folder
+from .cards import card
+from .sequences import in_sequence
+
+TOLERANCE = 1e-5  # of logits up to 1, in proportion of larger ones
+_TOKENS, _MOST = 24, 1200  # in a row that is compared; more where a window slides
+_CONFIG = "config.json"
+
+
+def export(
+    model: Model,
+    plan: Plan | str,
+    folder: str | Path,
+    force: bool = False,
+    *,
+    shard: str = "5GB",
+) -> Path:
+    """Write a model under a plan as a Hugging Face checkpoint that needs nothing else to load.
+
+    For plans of layers in sequence: dropped, moved, repeated. Weights are copied slot by slot, and
+    what the config says layer by layer is put in their order; tokenizer and chat template come
+    along, and a model card. Scaled layers and halves are folded into the matrices that write into
+    the stream. The checkpoint is read back with transformers alone and its logits are compared
+    with those under `applied`, in float32 or float64, before the folder appears: whole, or not.
+
+    Args:
+        model: a bridge, a Hugging Face model, or a name; it is left as it is.
+        plan: what is to run.
+        folder: where to write; empty, or not there yet.
+        force: whether a checkpoint that is there may be replaced. Nothing else ever is.
+        shard: how large a file of weights may be.
+
+    Returns:
+        The folder.
+
+    Raises:
+        PlanError: a plan with branches, which no ordinary model runs: see `recipe`.
+        UnsupportedModelError: where what was read back computes something else: layers that are
+            scaled in a model that does not only add to the stream, or that know their own place.
+        OutputError: a folder that is not empty, or that cannot be written.
+
+    Example:
+        >>> folder = export(model, "0-2 5", tmp_path / "four-layers")
+        >>> painters.load_model(folder).cfg.n_layers
+        4
+    """
+    model, folder = as_model(model), Path(folder)
+    plan = as_plan(plan, model)
+    refuse_folder(folder, force)
+    refuse_shard(shard)
+    fresh = in_sequence(model, plan)
+    with _replacing(folder) as part:
+        _write(model, plan, fresh, part, shard)
+        del fresh
+        _refuse_others(model, plan, part)
+    return folder
+
+
+def refuse_folder(folder: Path, force: bool) -> None:
+    """Raise OutputError where a checkpoint cannot be put, before anything is computed for it."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; give a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not force:
+            raise OutputError(f"{folder} is not empty; give another folder, or force=True")
+        if not (folder / _CONFIG).is_file():
+            raise OutputError(
+                f"{folder} holds something else than a checkpoint, which is never replaced; "
+                "give another folder"
+            )
+    if folder.resolve() == Path.cwd():
+        raise OutputError(f"{folder} is where you are; give a folder of its own")
+
+
+def refuse_shard(shard: str) -> None:
+    """Raise OutputError for what is no size of a file."""
+    if not re.fullmatch(r"[1-9]\d{0,5}(KB|MB|GB)", shard):
+        raise OutputError(f"shard={shard!r} is no size of a file; write it as 500MB or 5GB")
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`, which takes its place when the block succeeds."""
+    parent = writable_folder(folder.resolve().parent)
+    part, gone = (parent / f".{folder.name}-{uuid4().hex}" for _ in range(2))
+    try:
+        part.mkdir()
+        yield part
+        with suppress(FileNotFoundError):
+            folder.replace(gone)
+        try:
+            part.replace(folder)
+        except OSError:
+            if gone.exists():
+                gone.replace(folder)
+            raise
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise _unwritable(folder, error) from error
+    finally:
+        for left in (part, gone):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: Exception) -> OutputError:
+    return OutputError(f"{folder} cannot be written ({first_line(error)}); nothing is left of it")
+
+
+def _write(
+    model: TransformerBridge, plan: Plan, fresh: PreTrainedModel, part: Path, shard: str
+) -> None:
+    try:
+        with without_bars():
+            fresh.save_pretrained(part, max_shard_size=shard)
+            if model.tokenizer is not None:
+                model.tokenizer.save_pretrained(part)
+        (part / "README.md").write_text(card(model, plan), encoding="utf-8")
+        for file in part.iterdir():
+            shutil.copymode(part / "README.md", file)  # safetensors lock others out
+    except Exception as error:  # a full disk is an OSError or a SafetensorError
+        if out_of_memory(error):
+            raise
+        raise _unwritable(part, error) from error
+
+
+def _refuse_others(model: TransformerBridge, plan: Plan, part: Path) -> None:
+    """Raise UnsupportedModelError unless the checkpoint computes what `applied` does."""
+    root = model.original_model
+    judged = torch.float64 if root.dtype == torch.float64 else torch.float32
+    try:
+        with without_bars():
+            read, info = type(root).from_pretrained(
+                part, dtype=judged, attn_implementation="eager", output_loading_info=True
+            )
+    except Exception as error:  # whatever a class makes of an order it was not made for
+        if out_of_memory(error):
+            raise
+        raise UnsupportedModelError(
+            f"plan {str(plan)!r}: what was written cannot be read back ({first_line(error)})"
+        ) from error
+    lacking = [name for name in info["missing_keys"] if "pooler" not in name]
+    apart = _apart(model, plan, read.to(device_of(model)).eval())
+    if lacking or not apart <= TOLERANCE:  # nor for NaN
+        raise UnsupportedModelError(
+            f"plan {str(plan)!r}: a plain {type(root).__name__} of these layers computes something "
+            f"else (logits differ by {apart:.1g} of the largest). Layers scaled as a whole can be "
+            "written down where attention and MLP read one stream, halves where they only add to "
+            "it; layers that know their own place cannot be moved, and no checkpoint holds rotary "
+            "tables that were rounded by .to(...). Write a recipe instead: painters.recipe, or "
+            "--recipe"
+        )
+
+
+def _apart(model: TransformerBridge, plan: Plan, read: PreTrainedModel) -> float:
+    """The largest difference of two models' logits, as a share of the largest logit above 1.
+
+    With pads on the left and without; pads are left out in float64, of which eager attention makes
+    NaN there.
+    """
+    root, tokens = model.original_model, _tokens(model)
+    whole = torch.ones_like(tokens)
+    masks = [whole]
+    if read.dtype != torch.float64:
+        masks.append(left := whole.clone())
+        left[0, : tokens.shape[1] // 3] = 0
+    wide = in_float32(model) if root.dtype.itemsize < read.dtype.itemsize else nullcontext()
+    with undisturbed(model), wide, applied(model, plan):
+        expected = [_outputs(root, tokens, mask) for mask in masks]
+    with torch.no_grad():
+        found = [_outputs(read, tokens, mask) for mask in masks]
+    gaps = [
+        ((a - b)[mask.bool()].abs().max() / b[mask.bool()].abs().max().clamp(min=1))
+        for a, b, mask in zip(found, expected, masks, strict=True)
+    ]
+    return float(torch.stack(gaps).max())
+
+
+def _outputs(
+    root: Any, tokens: Int[Tensor, "row pos"], mask: Int[Tensor, "row pos"]
+) -> Float[Tensor, "row pos wide"]:
+    """Logits; final states of a model without a head."""
+    outputs: Tensor = root(input_ids=tokens, attention_mask=mask)[0]
+    return outputs
+
+
+def _tokens(model: TransformerBridge) -> Int[Tensor, "row pos"]:
+    """Two rows of tokens that reach beyond a sliding window, where it is not too long."""
+    config = model.original_model.config.get_text_config()
+    window = int(getattr(config, "sliding_window", None) or 0) + _TOKENS
+    length = min(window if window <= _MOST else _TOKENS, int(model.cfg.n_ctx))
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1, int(model.cfg.d_vocab), (2, length), generator=generator)
+    return tokens.to(device_of(model))

@@ -1,0 +1,146 @@
+"""Recipes: base model, revision and plan in a small file, for plans that no checkpoint can say."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformer_lens.model_bridge import TransformerBridge
+
+from ..errors import ModelError, OutputError, PlanError, UnsupportedModelError
+from ..execution import as_plan, ready
+from ..models import Model, as_model, identity
+from ..plans import Plan
+from ..storage import writable_file, write_whole
+from .cards import source_of
+from .held import PlannedModel, planned
+
+_FORMAT = "painters_interp recipe"
+_FIELDS = {"format", "model", "revision", "dtype", "plan"}
+
+
+def recipe(model: Model, plan: Plan | str, path: str | Path, force: bool = False) -> Path:
+    """Write down a model and a plan, to be opened by `load_model(path)` as a planned model.
+
+    The model is named, not copied: weights that were changed in memory are not in it.
+
+    Args:
+        model: one that came from a name, a hub id or a folder.
+        plan: any plan that the model can run.
+        path: a file; the ending `.json` is added where it lacks.
+        force: whether a recipe that is there may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModelError: a model made in memory, which nothing is known to load again.
+        PlanError: a plan that the model cannot run.
+        OutputError: a file that is there, or that cannot be written.
+
+    Example:
+        >>> folder = painters.export(model, "0-5", tmp_path / "base")
+        >>> path = recipe(folder, "0-2 (3|4) 5", tmp_path / "grouped.json")
+        >>> with painters.load_model(path) as opened:
+        ...     print(opened.plan)
+        0-2 (3|4) 5
+    """
+    model = as_model(model)
+    plan, path = as_plan(plan, model), Path(path)
+    path = path if path.suffix == ".json" else path.with_name(f"{path.name}.json")
+    ready(model)
+    who = identity(model)
+    facts = {"format": _FORMAT, "model": _named(model), "revision": who["revision"]}
+    facts |= {"dtype": who["dtype"], "plan": str(plan)}
+    refuse_file(path, force)
+    return write_whole(path, f"{json.dumps(facts, indent=1)}\n".encode())
+
+
+def refuse_file(path: Path, force: bool) -> None:
+    """Raise OutputError where a file is there already, or could not be written."""
+    if writable_file(path).exists() and not force:
+        raise OutputError(f"{path} exists; give another name, or force=True")
+
+
+def _named(model: TransformerBridge) -> str:
+    if (source := source_of(model)) is None:
+        raise ModelError(
+            f"{model.cfg.model_name} was made in memory, so that a recipe cannot say where it is; "
+            "save it to a folder and load it from there"
+        )
+    return source
+
+
+def opened(path: str | Path, **options: Any) -> PlannedModel:
+    """The planned model of a recipe; `load_model` says what else can be given.
+
+    Raises ModelError for a file that is no recipe, and for a base model of another revision.
+    """
+    from ..models import load_model
+
+    facts = _read(Path(path))
+    options = {"dtype": facts["dtype"]} | {k: v for k, v in options.items() if v is not None}
+    model = load_model(facts["model"], **options)
+    found, wanted = identity(model)["revision"], facts["revision"]
+    if found != wanted:
+        raise ModelError(
+            f"{path} is for {facts['model']} of revision {wanted}; what lies there now is {found}"
+        )
+    return planned(model, facts["plan"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read as a recipe: {error}") from error
+    if not isinstance(facts, dict) or facts.get("format") != _FORMAT or {*facts} != _FIELDS:
+        raise ModelError(
+            f"{path} is no recipe of this package; painters export --recipe writes one"
+        )
+    return facts
+
+
+def mergekit(model: Model, plan: Plan | str) -> str:
+    """The YAML of a mergekit passthrough merge that stacks the layers of `plan`.
+
+    Raises PlanError for plans of anything but whole layers in sequence, UnsupportedModelError where
+    a config says layer by layer what each is, which mergekit does not put in order, and ModelError
+    for a model made in memory.
+
+    Example:
+        >>> folder = painters.export(model, "0-5", tmp_path / "whole")
+        >>> print(mergekit(folder, "0-2 5").splitlines()[0])
+        merge_method: passthrough
+    """
+    model = as_model(model)
+    plan, family = as_plan(plan, model), ready(model)
+    for step in plan.steps:
+        if step.size != 1 or step.scale != 1 or step.calls[0].half:
+            raise PlanError(
+                f"plan {str(plan)!r}: step {step} is no whole layer, which is all that a "
+                "passthrough merge stacks"
+            )
+    calls = plan.layer_calls
+    kinds = family.layer_types
+    if [kinds[layer] for layer in calls] != [kinds[k % len(kinds)] for k in range(len(calls))]:
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} has layers of {len({*kinds})} kinds, whose order mergekit "
+            "leaves as it was; painters export puts it right"
+        )
+    source = _named(model)
+    slices = [
+        {"sources": [{"model": source, "layer_range": [first, last + 1]}]}
+        for first, last in _stretches(calls)
+    ]
+    facts = {"merge_method": "passthrough", "dtype": identity(model)["dtype"], "slices": slices}
+    text: str = yaml.safe_dump(facts, sort_keys=False)
+    return text
+
+
+def _stretches(calls: tuple[int, ...]) -> list[tuple[int, int]]:
+    """First and last layer of every stretch of layers that follow each other."""
+    cuts = [k for k, (a, b) in enumerate(pairwise(calls), start=1) if b != a + 1]
+    ends = zip([0, *cuts], [*cuts, len(calls)], strict=True)
+    return [(calls[start], calls[stop - 1]) for start, stop in ends]

@@ -1,0 +1,58 @@
+"""What plans become of use for: `painters export`."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import yaml
+from transformers import AutoModelForCausalLM
+
+from painters_interp import cli, load_model
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save("llama", tmp_path_factory.mktemp("checkpoints") / "tiny-llama")
+
+
+@pytest.fixture
+def painters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], checkpoint: Path):
+    """Run a command line on the tiny model in this process; gives (exit code, stdout, stderr)."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        line = ["painters", *map(str, words), "--model", str(checkpoint)]
+        monkeypatch.setattr(sys, "argv", line)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+def test_a_plan_becomes_a_checkpoint_once(painters, tmp_path: Path) -> None:
+    code, out, err = painters("export", "0-2 5", "--out", tmp_path / "four")
+    assert (code, out, err) == (0, f"{tmp_path / 'four'}\n", "")
+    read = AutoModelForCausalLM.from_pretrained(tmp_path / "four")
+    assert read.config.num_hidden_layers == 4
+    code, _, err = painters("export", "0-2", "--out", tmp_path / "four")
+    assert code == 2
+    assert "is not empty; give another folder, or --force" in err
+    assert painters("export", "0-2", "--out", tmp_path / "four", "--force")[0] == 0
+
+
+def test_any_plan_becomes_a_recipe_that_opens(painters, tmp_path: Path) -> None:
+    code, _, err = painters("export", "0-1 (2|3) 4-5", "--out", tmp_path / "grouped")
+    assert code == 2
+    assert err.rstrip().endswith("write a recipe instead, which this package opens: --recipe")
+    code, out, _ = painters("export", "0-1 (2|3) 4-5", "--out", tmp_path / "grouped", "--recipe")
+    assert (code, out) == (0, f"{tmp_path / 'grouped.json'}\n")
+    with load_model(tmp_path / "grouped.json") as held:
+        assert str(held.plan) == "0 1 (2|3) 4 5"
+
+
+def test_layers_in_a_row_become_a_merge(painters, tmp_path: Path, checkpoint: Path) -> None:
+    path = tmp_path / "merge.yaml"
+    assert painters("export", "0-2 5", "--out", path, "--mergekit")[0] == 0
+    [first, _] = yaml.safe_load(path.read_text())["slices"]
+    assert first["sources"] == [{"model": str(checkpoint), "layer_range": [0, 3]}]
