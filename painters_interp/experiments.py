@@ -42,19 +42,61 @@ Row = dict[str, Any]
 
 
 def every_window(n_layers: Layers) -> range:
-    """Every value of `first` whose window holds at least one layer."""
+    """Every value of `first` whose window holds at least one layer.
+
+    Args:
+        n_layers: The number of layers, or the model.
+
+    Returns:
+        The values, from 0: the largest window comes first.
+
+    Raises:
+        PlanError: if there is no such number of layers.
+
+    Example:
+        >>> every_window(30)
+        range(0, 15)
+    """
     n_layers = check_n_layers(n_layers)
     return range(n_layers // 2)
 
 
 def intact(n_layers: Layers) -> pd.DataFrame:
-    """The unaltered model alone: the row that every experiment has as its baseline."""
+    """The unaltered model alone: the row that every experiment has as its baseline.
+
+    Args:
+        n_layers: The number of layers, or the model.
+
+    Returns:
+        A table of one row, with the columns that this module lists.
+
+    Raises:
+        PlanError: if there is no such number of layers.
+
+    Example:
+        >>> intact(30)["plan"].tolist()
+        ['0-29']
+    """
     n_layers = check_n_layers(n_layers)
     return _table("intact", n_layers, [])
 
 
 def single_layers(n_layers: Layers) -> pd.DataFrame:
-    """Fig. 2: drop layer i ("drop"); exchange layers i and i+1 ("swap")."""
+    """Fig. 2: drop layer i ("drop"); exchange layers i and i+1 ("swap").
+
+    Args:
+        n_layers: The number of layers, or the model.
+
+    Returns:
+        A table of 2 * n_layers rows: the intact model, every drop, every swap.
+
+    Raises:
+        PlanError: if there is no such number of layers, or one alone, which cannot be dropped.
+
+    Example:
+        >>> single_layers(3)["plan"].tolist()
+        ['0-2', '1 2', '0 2', '0 1', '1 0 2', '0 2 1']
+    """
     n_layers = check_n_layers(n_layers)
     drops = [_row("drop", s.drop(n_layers, i), layer=i) for i in range(n_layers)]
     swaps = [_row("swap", s.swap(n_layers, i, i + 1), layer=i) for i in range(n_layers - 1)]
@@ -67,8 +109,25 @@ def variants(
     """Figs. 4-9, 11 and 12: what a window of middle layers goes through, six ways.
 
     "skip", "repeat" (its centre, M times), "reverse", "random" (a shuffle per seed), "parallel",
-    "looped" (parallel, `times` times). `firsts` defaults to every second window, 0, 2, ...; the
-    paper's ten seeds and all windows are `variants(n, every_window(n), seeds=10)`.
+    "looped" (parallel, `times` times).
+
+    Args:
+        n_layers: The number of layers, or the model.
+        firsts: The windows, by the paper's N; every second one, 0, 2, ..., by default. The paper's
+            ten seeds and all windows are `variants(n, every_window(n), seeds=10)`.
+        seeds: How many shuffles of each window there are.
+        times: How often "looped" runs the parallel window.
+
+    Returns:
+        A table of the intact model and 5 + `seeds` rows a window.
+
+    Raises:
+        PlanError: for windows and numbers that fit no plan.
+
+    Example:
+        >>> table = variants(30, [12], seeds=1)
+        >>> dict(zip(table["variant"], table["plan"]))["looped"]
+        '0-12 (13-17)*3 18-29'
     """
     n_layers = check_n_layers(n_layers)
     firsts = every_window(n_layers)[::2] if firsts is None else firsts
@@ -100,7 +159,21 @@ def loops(
 ) -> pd.DataFrame:
     """Fig. 10: each window in parallel, fed back k = 1 .. `max_times` times ("looped").
 
-    `firsts` defaults to every window of two layers or more: with one there is nothing to average.
+    Args:
+        n_layers: The number of layers, or the model.
+        firsts: The windows, by the paper's N; every window of two layers or more by default: with
+            one there is nothing to average.
+        max_times: The largest k; the paper's heatmap ends at 28.
+
+    Returns:
+        A table of the intact model and `max_times` rows a window.
+
+    Raises:
+        PlanError: for windows and numbers that fit no plan.
+
+    Example:
+        >>> loops(6, [1], max_times=2)["plan"].tolist()
+        ['0-5', '0 1 (2-4) 5', '0 1 (2-4)*2 5']
     """
     n_layers = check_n_layers(n_layers)
     if firsts is None:
@@ -117,7 +190,21 @@ def loops(
 def decoding(n_layers: Layers, firsts: Iterable[int] | None = None, times: int = 3) -> pd.DataFrame:
     """Plans that decode otherwise with the published cache: windows "parallel" and "looped".
 
-    `firsts` defaults to every window of up to a third of the layers: with more, nothing is left.
+    Args:
+        n_layers: The number of layers, or the model.
+        firsts: The windows, by the paper's N; every window of up to a third of the layers by
+            default: with more, nothing is left.
+        times: How often "looped" runs the parallel window.
+
+    Returns:
+        A table of the intact model and two rows a window.
+
+    Raises:
+        PlanError: for windows and numbers that fit no plan.
+
+    Example:
+        >>> decoding(6)["plan"].tolist()
+        ['0-5', '0 1 (2-4) 5', '0 1 (2-4)*3 5']
     """
     n_layers = check_n_layers(n_layers)
     if firsts is None:
@@ -130,7 +217,23 @@ def decoding(n_layers: Layers, firsts: Iterable[int] | None = None, times: int =
 def internal_loops(
     n_layers: Layers, firsts: Iterable[int] | None = None, times: Sequence[int] = (2, 3)
 ) -> pd.DataFrame:
-    """Fig. 17: each layer of the window called k times in place, in order ("double", "triple")."""
+    """Fig. 17: each layer of the window called k times in place, in order ("double", "triple").
+
+    Args:
+        n_layers: The number of layers, or the model.
+        firsts: The windows, by the paper's N; every window by default.
+        times: The values of k.
+
+    Returns:
+        A table of the intact model and a row for every window and k.
+
+    Raises:
+        PlanError: for windows and numbers that fit no plan.
+
+    Example:
+        >>> internal_loops(6, [1], times=[2])["plan"].tolist()
+        ['0-5', '0 1 2*2 3*2 4*2 5']
+    """
     n_layers = check_n_layers(n_layers)
     rows = []
     for first in every_window(n_layers) if firsts is None else firsts:
@@ -148,6 +251,21 @@ def controls(n_layers: Layers, firsts: Iterable[int] | None = None, times: int =
 
     "sum": the group's updates added, not averaged. "at once": the group once, its updates as large
     as `times` averages of them. "damped repeat": the centre layer M times at 1/M each.
+
+    Args:
+        n_layers: The number of layers, or the model.
+        firsts: The windows, by the paper's N; every second one by default.
+        times: How many averages "at once" is as large as.
+
+    Returns:
+        A table of the intact model and three rows a window.
+
+    Raises:
+        PlanError: for windows and numbers that fit no plan.
+
+    Example:
+        >>> controls(8, [2])["plan"].tolist()
+        ['0-7', '0-2 (3-5)@sum 6 7', '0-2 (3-5)@sum 6 7', '0-2 4@0.3333333333333333*3 6 7']
     """
     n_layers = check_n_layers(n_layers)
     rows = []
@@ -173,7 +291,25 @@ def removals(
     variant: str = "removed",
     shuffle_seed: int | None = None,
 ) -> pd.DataFrame:
-    """Leave out the first k layers of an order, for every k of `counts` (`affected`)."""
+    """Leave out the first k layers of an order, for every k of `counts` (`affected`).
+
+    Args:
+        n_layers: The number of layers, or the model.
+        order: Layers, those to go first in front.
+        counts: The values of k.
+        variant: What the rows are called.
+        shuffle_seed: Of an order drawn at random: the column of that name.
+
+    Returns:
+        A table of the intact model and a row for every k.
+
+    Raises:
+        PlanError: if no layer is left, or if there is no such number of layers.
+
+    Example:
+        >>> removals(6, order=[4, 1], counts=[1, 2])["plan"].tolist()
+        ['0-5', '0-3 5', '0 2 3 5']
+    """
     n_layers = check_n_layers(n_layers)
     rows = []
     for count in counts:
@@ -188,6 +324,20 @@ def damages(n_layers: Layers, longest: int | None = None) -> pd.DataFrame:
 
     Layers `layer` to `other` are altered. Windows are all stretches of 2 to `longest` layers, half
     of all if not given.
+
+    Args:
+        n_layers: The number of layers, or the model.
+        longest: How many layers the longest windows have.
+
+    Returns:
+        A table of the intact model and a row for every drop, swap and window ("drop_window").
+
+    Raises:
+        PlanError: if a window is the whole model, or if there is no such number of layers.
+
+    Example:
+        >>> damages(4, longest=2)["plan"].tolist()[-3:]
+        ['2 3', '0 3', '0 1']
     """
     n_layers = check_n_layers(n_layers)
     rows = [_row("drop", s.drop(n_layers, i), layer=i, other=i) for i in range(n_layers)]
@@ -202,7 +352,22 @@ def damages(n_layers: Layers, longest: int | None = None) -> pd.DataFrame:
 
 
 def suite(n_layers: Layers, seeds: int = 10) -> pd.DataFrame:
-    """The paper's whole decoder suite: Figs. 2 and 4-12, over every window."""
+    """The paper's whole decoder suite: Figs. 2 and 4-12, over every window.
+
+    Args:
+        n_layers: The number of layers, or the model.
+        seeds: How many shuffles of each window there are.
+
+    Returns:
+        The tables of `single_layers`, `variants` and `loops`, one below the other.
+
+    Raises:
+        PlanError: if there is no such number of layers, or one alone.
+
+    Example:
+        >>> len(plans(suite(30)))
+        626
+    """
     n_layers = check_n_layers(n_layers)
     parts = [
         single_layers(n_layers),
@@ -215,7 +380,19 @@ def suite(n_layers: Layers, seeds: int = 10) -> pd.DataFrame:
 def swaps(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.DataFrame:
     """Exchange layers i and j ("swap"), every pair i < j.
 
-    This grid and the next four lie over `layers`, in ascending order; all of them by default.
+    Args:
+        n_layers: The number of layers, or the model.
+        layers: Those that i and j go through, as in the four grids below; all of them by default.
+
+    Returns:
+        A table of the intact model and a row for every pair; `layer` is i and `other` is j.
+
+    Raises:
+        PlanError: if there is no such layer.
+
+    Example:
+        >>> swaps(4, layers=[0, 1, 3])["plan"].tolist()
+        ['0-3', '1 0 2 3', '3 1 2 0', '0 3-1']
     """
     n_layers = check_n_layers(n_layers)
     pairs = combinations(_chosen(n_layers, layers), 2)
@@ -226,6 +403,20 @@ def replacements(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.Da
     """Run layer j in the place of layer i ("replace"), every i != j: are they interchangeable?
 
     With the intact model, which is what i = j would be, 871 distinct plans for 30 layers.
+
+    Args:
+        n_layers: The number of layers, or the model.
+        layers: Those that i and j go through; all of them by default.
+
+    Returns:
+        A table of the intact model and a row for every pair; `layer` is i and `other` is j.
+
+    Raises:
+        PlanError: if there is no such layer.
+
+    Example:
+        >>> replacements(4, layers=[1, 2])["plan"].tolist()
+        ['0-3', '0 2*2 3', '0 1*2 3']
     """
     n_layers = check_n_layers(n_layers)
     pairs = permutations(_chosen(n_layers, layers), 2)
@@ -236,6 +427,20 @@ def moves(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.DataFrame
     """Take layer i out and run it as step j ("move"), every i != j.
 
     Neighbours that change places do so whichever of them is moved: 842 plans for 30 layers.
+
+    Args:
+        n_layers: The number of layers, or the model.
+        layers: Those that i and j go through; all of them by default.
+
+    Returns:
+        A table of the intact model and a row for every pair; `layer` is i and `other` is j.
+
+    Raises:
+        PlanError: if there is no such layer.
+
+    Example:
+        >>> moves(4, layers=[0, 2])["plan"].tolist()
+        ['0-3', '1 2 0 3', '2 0 1 3']
     """
     n_layers = check_n_layers(n_layers)
     pairs = permutations(_chosen(n_layers, layers), 2)
@@ -243,7 +448,22 @@ def moves(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.DataFrame
 
 
 def block_repeats(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.DataFrame:
-    """Run the block of layers i to j, both included, twice in a row ("repeat_block"; RYS, 2026)."""
+    """Run the block of layers i to j, both included, twice in a row ("repeat_block"; RYS, 2026).
+
+    Args:
+        n_layers: The number of layers, or the model.
+        layers: Those that i and j go through; all of them by default.
+
+    Returns:
+        A table of the intact model and a row for every block; `layer` is i and `other` is j.
+
+    Raises:
+        PlanError: if there is no such layer.
+
+    Example:
+        >>> block_repeats(4, layers=[1, 2])["plan"].tolist()
+        ['0-3', '0 1*2 2 3', '0-2 1-3', '0 1 2*2 3']
+    """
     n_layers = check_n_layers(n_layers)
 
     def repeated(n_layers: int, first: int, last: int) -> Plan:
@@ -254,7 +474,22 @@ def block_repeats(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.D
 
 
 def dropped_windows(n_layers: Layers, layers: Iterable[int] | None = None) -> pd.DataFrame:
-    """Leave out the window of layers i to j, both included ("drop_window"); never all layers."""
+    """Leave out the window of layers i to j, both included ("drop_window"); never all layers.
+
+    Args:
+        n_layers: The number of layers, or the model.
+        layers: Those that i and j go through; all of them by default.
+
+    Returns:
+        A table of the intact model and a row for every window; `layer` is i and `other` is j.
+
+    Raises:
+        PlanError: if there is no such layer.
+
+    Example:
+        >>> dropped_windows(4, layers=[1, 2])["plan"].tolist()
+        ['0-3', '0 2 3', '0 3', '0 1 3']
+    """
     n_layers = check_n_layers(n_layers)
 
     def dropped(n_layers: int, first: int, last: int) -> Plan:
@@ -275,7 +510,22 @@ GRIDS: dict[str, Callable[..., pd.DataFrame]] = {
 
 
 def plans(table: pd.DataFrame) -> list[Plan]:
-    """The distinct plans of an experiment's table, in order of first appearance."""
+    """The distinct plans of an experiment's table, in order of first appearance.
+
+    Args:
+        table: A table with the columns `plan` and `n_layers`.
+
+    Returns:
+        Plans, none of them twice.
+
+    Raises:
+        TableError: if a column is missing.
+        PlanError: if a text in the table is no plan.
+
+    Example:
+        >>> plans(intact(6))
+        [Plan.parse('0-5', n_layers=6)]
+    """
     require(table, "plan", "n_layers")
     distinct = table[["plan", "n_layers"]].drop_duplicates()
     return [

@@ -33,29 +33,38 @@ def similarity(
     """How alike the residual streams of different depths are, for every pair of states.
 
     Every batch is read once for all measures, and memory does not grow with the tokens.
-    `result["cosine"].matrix` is a DataFrame over states: 0 is the embedding output, k the stream
-    after layer k-1 (after step k-1 of `plan`). Every measure is a mean over documents, with
-    `.interval()` from a bootstrap over them (CKA is a ratio of such means). The exceptions are
-    effective_rank and linearity, which pool all tokens and have no interval.
 
-    measures: names out of `measures.BETWEEN_STATES` (matrices) and `ALONG_DEPTH` (curves).
-    other: compare the states of `model` (rows) with those of another model (columns). Tokens are
-        matched where both tokenizers make the same of the texts; otherwise documents are, by
-        their mean vectors: documents are then the points of one cloud, and there is no interval.
-        "shuffled tokens" compares each token with another one of its document, a null.
-    skip_first: leave out the first token, which carries the massive activations of many models
-        (that of every piece of a text longer than the context). Padding never counts.
-        `cosine_flat` takes in both, because it repeats the published computation.
-    center: what cosine_centered subtracts: "texts", the mean of each state over a first pass
-        through the texts (through 16 of them, seeded, if there are more), or "document", the
-        mean of each document.
-    massive: "keep"; "drop" leaves out the dimensions in which that first pass finds massive
-        activations and the tokens that carry one; "both" gives every measure a second time, with
-        those left out, under its name and "_without_massive".
-    tokens_per_document: how many tokens stand for a document in rsa, knn and procrustes, whose
-        work grows with their square or their number of pairs.
-    batch_size: texts in one forward pass; 4 take less memory and no more time. Only `cosine_flat`
-        depends on it, through the padding: 8 as published.
+    Args:
+        model: Whatever `load_model` takes or returns.
+        texts: The documents.
+        measures: Names out of `measures.BETWEEN_STATES` (matrices) and `ALONG_DEPTH` (curves).
+        plan: The plan under which the states are taken; none for the intact model.
+        other: Compare the states of `model` (rows) with those of another model (columns). Tokens
+            are matched where both tokenizers make the same of the texts; otherwise documents are,
+            by their mean vectors: documents are then the points of one cloud, and there is no
+            interval. "shuffled tokens" compares each token with another one of its document, a
+            null.
+        skip_first: Leave out the first token, which carries the massive activations of many models
+            (that of every piece of a text longer than the context). Padding never counts.
+            `cosine_flat` takes in both, because it repeats the published computation.
+        center: What cosine_centered subtracts: "texts", the mean of each state over a first pass
+            through the texts (through 16 of them, seeded, if there are more), or "document", the
+            mean of each document.
+        massive: "keep"; "drop" leaves out the dimensions in which that first pass finds massive
+            activations and the tokens that carry one; "both" gives every measure a second time,
+            with those left out, under its name and "_without_massive".
+        tokens_per_document: How many tokens stand for a document in rsa, knn and procrustes, whose
+            work grows with their square or their number of pairs.
+        batch_size: Texts in one forward pass; 4 take less memory and no more time. Only
+            `cosine_flat` depends on it, through the padding: 8 as published.
+        seed: Of what is drawn: texts of the first pass, tokens, shuffles, the bootstrap.
+
+    Returns:
+        The measures by name. `result["cosine"].matrix` is a DataFrame over states: 0 is the
+        embedding output, k the stream after layer k-1 (after step k-1 of `plan`). Every measure is
+        a mean over documents, with `.interval()` from a bootstrap over them (CKA is a ratio of such
+        means). The exceptions are effective_rank and linearity, which pool all tokens and have no
+        interval.
 
     Raises:
         MeasureError: a measure or option that does not exist, or a stream that is not finite

@@ -44,30 +44,39 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score plans on lm-eval tasks, all plans on the same items in one shared pass.
 
-    `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
-    the result. `tasks` are names of lm-eval tasks, from the hub, from the folder `data`, or
-    built in (`evaluation.PROBES`), or paths of tasks' YAML files; tasks of your own, as
-    `painters.task` makes them; or what `prepare` returned. `limit` is the number of items per
-    task, below 1 a share of them (all by default). `include` are folders with tasks as lm-eval's
-    YAML files; those that would run code of their own are refused unless `trust`. `chat` puts
-    prompts into the tokenizer's chat template, shots as turns, as lm-eval does. `metrics` are
-    wanted besides the tasks' own: `kl`, the KL divergence from the intact model, in nats per token
-    of the items' texts.
-    `cache="averaged"` writes texts as the paper's code does (see `applied`); log-likelihoods are
-    computed in one pass and know no cache, so it is refused where no task writes text. Where one
-    does, a column `cache` says which it was.
+    Args:
+        model: Whatever `load_model` takes or returns.
+        plans: A plan, a list, a dict from label to plan, or an experiment's table, whose labels
+            stay in the result.
+        tasks: Names of lm-eval tasks, from the hub, from the folder `data`, or built in
+            (`evaluation.PROBES`), or paths of tasks' YAML files; tasks of your own, as
+            `painters.task` makes them; or what `prepare` returned.
+        data: A folder with a folder per task, which holds `<split>.jsonl`.
+        limit: The number of items per task, below 1 a share of them; all by default.
+        num_fewshot: How many solved examples stand before each item; the task's own number by
+            default.
+        seed: Of the choice of items and examples, and of the bootstrap.
+        cache: "exact", or "averaged" to write texts as the paper's code does (see `applied`).
+            Log-likelihoods are computed in one pass and know no cache, so that is refused where no
+            task writes text. Where one does, a column `cache` says which it was.
+        store: A folder in which results are kept as they are found. Asked again, of the same
+            weights about the same items, only plans that are missing are run, and a run that was
+            cut off goes on; what hooks on the model do is not seen by it. A file of the store that
+            is damaged is named in a warning, and its plans are run again.
+        metrics: Wanted besides the tasks' own: `kl`, the KL divergence from the intact model, in
+            nats per token of the items' texts.
+        intact: Whether the intact model is scored, too; without it there are no differences.
+        include: Folders with tasks as lm-eval's YAML files.
+        trust: Whether code that such a file brings may run; without it the task is refused.
+        chat: Whether prompts are put into the tokenizer's chat template, shots as turns, as lm-eval
+            does.
 
-    `store` is a folder in which results are kept as they are found. Asked again, of the same
-    weights about the same items, only plans that are missing are run, and a run that was cut off
-    goes on; what hooks on the model do is not seen by it.
-
-    Returns one row per labelled plan, task and metric: the labels, then model, revision, dtype,
-    plan, task, version, metric, value, stderr, n, n_truncated (how many of the n lost tokens on
-    the left to fit in the context), chance, higher_is_better; the difference to the intact model:
-    delta, delta_low, delta_high, p, p_adjusted (see `items.summarise`); and seed. The intact model
-    comes first where it is not among the plans; with `intact=False` it is left out, and so are the
-    differences. A file of the store that is damaged is named in a warning, and its plans are run
-    again.
+    Returns:
+        One row per labelled plan, task and metric: the labels, then model, revision, dtype, plan,
+        task, version, metric, value, stderr, n, n_truncated (how many of the n lost tokens on the
+        left to fit in the context), chance, higher_is_better; the difference to the intact model:
+        delta, delta_low, delta_high, p, p_adjusted (see `items.summarise`); and seed. The intact
+        model comes first where it is not among the plans.
 
     Raises:
         PlanError: a plan that the model cannot run.

@@ -33,20 +33,27 @@ def generate(
 ) -> pd.DataFrame:
     """What `model` writes after every prompt under every plan, always the likeliest token.
 
-    `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
-    the result; `prompts` are one text or several, read as the tokenizer does by default, but for
-    an end-of-text token that it may add. A text ends with the model's own end-of-text
-    token, before one of the strings `stop`, or after `max_new_tokens`. With `cache="averaged"`
-    decoding is that of the paper's code (see `applied`).
-
     All plans and prompts are written together, as many at a time as fit into 4 GiB of keys and
     values: the tokens are those of `original_model.generate` inside `applied`, but for choices
     within rounding. A model that cannot do this (hooks on it, layers that keep states) writes plan
     by plan, with a warning that says why.
 
-    Returns a row per labelled plan and prompt: the labels, then plan, prompt, `text` (without the
-    prompt), `tokens` (a tuple of ids, the one that ends it included) and `finished` (False where
-    `max_new_tokens` cut it short). Where a logit is NaN there is no text, which a warning counts.
+    Args:
+        model: Whatever `load_model` takes or returns.
+        plans: A plan, a list, a dict from label to plan, or an experiment's table, whose labels
+            stay in the result.
+        prompts: One text or several, read as the tokenizer does by default, but for an end-of-text
+            token that it may add.
+        max_new_tokens: How many tokens a text may have; it ends earlier with the model's own
+            end-of-text token.
+        stop: Strings before which a text ends.
+        cache: "exact", or "averaged" to decode as the paper's code does (see `applied`).
+
+    Returns:
+        A row per labelled plan and prompt: the labels, then plan, prompt, `text` (without the
+        prompt), `tokens` (a tuple of ids, the one that ends it included) and `finished` (False
+        where `max_new_tokens` cut it short). Where a logit is NaN there is no text, which a warning
+        counts.
 
     Raises:
         TextError: an empty prompt or stop string, and what the context does not hold.

@@ -61,6 +61,10 @@ def load_model(
     Raises:
         ModelError: where the model or its tokenizer cannot be found, fetched or read, and where
             its config and its weights are of two models.
+
+    Example:
+        >>> load_model(model.original_model) is model  # in memory, and hooked already
+        True
     """
     if not isinstance(model, str | Path):
         _refuse_options(device=device, dtype=dtype, revision=revision)

@@ -315,12 +315,43 @@ class Plan(Shown):
 
     @classmethod
     def parse(cls, text: str, n_layers: Layers) -> "Plan":
-        """Read a plan such as `0-8 (9-20)*3 21-29`. Raises PlanError, which says what would fit."""
+        """Read a plan such as `0-8 (9-20)*3 21-29`.
+
+        Args:
+            text: Steps with white space between them; any form that says the same makes an equal
+                plan.
+            n_layers: The number of layers of the model, or the model itself.
+
+        Returns:
+            The plan; its `str` is the canonical text.
+
+        Raises:
+            PlanError: for what is no plan of that model, saying where, and what would fit.
+
+        Example:
+            >>> Plan.parse("0 1 2 3 (5 | 4)", n_layers=6)
+            Plan.parse('0-3 (4|5)', n_layers=6)
+        """
         return cls(text, n_layers)
 
     @classmethod
     def of(cls, plan: "Plan | str", n_layers: Layers) -> "Plan":
-        """`plan` as a value, read if it is a text; PlanError if it is for another number."""
+        """`plan` as a value, whether it is one or a text.
+
+        Args:
+            plan: A plan, or a text as in `parse`.
+            n_layers: The number of layers of the model, or the model itself.
+
+        Returns:
+            The plan itself, or the one that was read.
+
+        Raises:
+            PlanError: for a text that is no plan, and for a plan of another number of layers.
+
+        Example:
+            >>> Plan.of("0-2 5", n_layers=6).layer_calls
+            (0, 1, 2, 5)
+        """
         n_layers = check_n_layers(n_layers)
         if isinstance(plan, str):
             return cls.parse(plan, n_layers)
@@ -344,7 +375,15 @@ class Plan(Shown):
         return len(self.steps)
 
     def describe(self) -> str:
-        """Say the plan in words, with the number of calls and the layers never called."""
+        """Say the plan in words, with the number of calls and the layers never called.
+
+        Returns:
+            One sentence, without a full stop.
+
+        Example:
+            >>> print(Plan.parse("0 2", n_layers=3).describe())
+            layer 0; then layer 2: 2 layer calls in 2 steps, 3 layers; never called: 1
+        """
         phrases = in_words(self.steps)
         called = set(self.layer_calls)
         missing = [layer for layer in range(self.n_layers) if layer not in called]

@@ -99,6 +99,9 @@ def task(
         until: What ends a text that is written.
         max_new_tokens: How long one may get.
 
+    Returns:
+        The task, a value.
+
     Raises:
         TaskError: for a kind, metric or item that is none, naming it.
 
