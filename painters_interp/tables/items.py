@@ -17,9 +17,10 @@ and model, revision, dtype, plan, task, version, metric, seed as in a result tab
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -31,6 +32,7 @@ from .. import statistics
 from ..errors import TableError
 from ..statistics.aggregations import AGGREGATIONS, Aggregation
 from .columns import DIFFERENCE, MEASURED, MODEL, TASK, require, typed
+from .published import Files, rows_of
 
 _METRIC = ("aggregation", "higher_is_better")
 RUN = (*MODEL, *TASK, "seed", "requests")
@@ -173,6 +175,39 @@ def item_table(rows: pd.DataFrame) -> pd.DataFrame:
     require(rows, *COLUMNS)
     kinds = dict.fromkeys(_TEXTS, "category") | {"item": "Int64"}
     return typed(rows[[*COLUMNS]].reset_index(drop=True)).astype(kinds)
+
+
+def from_lm_eval(runs: Mapping[str, Files] | Iterable[str | Path]) -> pd.DataFrame:
+    """An item table of runs that lm-eval has logged, so that published samples can be compared.
+
+    `compare(table, "first", "second")` and `summarise(table, intact="first")` then give paired
+    differences, as between two plans. Results that lie beside the samples are read, too: a metric
+    that does not come out as they say, or is no number for every document, is left out with a
+    warning.
+
+    Args:
+        runs: from a label, which stands in the column `plan`, to the run's files
+            (samples_<task>_<date>.jsonl), or a folder of them; or folders and files alone, which
+            are called by their folders' names.
+
+    Returns:
+        Items of all runs; model, revision, dtype and seed are missing, truncated is False:
+        samples do not say them. `chance` is that of as many choices as were scored.
+
+    Raises:
+        TableError: files that are no samples, two of one task in a run, or runs on different
+            documents, answers or versions of a task.
+
+    Example:
+        >>> lines = ['{"doc_id": 0, "doc": "a", "acc": 1.0}', '{"doc_id": 1, "doc": "b", "acc": 0}']
+        >>> for name in ("one", "two"):
+        ...     (tmp_path / name).mkdir()
+        ...     _ = (tmp_path / name / "samples_task.jsonl").write_text("\\n".join(lines))
+        >>> table = painters.items.from_lm_eval([tmp_path / "one", tmp_path / "two"])
+        >>> painters.items.compare(table, "one", "two")[["task", "delta", "n"]].values.tolist()
+        [['task', 0.0, 2]]
+    """
+    return item_table(rows_of(runs))
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -128,7 +128,7 @@ def test_runs_into_one_folder_leave_each_others_tables_as_they_are(
         assert code == 0
         listed = [line.strip() for line in out.splitlines() if line.startswith("  ")]
         # A random model gives no figure.
-        assert listed == [f"{tmp_path}/{experiments}.csv", f"{tmp_path}/report.html"]
+        assert listed == sorted([f"{tmp_path}/{experiments}.csv", f"{tmp_path}/report.html"])
         own = (experiments, "report.html")
         others = [path for path in older if not path.name.startswith(own)]
         assert {path: path.read_bytes() for path in others} == {p: older[p] for p in others}
