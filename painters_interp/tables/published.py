@@ -197,7 +197,7 @@ def _rows(samples: _Samples) -> Iterator[pd.DataFrame]:
     by_filter: dict[str, list[dict[str, Any]]] = {}
     for line in samples.lines:
         by_filter.setdefault(str(line.get("filter", "none")), []).append(line)
-    facts = {
+    facts: dict[str, Any] = {
         **{"model": None, "revision": None, "dtype": None, "seed": pd.NA, "truncated": False},
         "task": samples.task,
         "version": samples.version,
