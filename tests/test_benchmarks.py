@@ -62,7 +62,15 @@ def test_faces_on_a_checkpoint(output: Output, model: str) -> None:
 def test_shared_prefix_on_a_checkpoint(output: Output, model: str) -> None:
     out = output("shared_prefix.py", "--model", model, "--items", "1", "--sample", "3")
     assert "plans:" in out
+    assert "ms a shared call" in out
     assert "(c) runner, bfloat16" in out
+
+
+def test_shared_prefix_on_long_texts(output: Output, model: str) -> None:
+    out = output(
+        "shared_prefix.py", "--model", model, "--items", "1", "--sample", "2", "--tokens", "40"
+    )
+    assert "12 plans: 66 layer calls one by one" in out
 
 
 def test_packed_choices(output: Output, model: str, data: str) -> None:

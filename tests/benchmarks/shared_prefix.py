@@ -1,25 +1,27 @@
 """One plan at a time against shared prefixes: layer calls, time, memory, and the same scores.
 
     python tests/benchmarks/shared_prefix.py [--items 4] [--sample 16] [--model smollm2-135m]
+    python tests/benchmarks/shared_prefix.py --tokens 1000 --items 1 --sample 4
 
 (a) is what one does without this package's runner: lm-eval's HFLM under `applied`, full logits,
 plan after plan. It is timed on a sample of plans spread over the range of layer calls and fitted
 by layer calls, because all of them would take hours. (b) is the runner in float32 on all plans,
-(c) the runner in bfloat16. All three score the same items in one process.
+(c) the runner in bfloat16. All three score the same items in one process. With `--tokens` the
+plans are those of single layers, the items are of that length, and what a shared call saves is
+attention too, which grows with the square of it.
 """
 
 import argparse
 import resource
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from painters_interp import applied, experiments, load_model
+from painters_interp import applied, experiments, load_model, task
 from painters_interp.evaluation import Questions, prepare
 from painters_interp.evaluation.harness.process import quiet_lm_eval
 from painters_interp.evaluation.scoring import score
@@ -31,11 +33,14 @@ def main() -> None:
     options = _options()
     model = load_model(options.model)
     n_layers = len(model.blocks)
-    plans = experiments.plans(experiments.suite(n_layers))
-    questions = prepare(model, [options.task], data=options.data, limit=options.items)
+    table = experiments.single_layers if options.tokens else experiments.suite
+    plans = experiments.plans(table(n_layers))
+    asked = long_items(model, options.tokens, options.items) if options.tokens else options.task
+    questions = prepare(model, asked, data=options.data, limit=options.items)
+    [asked_of] = questions.tasks
     single, shared = sum(len(p.calls) for p in plans), shared_calls(plans)
     print(
-        f"{options.model}, {n_layers} layers; {options.items} items of {options.task}, "
+        f"{options.model}, {n_layers} layers; {options.items} items of {asked_of.config.task}, "
         f"{questions.tokens} tokens; {torch.get_num_threads()} threads"
     )
     print(
@@ -48,8 +53,7 @@ def main() -> None:
     sample = _spread(plans, options.sample)
     before, expected = _one_by_one(model, sample, questions)
     floor = _peak()
-    with _stopwatch(model) as spent:
-        answers, elapsed = _timed(lambda: score(model, plans, questions))
+    answers, elapsed = _timed(lambda: score(model, plans, questions))
     peak = _peak()
     after, _ = _one_by_one(model, sample, questions)
     seconds = np.mean([before, after], axis=0)
@@ -64,10 +68,8 @@ def main() -> None:
     largest = max(questions.layout.size(questions.inputs(pack)) for pack in questions.packs)
     held = residuals_alive(plans) * largest
     print(
-        f"(b) runner, float32: {elapsed:.1f} s, {total / elapsed:.1f} times faster; "
-        f"blocks {100 * spent['blocks'] / elapsed:.1f} %, "
-        f"head {100 * spent['head'] / elapsed:.1f} %, "
-        f"else {100 * (1 - sum(spent.values()) / elapsed):.1f} %; largest difference to (a) "
+        f"(b) runner, float32: {elapsed:.1f} s, {1e3 * elapsed / shared:.2f} ms a shared call, "
+        f"{total / elapsed:.1f} times faster; largest difference to (a) "
         f"{np.abs(found - expected).max():.1e} nats"
     )
     print(
@@ -91,8 +93,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--task", default="probe_cloze")
     parser.add_argument("--data", default=None)
     parser.add_argument("--items", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=None)
     parser.add_argument("--sample", type=int, default=16)
     return parser.parse_args()
+
+
+def long_items(model: Any, tokens: int, count: int) -> Any:
+    """A task of so many items, each of about so many tokens, the last of which is the answer."""
+    words = " ".join(prepare(model, "probe_cloze").texts).split() * tokens
+    items = []
+    for i in range(count):
+        ids = model.tokenizer(" ".join(words[i * tokens : (i + 1) * tokens]))["input_ids"]
+        text = model.tokenizer.decode(ids[: tokens - 1])
+        items.append({"question": text, "choices": ["the", "water"], "gold": 0})
+    return task(f"{tokens} tokens", items)
 
 
 def _spread(plans: list[Plan], count: int) -> list[Plan]:
@@ -122,33 +136,6 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     start = time.perf_counter()
     result = work()
     return result, time.perf_counter() - start
-
-
-@contextmanager
-def _stopwatch(model: Any) -> Iterator[dict[str, float]]:
-    """Seconds spent inside blocks and inside the head, taken from outside by hooks."""
-    spent = {"blocks": 0.0, "head": 0.0}
-    begun: list[float] = []
-
-    def start(*_: Any) -> None:
-        begun.append(time.perf_counter())
-
-    def stop_as(name: str) -> Callable[..., None]:
-        def stop(*_: Any) -> None:
-            spent[name] += time.perf_counter() - begun.pop()
-
-        return stop
-
-    head = [(model.ln_final, "head"), (model.unembed, "head")]
-    handles = []
-    for module, name in [*((block, "blocks") for block in model.blocks), *head]:
-        handles.append(module.register_forward_pre_hook(start))
-        handles.append(module.register_forward_hook(stop_as(name)))
-    try:
-        yield spent
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _peak() -> float:
