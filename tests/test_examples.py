@@ -1,8 +1,9 @@
 """The examples in the docstrings run as printed, on a tiny model.
 
 They may use these names without making them: `painters` (the package), `model` (a tiny Llama of six
-layers with a tokenizer of characters, float32), `plan`, `texts`, `tasks` and `tmp_path`, which is
-also where they run.
+layers with a tokenizer of characters, float32), `plan`, `texts`, `tasks`, `answers` (an item table
+of eight items under the intact model and `plan`), `table` (the result table that rests on it) and
+`tmp_path`, which is also where they run.
 """
 
 import doctest
@@ -10,6 +11,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -26,16 +28,41 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+def answered() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The intact model is right on seven items of eight, the plan on four of these; and results."""
+    right = {"0-5": [1, 1, 1, 1, 1, 1, 1, 0], "0-2 5": [1, 1, 1, 1, 0, 0, 0, 0]}
+    facts: dict[str, object] = {
+        "model": "tiny",
+        "revision": None,
+        "dtype": "float32",
+        "task": "facts",
+        "version": "1",
+    }
+    facts |= {"metric": "acc", "reference": float("nan"), "chance": 0.25, "truncated": False}
+    facts |= {"aggregation": "mean", "higher_is_better": True, "requests": "digest", "seed": 0}
+    rows = [
+        {**facts, "plan": plan, "item": item, "value": float(value)}
+        for plan, values in right.items()
+        for item, value in enumerate(values)
+    ]
+    items = painters.items.item_table(pd.DataFrame(rows))
+    labels = pd.DataFrame({"label": ["intact", "skip"], "plan": [*right]})
+    return items, painters.tables.labelled(labels, painters.items.summarise(items, intact="0-5"))
+
+
 @pytest.fixture
 def names(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What every example may use."""
     monkeypatch.chdir(tmp_path)
+    answers, table = answered()
     return {
         "painters": painters,
         "model": tiny.shared("llama", torch.float32, tiny_folder),
         "plan": "0-2 5",
         "texts": ["water boils when hot", "a cat sat on a mat", "one two three four"],
         "tasks": ["probe_facts"],
+        "answers": answers,
+        "table": table,
         "tmp_path": tmp_path,
     }
 

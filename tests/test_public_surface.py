@@ -16,7 +16,10 @@ import pytest
 import painters_interp as painters
 
 # The rooms that users write with; what they need of the others has a name in the package itself.
-ROOMS = ("experiments", "strategies")
+ROOMS = (
+    *("damage", "evaluation", "experiments", "items", "measures", "scores", "statistics"),
+    *("stitching", "storage", "store", "strategies", "tables"),
+)
 
 
 def listed(room: str) -> list[str]:

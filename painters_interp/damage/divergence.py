@@ -62,6 +62,25 @@ def resampled_kl(
 
     The samples are drawn for all plans together, so that what is computed from several rows stays
     paired; NaN for one document.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        plans: As in `evaluate`.
+        texts: The documents.
+        seed: Of the bootstrap.
+
+    Returns:
+        The table, and the KL in nats per token on every sample, shape (resample, row).
+
+    Raises:
+        PlanError: a plan that the model cannot run.
+        TextError: texts that cannot be read.
+        UnsupportedModelError: a model that predicts no tokens.
+
+    Example:
+        >>> found, samples = resampled_kl(model, plan, texts)
+        >>> samples.shape[1] == len(found)
+        True
     """
     model = as_model(model)
     labels = labels_for(plans, len(model.blocks))
@@ -97,6 +116,23 @@ def document_divergences(
     """Per document and plan the sum of KL(intact || plan) over tokens, and the number of tokens.
 
     A text longer than the context is read in pieces. All plans share one walk per batch.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        plans: Plans of this model.
+        texts: The documents.
+
+    Returns:
+        Sums in nats, shape (document, plan), and numbers of tokens, shape (document,).
+
+    Raises:
+        TextError: texts that cannot be read.
+        UnsupportedModelError: a model that predicts no tokens.
+
+    Example:
+        >>> sums, tokens = document_divergences(model, [painters.Plan.parse("0-2 5", 6)], texts)
+        >>> sums.shape, bool((sums > 0).all())
+        ((3, 1), True)
     """
     model = as_model(model)
     ready(model)
@@ -120,7 +156,23 @@ def document_divergences(
 
 
 def calls_needed(model: Model, plans: Sequence[Plan], texts: Texts) -> int:
-    """Token-layer calls of `document_divergences`, padding included."""
+    """Token-layer calls of `document_divergences`, padding included.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        plans: Plans of this model.
+        texts: The documents.
+
+    Returns:
+        How many tokens go through how many layers, multiplied.
+
+    Raises:
+        TextError: texts that cannot be read.
+
+    Example:
+        >>> calls_needed(model, [painters.Plan.parse("0-5", 6)], ["abc"])  # a token begins the text
+        24
+    """
     batches, _ = _batches(as_model(model), as_texts(texts))
     return sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
 

@@ -21,13 +21,26 @@ def document_losses(
 ) -> tuple[Float[np.ndarray, "document plan"], Float[np.ndarray, " document"]]:
     """Per document and plan the sum of -log p(next token) in nats, and how many are predicted.
 
-    A text longer than the context, which `context` may shorten, is read in pieces, of each of
-    which the first token is not predicted. All plans share one walk per batch. Hooks on the model
-    act.
+    A text longer than the context is read in pieces, of each of which the first token is not
+    predicted. All plans share one walk per batch. Hooks on the model act.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        plans: Plans of this model.
+        texts: The documents.
+        context: How many tokens a piece may have; what the model holds by default.
+
+    Returns:
+        Sums in nats, shape (document, plan), and numbers of predicted tokens, shape (document,).
 
     Raises:
         UnsupportedModelError: a model that predicts no next token.
         TextError: texts that cannot be read.
+
+    Example:
+        >>> sums, tokens = document_losses(model, [painters.Plan.parse("0-5", 6)], texts)
+        >>> sums.shape, tokens.tolist() == [len(text) for text in texts]
+        ((3, 1), True)
     """
     model = as_model(model)
     refuse_bidirectional(model)

@@ -105,7 +105,29 @@ def relate(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Prediction:
-    """Join predictions and damage, both functions of the documents' weights."""
+    """Join predictions and damage, both functions of the documents' weights.
+
+    Args:
+        table: The plans, with `variant` and a `plan` per row.
+        readers: By measure, its values for the rows of `table`, of weights of documents: from shape
+            (resample, document) to (resample, row).
+        damage: The cost of the rows, from the same weights to the same shape.
+        documents: How many there are.
+        level: Of the intervals, between 0 and 1.
+        resamples: How many bootstrap samples of the documents are drawn.
+        seed: Of the bootstrap.
+
+    Returns:
+        As `predict_damage`.
+
+    Example:
+        >>> rows = painters.experiments.damages(6, 2)[1:7]  # the six drops
+        >>> cost = np.arange(6.0)
+        >>> found = relate(rows, {"mine": lambda w: w @ np.tile(cost, (3, 1))},
+        ...                lambda w: w @ np.tile(cost, (3, 1)), documents=3)
+        >>> found.correlations["rho"].round(6).tolist()
+        [1.0]
+    """
     even = np.full((1, documents), 1 / documents)
     drawn = resamplings(documents, resamples, seed) if documents > 1 else even * np.nan
     kl, kl_drawn = damage(even)[0], damage(drawn)

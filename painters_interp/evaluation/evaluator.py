@@ -115,8 +115,35 @@ def score_items(
 ) -> pd.DataFrame:
     """What `evaluate` rests on: an item table (see `items`), a row per plan, task, metric, item.
 
-    Takes what `evaluate` takes; each distinct plan is scored once, and labels are left out
-    (`tables.labelled` puts them back).
+    Each distinct plan is scored once, and labels are left out (`tables.labelled` puts them back).
+
+    Args:
+        model: As for all arguments, see `evaluate`.
+        plans: As there.
+        tasks: As there.
+        data: As there.
+        limit: As there.
+        num_fewshot: As there.
+        seed: As there.
+        cache: As there.
+        store: As there.
+        metrics: As there.
+        intact: As there.
+        include: As there.
+        trust: As there.
+        chat: As there.
+
+    Returns:
+        The item table.
+
+    Raises:
+        PlanError: a plan that the model cannot run.
+        TaskError: a task, its data or an option that is none.
+        UnsupportedModelError: a model without next-token probabilities.
+
+    Example:
+        >>> score_items(model, plan, "probe_facts", limit=2)["item"].nunique()
+        2
     """
     model = as_model(model)
     labels = _labels(model, plans, intact)
@@ -133,7 +160,24 @@ def results(
     items: pd.DataFrame,
     cache: str = "exact",
 ) -> pd.DataFrame:
-    """What `evaluate` returns, from what `score_items` returned for the same arguments."""
+    """What `evaluate` returns, from what `score_items` returned for the same arguments.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        plans: As in `evaluate`.
+        questions: What `prepare` returned.
+        items: What `score_items` returned.
+        cache: As in `evaluate`.
+
+    Returns:
+        A row per labelled plan, task and metric.
+
+    Example:
+        >>> questions = painters.evaluation.prepare(model, "probe_facts", limit=2)
+        >>> rows = score_items(model, plan, questions)
+        >>> results(model, plan, questions, rows)["plan"].unique().tolist()
+        ['0-2 5']
+    """
     model = as_model(model)
     return _results(model, labels_for(plans, len(model.blocks)), [questions], items, cache)
 

@@ -20,6 +20,19 @@ def seconds_needed(model: TransformerBridge, questions: Questions, plans: Sequen
 
     Measured on the middle one of the packs that go through the model together, in about the time
     of six passes over it.
+
+    Args:
+        model: A model with hooks.
+        questions: What `prepare` returned.
+        plans: Plans of this model.
+
+    Returns:
+        Seconds.
+
+    Example:
+        >>> questions = painters.evaluation.prepare(model, "probe_facts", limit=2)
+        >>> seconds_needed(model, questions, [painters.Plan.parse("0-2 5", 6)]) > 0
+        True
     """
     layers = time_per_call(model, questions) * questions.calls(plans)
     return layers + (_outside_of_layers(model, questions, plans) if questions.packs else 0.0)

@@ -108,10 +108,30 @@ def prepare(
 ) -> Questions:
     """Load tasks and tokenise their requests as lm-eval does for this model.
 
-    `evaluate` says what the arguments mean.
+    Inputs that several requests share (choices of one token after the same context) are kept once.
 
-    Inputs that several requests share (choices of one token after the same context) are kept
-    once. Raises TaskError, and UnsupportedModelError for masked language models.
+    Args:
+        model: As for all arguments, see `evaluate`.
+        tasks: As there.
+        data: As there.
+        limit: As there.
+        num_fewshot: As there.
+        seed: As there.
+        include: As there.
+        trust: As there.
+        chat: As there.
+
+    Returns:
+        The questions, which `evaluate` takes as its tasks.
+
+    Raises:
+        TaskError: a task, its data or an option that is none.
+        UnsupportedModelError: a model without next-token probabilities.
+
+    Example:
+        >>> questions = prepare(model, "probe_facts", limit=2)
+        >>> painters.evaluate(model, plan, questions)["n"].unique().tolist()
+        [2]
     """
     model = as_model(model)
     if not family_of(model).causal:

@@ -37,6 +37,17 @@ def time_per_call(model: TransformerBridge, questions: Questions) -> float:
 
     Where texts are written, on the beginning of some: a token that is written takes far longer
     than one of a prompt.
+
+    Args:
+        model: A model with hooks.
+        questions: What `prepare` returned.
+
+    Returns:
+        Seconds.
+
+    Example:
+        >>> time_per_call(model, painters.evaluation.prepare(model, "probe_facts", limit=2)) > 0
+        True
     """
     with undisturbed(model):
         if questions.packs:

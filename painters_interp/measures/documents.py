@@ -169,6 +169,20 @@ def together(
 
     In float64 if both are, else in float32, to which narrower ones are widened by `vectors` alone:
     how far they are rounded is told by the format that they come in.
+
+    Args:
+        rows: The first model's streams of a document.
+        columns: The second's.
+
+    Returns:
+        Both, on one device and in one number format.
+
+    Example:
+        >>> counted = torch.ones(3, dtype=torch.bool)
+        >>> narrow = DocumentStates(torch.zeros(2, 3, 4), counted)
+        >>> wide = DocumentStates(torch.zeros(2, 3, 4).double(), counted)
+        >>> {states.vectors.dtype for states in together(narrow, wide)}
+        {torch.float32}
     """
     if columns is rows:
         return rows, rows
@@ -182,6 +196,19 @@ def draw_sample(count: int, document: int, size: int, seed: int) -> Int[Tensor, 
     """Which of a document's counted tokens stand for it: at most `size`, drawn once for all.
 
     The draw depends on the document, its length and the seed alone.
+
+    Args:
+        count: How many tokens the document has that count.
+        document: Its number.
+        size: The largest number of tokens drawn.
+        seed: Of the draw.
+
+    Returns:
+        Ascending places among the tokens that count, shape (sample,).
+
+    Example:
+        >>> draw_sample(3, document=0, size=32, seed=0).tolist()
+        [0, 1, 2]
     """
     drawn = np.random.default_rng((seed, document)).choice(count, min(count, size), replace=False)
     return torch.from_numpy(np.sort(drawn))

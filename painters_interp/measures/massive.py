@@ -107,7 +107,21 @@ class Massive:
 def massive_tokens(
     states: Float[Tensor, "state pos d_model"], mask: Int[Tensor, " pos"]
 ) -> Bool[Tensor, "state pos"]:
-    """Which real tokens carry a massive activation in which state; found where the streams are."""
+    """Which real tokens carry a massive activation in which state; found where the streams are.
+
+    Args:
+        states: One text's residual stream, shape (state, pos, d_model).
+        mask: 1 at its real tokens, shape (pos,).
+
+    Returns:
+        Truths, shape (state, pos).
+
+    Example:
+        >>> states = torch.ones(2, 3, 4)
+        >>> states[1, 0, 2] = 5000
+        >>> massive_tokens(states, torch.ones(3, dtype=torch.long)).tolist()
+        [[False, False, False], [True, False, False]]
+    """
     medians = _medians(states, mask)
     peaks = states.abs().amax(-1).masked_fill(~mask.bool().to(states.device), 0)
     return (peaks > RATIO * medians[:, None]) & (medians > 0)[:, None]

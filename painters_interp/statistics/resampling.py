@@ -28,13 +28,39 @@ def resamplings(
     """Weights of bootstrap samples: each row sums to 1, so `weights @ values` are their means.
 
     The same arguments give the same samples: statistics resampled together stay paired.
+
+    Args:
+        units: How many there are.
+        resamples: How many samples are drawn.
+        seed: Of the draw.
+
+    Returns:
+        Weights, shape (resample, unit).
+
+    Example:
+        >>> weights = resamplings(5, resamples=100)
+        >>> weights.shape, np.allclose(weights.sum(axis=1), 1)
+        ((100, 5), True)
     """
     draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), resamples)
     return draws / units
 
 
 def percentiles(statistics: Float[np.ndarray, "resample ..."], level: float = LEVEL) -> Interval:
-    """The central `level` of resampled statistics; NaN where any of them is."""
+    """The central `level` of resampled statistics; NaN where any of them is.
+
+    Args:
+        statistics: A statistic on every bootstrap sample, shape (resample, ...).
+        level: The share that lies within, between 0 and 1.
+
+    Returns:
+        Lower and upper ends, of the shape of a row.
+
+    Example:
+        >>> low, high = percentiles(np.arange(101.0), level=0.9)
+        >>> round(float(low)), round(float(high))
+        (5, 95)
+    """
     with np.errstate(invalid="ignore"):  # between two infinities
         low, high = np.quantile(statistics, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Interval(low, high)
@@ -47,10 +73,23 @@ def studentised(
 ) -> Interval:
     """Bootstrap-t interval of the mean over units (Efron and Tibshirani 1993, section 12.5).
 
-    `weights` are `resamplings`. The distance of each sample's mean is measured in the standard
-    error of that sample, which holds for skewed values and few units where percentiles are too
-    narrow: of 32 log-normal values it covers .93, percentiles .88. NaN where units do not differ,
-    and where more than a few samples are of units that do not: they say nothing of the others.
+    The distance of each sample's mean is measured in the standard error of that sample, which holds
+    for skewed values and few units where percentiles are too narrow: of 32 log-normal values it
+    covers .93, percentiles .88.
+
+    Args:
+        values: Shape (unit, of).
+        weights: `resamplings` of the units, shape (resample, unit).
+        level: Of the interval, between 0 and 1.
+
+    Returns:
+        Lower and upper ends, shape (of,). NaN where units do not differ, and where more than a few
+        samples are of units that do not: they say nothing of the others.
+
+    Example:
+        >>> low, high = studentised(np.arange(20.0)[:, None], resamplings(20))
+        >>> bool(low[0] < 9.5 < high[0])
+        True
     """
     n, rounding = len(values), 1e-9
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -76,6 +115,20 @@ def of_mean(
     """Percentile bootstrap interval of the mean over units.
 
     NaN for a single unit: one document says nothing about how documents differ.
+
+    Args:
+        values: Shape (unit, ...).
+        level: Of the interval, between 0 and 1.
+        resamples: How many bootstrap samples are drawn.
+        seed: Of the draw.
+
+    Returns:
+        Lower and upper ends, of the shape of a unit's values and in their unit.
+
+    Example:
+        >>> low, high = of_mean(np.arange(20.0))
+        >>> bool(low < 9.5 < high)
+        True
     """
     if len(values) < 2:
         nothing = np.full(values.shape[1:], np.nan)
@@ -96,6 +149,21 @@ def of_ratio(
     """Percentile bootstrap interval of sum(totals) / sum(counts), units resampled whole.
 
     The mean per token where a unit is a document: long documents weigh more. NaN for one unit.
+
+    Args:
+        totals: Sums within each unit, shape (unit, ...).
+        counts: What they are sums over, shape (unit,).
+        level: Of the interval, between 0 and 1.
+        resamples: How many bootstrap samples are drawn.
+        seed: Of the draw.
+
+    Returns:
+        Lower and upper ends, of the shape of a unit's totals.
+
+    Example:
+        >>> low, high = of_ratio(np.array([1.0, 2.0, 9.0]), np.array([1.0, 1.0, 3.0]))
+        >>> bool(low < 12 / 5 < high)
+        True
     """
     if len(totals) < 2:
         nothing = np.full(totals.shape[1:], np.nan)

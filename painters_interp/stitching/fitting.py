@@ -52,18 +52,37 @@ def stitch(
 
     For each (i, j) in `states` an affine map from state i of `source` to state j of `target` is
     fitted on some documents; on the others the target runs from layer j with the mapped stream.
-    By default every state goes to the one at the same relative depth; state n of n layers is a
-    readout. `method` is "ridge" or "orthogonal"; of several values of `ridge`, each in units of
-    the source's mean eigenvalue, the best on held-out training documents is taken.
 
-    Returns one row per pair and map: source_state, target_state, map, ridge, loss and increase
-    (over the intact target) with bootstrap intervals over test documents, and what produced them.
-    The row "intact" is the target alone. Baselines: "identity", no map (equal widths only);
-    "random", a random rotation with the right means and total variance; "same_model", from the
-    target's own state at the source's relative depth (two models only); "mean", the mean state.
+    Args:
+        source: The model whose stream is taken.
+        target: The model that goes on; the same one, or another.
+        texts: The documents.
+        states: Pairs of states; by default every one goes to that at the same relative depth. State
+            n of n layers is a readout.
+        method: "ridge" or "orthogonal".
+        ridge: In units of the source's mean eigenvalue; of several values, the best on held-out
+            training documents is taken.
+        test_share: Which share of the documents the loss is measured on.
+        seed: Of the split, the bootstrap and the random rotation.
+        batch_size: Texts in one forward pass.
+        baselines: "identity", no map (equal widths only); "random", a random rotation with the
+            right means and total variance; "same_model", from the target's own state at the
+            source's relative depth (two models only); "mean", the mean state.
 
-    Raises PlanError for states, methods or baselines that do not exist, TextError for texts that
-    the tokenizers split differently or that are too few, UnsupportedModelError for a masked target.
+    Returns:
+        One row per pair and map: source_state, target_state, map, ridge, loss and increase (over
+        the intact target) with bootstrap intervals over test documents, and what produced them. The
+        row "intact" is the target alone.
+
+    Raises:
+        PlanError: for states, methods or baselines that do not exist.
+        TextError: for texts that the tokenizers split differently, or that are too few.
+        UnsupportedModelError: for a masked target.
+
+    Example:
+        >>> found = stitch(model, model, texts * 8, [(2, 3)], baselines=["mean"])
+        >>> found["map"].tolist()
+        ['intact', 'ridge', 'mean']
     """
     source, target, texts = as_model(source), as_model(target), as_texts(texts)
     pair = ModelPair(source, target, shared_tokens(source, target, texts), batch_size)
@@ -94,7 +113,31 @@ def fit_stitch(
     ridge: float | Sequence[float] = RIDGES,
     batch_size: int = 8,
 ) -> Stitch:
-    """One map, fitted on all of `texts`; arguments and errors are those of `stitch`."""
+    """One map, fitted on all of `texts`.
+
+    Args:
+        source: The model whose stream is taken.
+        target: The model that goes on.
+        texts: The documents.
+        source_state: The state that is taken, 0 to the source's number of layers.
+        target_state: The state that it is mapped to, 0 to the target's number of layers.
+        method: "ridge" or "orthogonal".
+        ridge: As in `stitch`.
+        batch_size: Texts in one forward pass.
+
+    Returns:
+        The affine map.
+
+    Raises:
+        PlanError: for states or methods that do not exist.
+        TextError: for texts that the tokenizers split differently, or that are too few.
+        UnsupportedModelError: for a masked target.
+
+    Example:
+        >>> fitted = fit_stitch(model, model, texts * 4, 2, 3)
+        >>> fitted.source_state, fitted.target_state
+        (2, 3)
+    """
     source, target, texts = as_model(source), as_model(target), as_texts(texts)
     pair = ModelPair(source, target, shared_tokens(source, target, texts), batch_size)
     [(i, j)] = _checked(pair, [(source_state, target_state)], method, ())
@@ -109,7 +152,23 @@ def stitched_logits(
     tokens: TokenIds,
     attention_mask: TokenIds | None = None,
 ) -> Float[Tensor, "batch pos vocab"]:
-    """Logits of the target running on the source's mapped stream."""
+    """Logits of the target running on the source's mapped stream.
+
+    Args:
+        source: The model whose stream is taken.
+        target: The model that goes on.
+        stitch: The map, as `fit_stitch` makes it.
+        tokens: Shape (batch, pos), on any device.
+        attention_mask: 1 at real tokens, of the same shape; all are by default.
+
+    Returns:
+        Shape (batch, pos, vocab), on the target's device.
+
+    Example:
+        >>> fitted = fit_stitch(model, model, texts * 4, 2, 2)
+        >>> stitched_logits(model, model, fitted, torch.tensor([[5, 6, 7]])).shape
+        torch.Size([1, 3, 96])
+    """
     source, target = as_model(source), as_model(target)
     tokens = as_tokens(source, as_tokens(target, tokens))
     mask = torch.ones_like(tokens)

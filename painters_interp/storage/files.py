@@ -10,9 +10,22 @@ from ..errors import OutputError
 
 
 def writable_folder(path: str | Path) -> Path:
-    """Make the folder if need be and return it; OutputError if nothing can be written there.
+    """Make the folder if need be and return it.
 
     Meant for the start of a long run, so that it does not fail at its end.
+
+    Args:
+        path: The folder's name; folders on the way to it are made, too.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OutputError: if nothing can be written there.
+
+    Example:
+        >>> writable_folder(tmp_path / "runs" / "mine").is_dir()
+        True
     """
     folder = Path(path)
     try:
@@ -24,9 +37,20 @@ def writable_folder(path: str | Path) -> Path:
 
 
 def writable_file(path: str | Path) -> Path:
-    """`path`, if a file could be written there now; OutputError, with the reason, if not.
+    """Whether a file could be written somewhere now; makes and leaves nothing.
 
-    Makes and leaves nothing, not even the folders that are missing on the way.
+    Args:
+        path: The file's name; folders on the way to it may be missing.
+
+    Returns:
+        `path`.
+
+    Raises:
+        OutputError: with the reason, if it could not.
+
+    Example:
+        >>> writable_file(tmp_path / "new" / "figure.pdf").name
+        'figure.pdf'
     """
     path = Path(path)
     if path.name in ("", ".."):
@@ -46,7 +70,22 @@ def writable_file(path: str | Path) -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file so that nobody ever sees a part of it; OutputError if it cannot be written."""
+    """Write a file so that nobody ever sees a part of it.
+
+    Args:
+        path: Its name, in a folder that is there; a file of that name is replaced.
+        content: All of it.
+
+    Returns:
+        `path`.
+
+    Raises:
+        OutputError: if it cannot be written.
+
+    Example:
+        >>> write_whole(tmp_path / "note.txt", b"whole").read_bytes()
+        b'whole'
+    """
     write_together({path: content})
     return path
 

@@ -29,12 +29,27 @@ _PATIENCE, _PAUSE = 0.1, 0.005
 
 
 def write_table(table: pd.DataFrame, path: str | Path, provenance: Mapping[str, Any]) -> Path:
-    """Write a table and, beside it, a `.json` (see `provenance`); return the table's path.
+    """Write a table and, beside it, a `.json` with what produced it.
 
-    Parquet where `path` ends in `.parquet`, else CSV (the ending may be left out: dots in a name,
-    such as `smollm2-1.7b`, stay). Values and types read back exactly; the row index is not
-    written. A table of this package is written over, whoever wrote it; other files never are.
-    Raises OutputError, and TableError for a table that would not come back.
+    Values and types read back exactly; the row index is not written. A table of this package is
+    written over, whoever wrote it; other files never are.
+
+    Args:
+        table: Any table of texts, numbers, truths and gaps.
+        path: Parquet where it ends in `.parquet`, else CSV; the ending may be left out (dots in a
+            name, such as `smollm2-1.7b`, stay).
+        provenance: Facts that JSON can hold, such as `provenance` makes.
+
+    Returns:
+        The table's path, with its ending.
+
+    Raises:
+        OutputError: if it cannot be written.
+        TableError: for a table that would not come back.
+
+    Example:
+        >>> write_table(table, tmp_path / "other.parquet", {"seed": 0}).name
+        'other.parquet'
     """
     path = writable(path)
     content, types = encoded(table, path.suffix)
@@ -50,10 +65,23 @@ def write_table(table: pd.DataFrame, path: str | Path, provenance: Mapping[str, 
 
 
 def writable(path: str | Path) -> Path:
-    """Where `write_table` would write: `path` with its ending, if it could be written now.
+    """Where `write_table` would write, if it could be done now.
 
-    Meant for the start of a long run; makes and leaves nothing. Raises OutputError: for a folder
-    that cannot be written, a folder of that name, and files there that are not of this package.
+    Meant for the start of a long run; makes and leaves nothing.
+
+    Args:
+        path: As given to `write_table`.
+
+    Returns:
+        `path` with its ending.
+
+    Raises:
+        OutputError: for a folder that cannot be written, a folder of that name, and files there
+            that are not of this package.
+
+    Example:
+        >>> writable(tmp_path / "smollm2-1.7b").name
+        'smollm2-1.7b.csv'
     """
     path = _named(path)
     beside = _beside(path)
@@ -70,11 +98,23 @@ def writable(path: str | Path) -> Path:
 
 
 def read_table(path: str | Path, verify: bool = True) -> pd.DataFrame:
-    """Read a table that `write_table` wrote, with the same types, given what that was given.
+    """Read a table that `write_table` wrote, with the same types.
 
-    Raises TableError, naming the file, if it is missing, or if it is not what was written: cut
-    short, changed, or damaged. `verify=False` reads it as it is. A table without its JSON is read
-    with a warning, and its types are guessed.
+    Args:
+        path: As given to `write_table`.
+        verify: Whether a table that is not what was written is refused; else it is read as it is.
+
+    Returns:
+        The table. One without its JSON is read with a warning, and its types are guessed.
+
+    Raises:
+        TableError: naming the file, if it is missing, or if it is not what was written: cut short,
+            changed, or damaged.
+
+    Example:
+        >>> written = write_table(table, tmp_path / "mine", {})
+        >>> read_table(written).equals(table)
+        True
     """
     path = _named(path)
     content, facts = _pair(path, verify)
@@ -97,7 +137,22 @@ def read_table(path: str | Path, verify: bool = True) -> pd.DataFrame:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
-    """What produced the table at `path`. Raises TableError."""
+    """What produced the table at `path`.
+
+    Args:
+        path: The table's, as given to `write_table`.
+
+    Returns:
+        The facts that were given when it was written.
+
+    Raises:
+        TableError: if there are none beside it, or if they are not what was written.
+
+    Example:
+        >>> written = write_table(table, tmp_path / "mine", {"seed": 0})
+        >>> read_provenance(written)
+        {'seed': 0}
+    """
     beside = _beside(_named(path))
     facts = _facts(beside)
     if facts is None:
@@ -106,7 +161,18 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
 
 
 def digest_of(content: bytes) -> str:
-    """The SHA-256 of some bytes."""
+    """The SHA-256 of some bytes.
+
+    Args:
+        content: The bytes.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> digest_of(b"painters")[:8]
+        '01174897'
+    """
     return hashlib.sha256(content).hexdigest()
 
 

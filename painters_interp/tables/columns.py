@@ -48,7 +48,18 @@ SCORE = ("score", "score_stderr", "score_low", "score_high")
 
 
 def require(table: pd.DataFrame, *columns: str) -> None:
-    """Raise TableError, naming what is missing and what is there, unless `table` has `columns`."""
+    """Refuse a table that lacks a column.
+
+    Args:
+        table: Any table.
+        columns: Names of the columns that it must have.
+
+    Raises:
+        TableError: naming what is missing and what is there.
+
+    Example:
+        >>> require(table, "plan", "value")
+    """
     if missing := [c for c in columns if c not in table]:
         have = ", ".join(map(str, table.columns)) or "none"
         raise TableError(f"the table lacks the columns {', '.join(missing)}; it has {have}")
@@ -64,8 +75,21 @@ def is_index(column: object) -> bool:
 def typed(table: pd.DataFrame) -> pd.DataFrame:
     """The table with columns of counts and truths that may be missing: no 3 becomes a 3.0.
 
-    Whatever program it went through. A column of counts or truths that holds something else is a
-    label of the user's own, and stays as it is. Raises TableError for a number that is none.
+    A column of counts or truths that holds something else is a label of the user's own, and stays
+    as it is.
+
+    Args:
+        table: A table of this package, whatever program it went through.
+
+    Returns:
+        A copy, whose counts are of pandas' `Int64` and truths of its `boolean`.
+
+    Raises:
+        TableError: for a number that is none.
+
+    Example:
+        >>> typed(pd.DataFrame({"n": [3.0, None]}))["n"].tolist()
+        [3, <NA>]
     """
     kinds = dict.fromkeys(INTEGER, "Int64") | dict.fromkeys(BOOLEAN, "boolean")
     kinds |= dict.fromkeys(NUMBERS, "float64")

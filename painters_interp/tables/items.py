@@ -171,7 +171,21 @@ class Run:
 
 
 def item_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` as an item table: its columns in order, texts as categories. Raises TableError."""
+    """`rows` as an item table: its columns in order, texts as categories.
+
+    Args:
+        rows: A table with the columns of one; others are left out.
+
+    Returns:
+        The item table.
+
+    Raises:
+        TableError: if a column is missing.
+
+    Example:
+        >>> tuple(item_table(answers.assign(mine=1)).columns) == COLUMNS
+        True
+    """
     require(rows, *COLUMNS)
     kinds = dict.fromkeys(_TEXTS, "category") | {"item": "Int64"}
     return typed(rows[[*COLUMNS]].reset_index(drop=True)).astype(kinds)
@@ -211,7 +225,21 @@ def from_lm_eval(runs: Mapping[str, Files] | Iterable[str | Path]) -> pd.DataFra
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Several item tables as one; the first to have a run and a plan counts."""
+    """Several item tables as one; the first to have a run and a plan counts.
+
+    Args:
+        tables: Item tables, which may overlap.
+
+    Returns:
+        One item table, in which no plan has an item twice.
+
+    Raises:
+        TableError: if a column is missing.
+
+    Example:
+        >>> len(joined([answers, answers])) == len(answers)
+        True
+    """
     plain = [t.astype(dict.fromkeys(t.select_dtypes("category"), object)) for t in tables]
     whole = pd.concat(plain, ignore_index=True)
     return item_table(whole.drop_duplicates([*RUN, "plan", "item"]))
@@ -220,7 +248,18 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def runs(items: pd.DataFrame) -> Iterator[Run]:
     """The runs of an item table, in order of first appearance.
 
-    Raises TableError if two plans of a run were scored on different items.
+    Args:
+        items: An item table.
+
+    Yields:
+        A run per model, task, metric and set of items.
+
+    Raises:
+        TableError: if two plans of a run were scored on different items.
+
+    Example:
+        >>> [(run.facts["task"], run.plans, run.n) for run in runs(answers)]
+        [('facts', ('0-5', '0-2 5'), 8)]
     """
     require(items, *COLUMNS)
     keys = [*RUN, *_METRIC]
@@ -277,6 +316,21 @@ def summarise(items: pd.DataFrame, intact: str | None = None, seed: int = 0) -> 
     others they are a bootstrap-t (`statistics.studentised`) of each item's influence and a
     sign-flip test. NaN without `intact`, for a single item, where too few items change to tell,
     and for the p of the intact model itself.
+
+    Args:
+        items: An item table.
+        intact: The plan to compare with, as its text.
+        seed: Of the bootstrap and of the flips.
+
+    Returns:
+        The result table, plans in the order of the items.
+
+    Raises:
+        TableError: if two plans of a run were scored on different items.
+
+    Example:
+        >>> summarise(answers, intact="0-5")["delta"].tolist()
+        [0.0, -0.375]
     """
     found = [_summary(run, intact, seed) for run in runs(items)]
     table = pd.concat(found, ignore_index=True)
@@ -315,9 +369,23 @@ def _differences(run: Run, base: int, seed: int) -> dict[str, Any]:
 def compare(items: pd.DataFrame, first: str, second: str, seed: int = 0) -> pd.DataFrame:
     """Two plans on the same items: one row per run, that is per task and metric.
 
-    `delta` is the value of `first` less that of `second`, with its paired 95 % interval and `p` as
-    in `summarise`. Raises TableError if a plan is not in the table, or if one of them
-    was measured in a run (model, dtype, task version, items, ...) where the other was not.
+    Args:
+        items: An item table.
+        first: A plan, as its text.
+        second: The plan that it is compared with.
+        seed: Of the bootstrap and of the flips.
+
+    Returns:
+        `delta` is the value of `first` less that of `second`, with its paired 95 % interval and `p`
+        as in `summarise`.
+
+    Raises:
+        TableError: if a plan is not in the table, or if one of them was measured in a run (model,
+            dtype, task version, items, ...) where the other was not.
+
+    Example:
+        >>> compare(answers, "0-2 5", "0-5")[["task", "delta"]].values.tolist()
+        [['facts', -0.375]]
     """
     both = items[items["plan"].isin([first, second])]
     for plan in (first, second):

@@ -11,7 +11,18 @@ from .columns import MEASURED, SCORE, is_index, require, typed
 
 
 def labels_of(table: pd.DataFrame) -> pd.DataFrame:
-    """The labelled plans of a table, each once, without what was measured of them."""
+    """The labelled plans of a table, each once, without what was measured of them.
+
+    Args:
+        table: A result table.
+
+    Returns:
+        The labels, with `plan`.
+
+    Example:
+        >>> labels_of(table)[["label", "plan"]].values.tolist()
+        [['intact', '0-5'], ['skip', '0-2 5']]
+    """
     require(table, "plan")
     measured = {*MEASURED, *SCORE, "cache"} - {"plan"}
     return table[[c for c in table if c not in measured and not is_index(c)]].drop_duplicates()
@@ -20,7 +31,20 @@ def labels_of(table: pd.DataFrame) -> pd.DataFrame:
 def labelled(labels: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """Every row of `labels`, which has a `plan`, once for each of its plan's results.
 
-    Raises TableError if a plan has no result.
+    Args:
+        labels: A table of labelled plans.
+        results: A table with a `plan`, such as `items.summarise` makes.
+
+    Returns:
+        The labels in front, then the results.
+
+    Raises:
+        TableError: if a plan has no result.
+
+    Example:
+        >>> names = pd.DataFrame({"label": ["mine", "also mine"], "plan": "0-2 5"})
+        >>> labelled(names, painters.items.summarise(answers))[["label", "value"]].values.tolist()
+        [['mine', 0.5], ['also mine', 0.5]]
     """
     require(labels, "plan")
     require(results, "plan")
@@ -37,9 +61,22 @@ Plans = Plan | str | Sequence[Plan | str] | Mapping[str, Plan | str] | pd.DataFr
 def labels_for(plans: Plans, n_layers: int) -> pd.DataFrame:
     """A table with a canonical plan per row, and whatever labels came with it.
 
-    `plans` is one plan, a list, a dict from label to plan, or a table with a column `plan`, whose
-    repeated rows count once. What an earlier evaluation measured is no label, so its table can be
-    evaluated again. Raises PlanError for no plans or one that `n_layers` layers cannot run.
+    What an earlier evaluation measured is no label, so its table can be evaluated again.
+
+    Args:
+        plans: One plan, a list, a dict from label to plan, or a table with a column `plan`, whose
+            repeated rows count once.
+        n_layers: The number of layers of the model.
+
+    Returns:
+        The labels, with `plan` and `n_layers`.
+
+    Raises:
+        PlanError: for no plans, or one that `n_layers` layers cannot run.
+
+    Example:
+        >>> labels_for({"skip": "0 1 2 5"}, 6)[["label", "plan"]].values.tolist()
+        [['skip', '0-2 5']]
     """
     if isinstance(plans, pd.DataFrame):
         table = labels_of(plans)

@@ -9,7 +9,22 @@ from .columns import require
 
 
 def from_matrices(matrices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Labelled square matrices as one tidy table: measure, row, column, value."""
+    """Labelled square matrices as one tidy table: measure, row, column, value.
+
+    Args:
+        matrices: Square matrices by name, with the same labels for rows and columns.
+
+    Returns:
+        A row for each entry of each matrix.
+
+    Raises:
+        TableError: if there is no matrix, or if one is not square or not labelled.
+
+    Example:
+        >>> matrix = pd.DataFrame([[1.0, 0.5], [0.5, 1.0]])
+        >>> len(from_matrices({"cosine": matrix}))
+        4
+    """
     parts = [
         matrix.rename_axis(index="row", columns="column")
         .melt(ignore_index=False, value_name="value")
@@ -23,7 +38,22 @@ def from_matrices(matrices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def to_matrices(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The inverse of `from_matrices`: name to matrix, rows and columns in the stored order."""
+    """The inverse of `from_matrices`: name to matrix, rows and columns in the stored order.
+
+    Args:
+        table: What `from_matrices` made.
+
+    Returns:
+        The matrices by name.
+
+    Raises:
+        TableError: if a column is missing.
+
+    Example:
+        >>> matrix = pd.DataFrame([[1.0, 0.5], [0.5, 1.0]])
+        >>> to_matrices(from_matrices({"cosine": matrix}))["cosine"].equals(matrix)
+        True
+    """
     require(table, "measure", "row", "column", "value")
     return {
         str(name): part.pivot(index="row", columns="column", values="value").reindex(

@@ -33,7 +33,21 @@ _PREFERRED = ("acc", "exact_match", "mcc", "f1", "acc_norm")
 
 
 def is_intact(table: pd.DataFrame) -> "pd.Series[bool]":
-    """Which rows are the unaltered model: `variant` (of an experiment) or `label` says "intact"."""
+    """Which rows are the unaltered model: `variant` (of an experiment) or `label` says "intact".
+
+    Args:
+        table: A table with labels.
+
+    Returns:
+        A truth per row.
+
+    Raises:
+        TableError: if there is no column to tell by.
+
+    Example:
+        >>> is_intact(table).tolist()
+        [True, False]
+    """
     found = pd.Series(False, index=table.index)
     for column in ("variant", "label"):
         if column in table:
@@ -46,6 +60,19 @@ def primary(table: pd.DataFrame) -> pd.DataFrame:
 
     lm-eval appends the name of a filter after a comma (`exact_match,strict-match`): of several
     filters the one listed first counts, as in lm-eval's own printout.
+
+    Args:
+        table: A result table.
+
+    Returns:
+        Its rows of these metrics.
+
+    Raises:
+        TableError: if a column is missing.
+
+    Example:
+        >>> primary(table)["metric"].unique().tolist()
+        ['acc']
     """
     require(table, "task", "metric")
     tasks, metrics = (table[column].astype(object) for column in ("task", "metric"))
@@ -62,10 +89,22 @@ def _best(metrics: "pd.Series[str]") -> str:
 def normalise(table: pd.DataFrame) -> pd.DataFrame:
     """Add `score`, on the paper's scale: 0 is chance and 1 the intact model, per task and metric.
 
-    `score_stderr` is `stderr` in the same unit. Metrics without a chance level, and those where
-    less is better, have no such scale; their rows are left out. Where the intact model is not
-    above chance there is none either: such tasks have the score NaN, are named in a warning, and
-    no median takes them in. Raises TableError if no metric has a scale, or a task no intact row.
+    Metrics without a chance level, and those where less is better, have no such scale; their rows
+    are left out. Where the intact model is not above chance there is none either: such tasks have
+    the score NaN, are named in a warning, and no median takes them in.
+
+    Args:
+        table: A result table with rows of the intact model.
+
+    Returns:
+        Its rows with `score`, and `score_stderr`, which is `stderr` in the same unit.
+
+    Raises:
+        TableError: if no metric has a scale, or a task no intact row.
+
+    Example:
+        >>> normalise(table)[["value", "chance", "score"]].values.tolist()
+        [[0.875, 0.25, 1.0], [0.5, 0.25, 0.4]]
     """
     scores = on_scale(table)
     if flat := unscaled(scores):
@@ -103,6 +142,20 @@ def above_chance(table: pd.DataFrame, errors: float = 2.0) -> pd.DataFrame:
 
     Clearly: by more than `errors` standard errors. On other tasks the scale from chance to intact
     is noise, and so would be a median over tasks that takes them in.
+
+    Args:
+        table: A result table with rows of the intact model.
+        errors: How many standard errors are clear.
+
+    Returns:
+        The rows of these tasks, all plans.
+
+    Raises:
+        TableError: if a column or the intact model is missing.
+
+    Example:
+        >>> above_chance(table)["task"].unique().tolist()
+        ['facts']
     """
     require(table, "task", "metric", "value", "stderr", "chance")
     intact = table[is_intact(table)]
@@ -131,12 +184,40 @@ def _intact_values(table: pd.DataFrame) -> Float[np.ndarray, " row"]:
 
 
 def scored(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as it is if it has a `score`, else its primary metrics, normalised."""
+    """The table as it is if it has a `score`, else its primary metrics, normalised.
+
+    Args:
+        table: A result table.
+
+    Returns:
+        A table with `score`.
+
+    Raises:
+        TableError: as `normalise`.
+
+    Example:
+        >>> scored(table)["score"].tolist()
+        [1.0, 0.4]
+    """
     return table if "score" in table else normalise(primary(table))
 
 
 def scaled(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of tasks that have a `score` under some plan of the same model."""
+    """The rows of tasks that have a `score` under some plan of the same model.
+
+    Args:
+        table: What `normalise` returns.
+
+    Returns:
+        Its rows of these tasks, all plans.
+
+    Raises:
+        TableError: if a column is missing.
+
+    Example:
+        >>> len(scaled(normalise(table)))
+        2
+    """
     within = [c for c in (*MODEL, "task") if c in table]
     known = table["score"].groupby([table[c] for c in within], dropna=False).transform("count")
     return table[known.to_numpy() > 0]
@@ -146,9 +227,22 @@ def median_over_tasks(table: pd.DataFrame) -> pd.DataFrame:
     """One row per labelled plan: the median of `score` over its tasks, and `tasks`, their number.
 
     Tasks without a scale (see `normalise`) do not count; where none has one, medians are NaN. So
-    is that of a plan which has no number on a task that counts. Raises TableError if a task counts
-    twice (two metrics: see `primary`), or if some plan of an experiment lacks a task: a median
-    over other tasks would look like an effect of the plan.
+    is that of a plan which has no number on a task that counts.
+
+    Args:
+        table: What `normalise` returns, of one metric per task.
+
+    Returns:
+        The labels, `score` and `tasks`.
+
+    Raises:
+        TableError: if a task counts twice (two metrics: see `primary`), or if some plan of an
+            experiment lacks a task: a median over other tasks would look like an effect of the
+            plan.
+
+    Example:
+        >>> median_over_tasks(normalise(table))[["label", "score"]].values.tolist()
+        [['intact', 1.0], ['skip', 0.4]]
     """
     require(table, "task", "score")
     keys = _labels(table, _PER_TASK)
@@ -187,6 +281,22 @@ def summarise_seeds(table: pd.DataFrame, of: str = "score") -> pd.DataFrame:
     mean of the lower ends to that of the upper ones (for these shuffles, whose items are the same);
     without them Student's over shuffles, and of a row alone low = high = value. `distance` becomes
     the mean distance from the identity.
+
+    Args:
+        table: A table with labels of an experiment and the column `of`.
+        of: The column that is averaged.
+
+    Returns:
+        A row for each set of labels but the shuffle's seed.
+
+    Raises:
+        TableError: if a column is missing.
+
+    Example:
+        >>> labels = painters.experiments.variants(6, [1], seeds=3)
+        >>> found = summarise_seeds(labels.assign(score=range(len(labels))))
+        >>> found.set_index("variant").loc["random", ["score", "seeds"]].tolist()
+        [5.0, 3.0]
     """
     require(table, of)
     if {"plan", "shuffle_seed"} <= set(table):

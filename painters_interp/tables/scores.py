@@ -30,9 +30,25 @@ def score_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> 
     """The primary metrics of `table`, normalised, with `score_low` and `score_high`.
 
     95 % bootstrap intervals: items are drawn anew for the plan, the intact model and chance
-    together (`items.Run.resampled_against`). NaN for a single item, and where the intact model is
-    not above chance in 97.5 % of the samples, for then there is no scale. Raises TableError as
-    `tables.normalise` does, and where `items` lacks a row of the table.
+    together (`items.Run.resampled_against`).
+
+    Args:
+        table: A result table.
+        items: The items that it rests on.
+        seed: Of the bootstrap.
+
+    Returns:
+        What `tables.normalise` returns, with the two ends. They are NaN for a single item, and
+        where the intact model is not above chance in 97.5 % of the samples, for then there is no
+        scale.
+
+    Raises:
+        TableError: as `tables.normalise`, and where `items` lacks a row of the table.
+
+    Example:
+        >>> found = score_intervals(table, answers)
+        >>> found["score_low"].le(found["score"]).tolist()
+        [True, True]
     """
     rows = scored(table)
     found = _resampled(rows, items, seed)
@@ -47,6 +63,21 @@ def median_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) ->
     task's on their own, for all plans together. NaN where one of its scores has none; tasks
     without a scale do not count. The tasks are taken as given; how another choice of tasks would
     have come out is not in it.
+
+    Args:
+        table: A result table.
+        items: The items that it rests on.
+        seed: Of the bootstrap.
+
+    Returns:
+        A row per labelled plan.
+
+    Raises:
+        TableError: as `score_intervals` and `tables.median_over_tasks`.
+
+    Example:
+        >>> median_intervals(table, answers)["score"].tolist()
+        [1.0, 0.4]
     """
     medians, samples = resampled_medians(table, items, seed)
     low, high = statistics.percentiles(samples)
@@ -60,6 +91,23 @@ def resampled_medians(
 
     The samples are those that `median_intervals` rests on: of all rows together, so that what is
     computed from several of them stays paired.
+
+    Args:
+        table: A result table.
+        items: The items that it rests on.
+        seed: Of the bootstrap.
+
+    Returns:
+        The medians, a row per labelled plan, and their values on the samples, shape (resample,
+        row).
+
+    Raises:
+        TableError: as `median_intervals`.
+
+    Example:
+        >>> medians, samples = resampled_medians(table, answers)
+        >>> samples.shape[1] == len(medians)
+        True
     """
     rows = scored(table)
     counted = scaled(rows)
@@ -150,8 +198,20 @@ def _scale(run: Run, intact: object, seed: int) -> Float[np.ndarray, "resample p
 def halves(items: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Two tables with a random half of every task's items each, the same for all plans.
 
-    Drawn with `seed` and the task's name, from the set of items alone. Raises TableError for a
-    task of a single item.
+    Args:
+        items: An item table.
+        seed: With the task's name, of the draw, which depends on the set of items alone.
+
+    Returns:
+        The two item tables; of an odd number of items the second has one more.
+
+    Raises:
+        TableError: for a task of a single item.
+
+    Example:
+        >>> first, second = halves(answers)
+        >>> first["item"].nunique(), second["item"].nunique()
+        (4, 4)
     """
     first, numbers = np.zeros(len(items), dtype=bool), items["item"].to_numpy(dtype=int)
     for task, places in items.groupby("task", observed=True).indices.items():
@@ -172,14 +232,27 @@ def select_and_report(
     `select_and_report(table, items, by="affected")`. The best of many plans is partly the
     luckiest; on items that did not choose it, luck does not repeat.
 
-    Takes the tasks of `table`, and its labels. Returns one row per labelled plan: the labels,
-    `selection_score` (median over tasks on the half that chooses), `selected`, and on the other
-    half `score`, `score_low`, `score_high`. The intact model has no part in the choice; of equal
-    plans the first listed is chosen.
-
     A task on which the intact model is not above chance on one half of the items is left out
     there, with a warning: of the choice, or of the judgement. Where no task is left to choose by,
     no plan is `selected`; where none is left to judge by, scores are NaN.
+
+    Args:
+        table: A result table, whose tasks and labels are taken.
+        items: The items that it rests on.
+        by: The columns whose values make a group.
+        seed: Of the halves and of the bootstrap.
+
+    Returns:
+        One row per labelled plan: the labels, `selection_score` (median over tasks on the half that
+        chooses), `selected`, and on the other half `score`, `score_low`, `score_high`. The intact
+        model has no part in the choice; of equal plans the first listed is chosen.
+
+    Raises:
+        TableError: as `median_intervals`, and for a task of a single item.
+
+    Example:
+        >>> select_and_report(table, answers, by="label")["selected"].tolist()
+        [False, True]
     """
     groups = several(by)
     require(table, *groups)
