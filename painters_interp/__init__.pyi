@@ -27,6 +27,7 @@ from .damage import predict_damage as predict_damage
 from .deployment import export as export
 from .deployment import planned as planned
 from .deployment import recipe as recipe
+from .deployment import search as search
 from .evaluation import evaluate as evaluate
 from .evaluation import task as task
 from .execution import applied as applied

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .deployment import export
+from .deployment import export, search
 from .failures import status_of, warnings_in_a_line
 from .figures import figures
 from .grids import grid
@@ -68,6 +68,7 @@ for command in (
     classify,
     readers,
     heal,
+    search,
     export,
     figures,
     report,

@@ -1,12 +1,38 @@
-"""`painters export`: a plan as a checkpoint, as a recipe, or as a passthrough merge."""
+"""From a finding to its use: `painters search`, and `painters export`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import PaintersError
-from .options import DEFAULT_MODEL, Device, Dtype, Model, loaded, path_of
+from .documents import documents, lines_of
+from .options import (
+    ALL_FORMATS,
+    DEFAULT_MODEL,
+    Data,
+    Device,
+    Documents,
+    Dtype,
+    Formats,
+    Model,
+    Out,
+    Seed,
+    Store,
+    Texts,
+    Venue,
+    computable,
+    listed,
+    loaded,
+    look_of,
+    one_of,
+    path_of,
+    task_names,
+)
+from .outputs import folder_for, try_folder, try_tables, write_all
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def export(
@@ -58,3 +84,94 @@ def export(
         print(write_whole(out, deployment.mergekit(bridge, plan).encode()))
     else:
         print(deployment.export(bridge, plan, out, force, shard=shard))
+
+
+def search(
+    calls: Annotated[int, typer.Option(min=1, help="Layer calls that the plan may make.")],
+    model: Model = DEFAULT_MODEL,
+    edits: Annotated[
+        str,
+        typer.Option(
+            help="Comma separated: drop, drop_block, swap, move, replace, repeat, repeat_block, "
+            "parallel, damp."
+        ),
+    ] = "drop",
+    method: Annotated[str, typer.Option(help="greedy or beam.")] = "greedy",
+    objective: Annotated[
+        str, typer.Option(help="kl (to the intact model), loss (on texts), or tasks.")
+    ] = "kl",
+    texts: Texts = None,
+    tasks: Annotated[str | None, typer.Option(help="lm-eval tasks, comma separated.")] = None,
+    data: Data = None,
+    limit: Documents = 32.0,
+    width: Annotated[int, typer.Option(min=1, max=1000, help="Plans that go on in a beam.")] = 4,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=0, max=10_000, help="Rounds within the budget; as many as help if none."),
+    ] = None,
+    out: Out = None,
+    store: Store = None,
+    seed: Seed = 0,
+    dtype: Dtype = None,
+    device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
+) -> None:
+    """Search the best plan under a budget of layer calls.
+
+    Chosen on half of the texts and judged on the others, beside the best of
+    as many random plans, block influence, angular distance and the middle
+    block.
+
+    Example: painters search --calls 24 --edits drop,swap
+    """
+    from .. import deployment
+    from ..deployment.edits import named
+    from ..deployment.searching import METHODS, OBJECTIVES, refuse
+
+    names = named(listed(edits))
+    one_of(method, METHODS, "--method")
+    one_of(objective, OBJECTIVES, "--objective")
+    if tasks is not None and objective != "tasks":
+        raise PaintersError("--tasks are what --objective tasks scores; add it")
+    chosen = task_names(tasks) if objective == "tasks" else None
+    look = look_of(venue, formats)
+    lines, folder = lines_of(texts), folder_for(model, out)
+    try_tables(folder, ["search", "rounds"])
+    if store is not None:
+        try_folder(store)
+    computable(device, dtype)
+    bridge = loaded(model, device, dtype)
+    refuse(calls, len(bridge.blocks))
+    found = deployment.search(
+        bridge,
+        documents(bridge, lines, limit) if objective != "tasks" else lines,
+        chosen,
+        calls=calls,
+        edits=names,
+        method=method,
+        objective=objective,
+        width=width,
+        rounds=rounds,
+        data=data,
+        limit=limit,
+        seed=seed,
+        store=store,
+    )
+    tables = {"rounds": found.rounds, "search": found.judged}
+    for path in write_all(tables, folder, dict.fromkeys(tables, found.provenance), look):
+        print(path)
+    print(f"{found.best}: {len(found.best.calls)} calls, {len(found.rounds) - 1} plans tried")
+    print(_told(found.judged[found.judged["calls"].eq(len(found.best.calls))]))
+
+
+def _told(judged: "pd.DataFrame") -> str:
+    """A line per way to choose what runs, with how much the found plan is better."""
+    lines = []
+    for row in judged.to_dict("records"):
+        line = f"{row['variant']:20} {row['value']:.4g} [{row['low']:.4g}, {row['high']:.4g}]"
+        if row["gain"] == row["gain"]:  # not for the found plan itself
+            ends = f"[{row['gain_low']:.3g}, {row['gain_high']:.3g}]"
+            line += f", the found plan is better by {row['gain']:.3g} {ends}"
+        lines.append(line)
+    return "\n".join(lines)

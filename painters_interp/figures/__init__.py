@@ -23,6 +23,7 @@ from .patching import crossing_heatmap as crossing_heatmap
 from .patching import effects_heatmap as effects_heatmap
 from .patching import patching_heatmap as patching_heatmap
 from .readers import reader_heatmap as reader_heatmap
+from .searches import search_curves as search_curves
 from .stitching import stitching_curves as stitching_curves
 from .stitching import stitching_heatmap as stitching_heatmap
 from .strips import plan_strip as plan_strip

@@ -64,6 +64,7 @@ DRAWINGS: dict[str, Callable[[Saved], Figure]] = {
     "similarity_random": _similarity,
     "readers": _of_table(figures.reader_heatmap),
     "depth": _of_table(figures.depth_curves),
+    "search": _of_table(figures.search_curves),
     "single_layers": _of_table(figures.single_layer_curves),
     "variants": _variants,
     "loops": _loops,

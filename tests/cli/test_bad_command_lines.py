@@ -31,6 +31,7 @@ RIGHT = {
     "effects": ["patch", "effects"],
     "grid": ["grid", "swaps"],
     "export": ["export", "0-5", "--out", "new"],
+    "search": ["search", "--calls", "4"],
 }
 ALL = tuple(RIGHT)
 READ = ("similarity", "effects", "grid")
@@ -46,6 +47,7 @@ READING = (
     "check",
     "patch",
     "export",
+    "search",
 )
 # Options, the commands that have them, and values that cannot be.
 WRONG = [
@@ -94,6 +96,13 @@ WRONG = [
     ("--wrong", ("across",), ["x"]),
     ("--at", ("effects",), ["-1", "999", "x", HUGE]),
     ("--out", ("export",), ["", ".", "/", "file", "file/out", "broken", LONG, "a\0b"]),
+    ("--calls", ("search",), ["0", "7", "-1", "x", HUGE]),
+    ("--edits", ("search",), ["nonsense", "", ",", "swap"]),
+    ("--method", ("search",), ["nonsense", ""]),
+    ("--objective", ("search",), ["nonsense", ""]),
+    ("--tasks", ("search",), ["probe_facts"]),
+    ("--width", ("search",), ["0", "x"]),
+    ("--limit", ("search",), ["2"]),
     ("--shard", ("export",), ["", "0GB", "-1GB", "1", "x"]),
     ("--layers", ("grid",), ["0@2", "9", "", "0.attn", "(0|1)", "0 0", "0*2", "0"]),
 ]  # fmt: skip

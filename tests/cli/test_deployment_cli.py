@@ -1,4 +1,4 @@
-"""What plans become of use for: `painters export`."""
+"""What plans become of use for: `painters search`, `painters export`."""
 
 import sys
 from pathlib import Path
@@ -56,3 +56,18 @@ def test_layers_in_a_row_become_a_merge(painters, tmp_path: Path, checkpoint: Pa
     assert painters("export", "0-2 5", "--out", path, "--mergekit")[0] == 0
     [first, _] = yaml.safe_load(path.read_text())["slices"]
     assert first["sources"] == [{"model": str(checkpoint), "layer_range": [0, 3]}]
+
+
+def test_a_search_writes_its_rounds_what_it_judged_and_a_figure(painters, tmp_path: Path) -> None:
+    (tmp_path / "texts").write_text("abcdefgh\nhgfedcba\naabbccdd\nddccbbaa\n")
+    asked = ("--texts", tmp_path / "texts", "--out", tmp_path / "out", "--formats", "png")
+    code, out, err = painters("search", "--calls", 5, *asked, "--store", tmp_path / "kept")
+    assert (code, err) == (0, "")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"rounds.csv", "rounds.json", "search.csv", "search.json", "search.png"}
+    *_, best, found, random, influence, angular, middle = out.splitlines()
+    assert best.endswith("5 calls, 11 plans tried")
+    assert found.startswith("found ")
+    assert all("the found plan is better by" in line for line in (random, influence, middle))
+    assert angular.startswith("by angular distance")
+    assert len([*(tmp_path / "kept").glob("search-*.csv")]) == 1
