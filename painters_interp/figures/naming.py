@@ -48,6 +48,14 @@ MEASURES = {
     "effective_rank": "effective rank",
     "linearity": "linearity",
     "depth": "distance from mid-depth",
+    "lens_entropy": "entropy of the lens (nats)",
+    "lens_kl": "KL, answer to lens (nats)",
+    "lens_agreement": "lens and answer agree",
+    "lens_overlap": "lens and answer, share of top 5",
+    "lens_rank": "rank of the answer (log10)",
+    "lens_frequent": "guess is a frequent token",
+    "loop_step": "step / stream norm",
+    "loop_turn": "cosine with the step before",
 }
 _WITHOUT = "_without_massive"
 

@@ -9,6 +9,7 @@ from .base import Matrix as Matrix
 from .base import Measure as Measure
 from .base import Pooled as Pooled
 from .base import Result as Result
+from .base import curve_table as curve_table
 from .documents import DocumentPair as DocumentPair
 from .documents import DocumentStates as DocumentStates
 from .documents import draw_sample as draw_sample

@@ -17,15 +17,19 @@ from . import (
     deep_blocks,
     depth_curse,
     depth_use,
+    effective_depth,
     greedy,
     influence,
     interchange,
     last_turn,
+    loop_steps,
     painters,
     pairs,
     rankings,
+    refining,
     repeats,
     shapley,
+    stages,
 )
 from .study import Found, Setting, Study, facts_of
 
@@ -44,6 +48,10 @@ _ROOMS = (
     rankings,
     shapley,
     last_turn,
+    stages,
+    refining,
+    loop_steps,
+    effective_depth,
 )
 STUDIES: dict[str, Study] = {room.STUDY.id: room.STUDY for room in _ROOMS}
 LIMIT = 32

@@ -142,6 +142,14 @@ def test_the_papers_findings_are_of_windows_where_something_happens(found) -> No
     assert claims["claim"].str.contains("Order matters less").any()
 
 
+def test_effective_depth_is_the_share_of_layers_that_would_do_the_same_evenly(found, model) -> None:
+    table = found("2512.14064").tables["effective_depth"].set_index("texts")["value"]
+    ratios = painters.similarity(model, TEXTS, "update_ratio")["update_ratio"].curve.to_numpy()
+    shares = ratios / ratios.sum()
+    assert table["all texts"] == pytest.approx(np.prod(shares**-shares) / 8)
+    assert {"easy", "hard", "probe_facts", "probe_order"} < {*table.index}
+
+
 def test_a_second_seed_draws_other_samples_of_the_same_values(on) -> None:
     study = studies.STUDIES["2601.18302"]
     one = carried_out(study, on).claims
