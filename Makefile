@@ -7,7 +7,7 @@ WORKERS ?= 2
 # Without types checked at run time: the classes of older pandas cannot be named with their contents.
 UNCHECKED := --shapes-unchecked
 
-.PHONY: help setup run check test test-oldest notebooks lint types figures clean
+.PHONY: help setup run check test test-oldest notebooks docs lint types figures clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
@@ -17,7 +17,7 @@ setup: $(READY)  ## make .venv with pinned dependencies
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,notebooks]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs,notebooks]'
 	touch $@
 
 run: $(READY)  ## set up, fetch the default model, run the main job into runs/
@@ -39,11 +39,14 @@ test-oldest: .venv-oldest/.ready  ## all tests with the oldest supported depende
 .venv-oldest/.ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	$(OLDEST)/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt \
-		-e '.[dev,notebooks]'
+		-e '.[dev,docs,notebooks]'
 	touch $@
 
 notebooks: $(READY)  ## execute the notebooks anew and store their outputs
 	$(BIN)/python tests/test_notebooks.py
+
+docs: $(READY)  ## build the documentation into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: $(READY)  ## style and import contracts
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ without loading torch. `__init__.pyi` says the same to editors and type checkers
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _ROOMS = (
     *(

@@ -1,0 +1,99 @@
+"""Pages and pictures of the documentation that are made of other files of this repository.
+
+The reference has a page for each room, with every name that the room offers, so that no list of
+functions is kept by hand. Figures, the table of architectures and the papers of the project are
+taken from where they lie.
+"""
+
+import ast
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "painters_interp"
+PAPERS = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md",
+          "security.md": "SECURITY.md"}  # fmt: skip
+INTERNAL = {"errors", "streams", "texts", "execution"}  # beneath what users call
+TRIED = """# What was tried
+
+A model is examined, not looked up in a list: before anything runs, its layers are tried, and a
+model whose layers cannot be exchanged exactly is refused with the reason. The table below is what
+came of trying architectures, refused ones included. It is written by a program in the tests, and a
+test compares it with the code.
+
+How to read it: *cached* is the largest difference of logits between decoding token by token and one
+pass over the same text, *runner* between shared work and a plan that is applied alone, *padding*
+between padded rows and the same texts alone.
+
+"""
+
+
+def rooms() -> dict[str, list[str]]:
+    """The public names of each room, in the order in which the room lists them."""
+    return {
+        name: offered(name)
+        for name in imported(PACKAGE / "__init__.pyi", level=0)
+        if name not in INTERNAL
+    }
+
+
+def offered(room: str) -> list[str]:
+    """What a room offers: what it imports as itself, or what a room of one file defines."""
+    folder = PACKAGE / room
+    if not folder.is_dir():
+        tree = ast.parse((PACKAGE / f"{room}.py").read_text("utf-8"))
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        return [n.name for n in tree.body if isinstance(n, kinds) and not n.name.startswith("_")]
+    stub = folder / "__init__.pyi"
+    return imported(stub if stub.is_file() else folder / "__init__.py", level=1)
+
+
+def imported(path: Path, level: int) -> list[str]:
+    """Names that a file imports as themselves, from beside it (0) or from its modules (1)."""
+    nodes = [n for n in ast.parse(path.read_text("utf-8")).body if isinstance(n, ast.ImportFrom)]
+    inside = [node for node in nodes if bool(node.module) == bool(level)]
+    return [a.name for node in inside for a in node.names if a.name == a.asname]
+
+
+def reference(room: str, names: list[str]) -> str:
+    """The page of a room; constants and nested rooms, which have no docstring, are left out."""
+    shown = [name for name in names if name.lower() == name or not name.isupper()]
+    parts = [f"::: painters_interp.{room}.{name}" for name in shown]
+    head = f"# {room}\n\n::: painters_interp.{room}\n    options:\n      members: false\n"
+    hidden = "      show_root_heading: false\n      show_root_toc_entry: false\n"
+    return head + hidden + "\n" + "\n\n".join(parts) + "\n"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages and pictures that are made here."""
+    made = {f"reference/{room}.md": reference(room, names) for room, names in rooms().items()}
+    made["reference.md"] = contents(made)
+    table = (ROOT / "tests" / "ZOO.md").read_text("utf-8").partition("\n\n")[2]
+    made["tried.md"] = TRIED + table
+    made |= {page: (ROOT / name).read_text("utf-8") for page, name in PAPERS.items()}
+    for path, content in made.items():
+        files.append(File.generated(config, path, content=content))
+    for picture in sorted((ROOT / "figures").glob("*.png")):
+        path = f"gallery/{picture.name}"
+        files.append(File.generated(config, path, abs_src_path=str(picture)))
+    return files
+
+
+def contents(pages: dict[str, str]) -> str:
+    """The page that leads to the rooms, each with the sentence that describes it."""
+    lines = [f"- [{Path(page).stem}]({page}): {says(Path(page).stem)}" for page in sorted(pages)]
+    return (
+        "# Reference\n\nEverything that the package offers, by room, with an example each. What is "
+        "used most stands\nin the package itself: `painters.evaluate` is "
+        "`painters.evaluation.evaluate`.\n\n" + "\n".join(lines) + "\n"
+    )
+
+
+def says(room: str) -> str:
+    """The first sentence of a room's docstring."""
+    place = PACKAGE / room
+    path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    return text.splitlines()[0]
