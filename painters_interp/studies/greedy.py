@@ -1,31 +1,42 @@
 """SLEB (arXiv 2402.09025): remove what raises the loss least, and score again."""
 
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from .. import experiments
+from ..deployment import edited, explored
 from ..plans import Plan, Step
+from ..strategies import full
 from .claims import Claim, Sampled
 from .influence import SEEDS, counts, quarter, removed_in
 from .study import Found, Setting, Study, along
 from .views import LOSS, removal_curves
 
 
-def _without(n: int, gone: list[int]) -> pd.DataFrame:
-    """Each of the layers that are left, removed too."""
-    rows = []
-    for layer in (i for i in range(n) if i not in gone):
-        kept = (Step.of(i) for i in range(n) if i not in gone and i != layer)
-        rows.append({"layer": layer, "plan": str(Plan(kept, n))})
-    return pd.DataFrame(rows).assign(variant="candidate", n_layers=n)
+def _costs(on: Setting, plans: Sequence[Plan]) -> Float[np.ndarray, " plan"]:
+    """Loss of plans on the texts that are chosen on."""
+    return on.loss(_table(on.n, plans), on.choosing).values
+
+
+def _table(n: int, plans: Sequence[Plan]) -> pd.DataFrame:
+    labels = {"plan": [str(plan) for plan in plans], "variant": "candidate", "n_layers": n}
+    return pd.DataFrame(labels)
 
 
 def _calls(on: Setting) -> int:
     n, most = on.n, quarter(on.n)
     order = list(range(n - 1, -1, -1))
-    rounds = sum(on.loss_calls(_without(n, order[:k]), on.choosing) for k in range(most))
+    plans = [Plan(map(Step.of, range(kept)), n) for kept in range(n, n - most, -1)]
+    tried = ([other for _, other in edited(plan, ["drop"])] for plan in plans)
+    rounds = sum(on.loss_calls(_table(n, some), on.choosing) for some in tried)
     rivals = _rivals(n, order, order)
-    return rounds + on.similarity_calls() // 2 + on.loss_calls(rivals, on.judging)
+    first = on.loss_calls(_table(n, [full(n)]), on.choosing)
+    return first + rounds + on.similarity_calls() // 2 + on.loss_calls(rivals, on.judging)
 
 
 def _rivals(n: int, greedy: list[int], influence: list[int]) -> pd.DataFrame:
@@ -38,20 +49,20 @@ def _rivals(n: int, greedy: list[int], influence: list[int]) -> pd.DataFrame:
 
 
 def _carry_out(on: Setting) -> Found:
-    gone: list[int] = []
-    rounds = []
-    for _ in range(quarter(on.n)):
-        tried = on.loss(_without(on.n, gone), on.choosing)
-        rounds.append(tried.rows.assign(round=len(gone)))
-        gone.append(int(tried.rows["layer"].iloc[int(np.argmin(tried.values))]))
+    start = full(on.n)
+    went = explored(start, on.n - quarter(on.n), ["drop"], partial(_costs, on), rounds=0)
+    winners = [Plan.parse(text, on.n) for text in went.winners["plan"]]
+    gone = [
+        next(iter({*before.layer_calls} - {*after.layer_calls}))
+        for before, after in pairwise(winners)
+    ]
     found = on.similarity(["block_influence"], texts=on.choosing)
     curve = along(found, "block_influence").curve
     influence = [int(layer) for layer in np.argsort(curve.to_numpy(), kind="stable")]
     loss = on.loss(_rivals(on.n, gone, influence), on.judging)
-    trace = pd.concat(rounds, ignore_index=True)
     return Found(
-        tables={"rounds": trace, "removals": loss.rows},
-        judged=_judged(on.n, loss, tried=len(trace)),
+        tables={"rounds": went.trace, "removals": loss.rows},
+        judged=_judged(on.n, loss, tried=len(went.trace) - 1),
         drawings={"removals": lambda: removal_curves(_ends(loss.rows), "value", LOSS)},
     )
 
