@@ -25,7 +25,7 @@ _ROOMS = (
 _NAMES = {
     "comparison": ["similarity"],
     "damage": ["kl_to_intact", "predict_damage"],
-    "deployment": ["export", "planned", "recipe", "search"],
+    "deployment": ["export", "latency", "planned", "recipe", "search"],
     "evaluation": ["evaluate", "task"],
     "generation": ["generate"],
     "learning": ["classify", "heal", "readers"],

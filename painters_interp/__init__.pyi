@@ -25,6 +25,7 @@ from .comparison import similarity as similarity
 from .damage import kl_to_intact as kl_to_intact
 from .damage import predict_damage as predict_damage
 from .deployment import export as export
+from .deployment import latency as latency
 from .deployment import planned as planned
 from .deployment import recipe as recipe
 from .deployment import search as search

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .deployment import export, search
+from .deployment import export, latency, search
 from .failures import status_of, warnings_in_a_line
 from .figures import figures
 from .grids import grid
@@ -69,6 +69,7 @@ for command in (
     readers,
     heal,
     search,
+    latency,
     export,
     figures,
     report,

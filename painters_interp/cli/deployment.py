@@ -1,4 +1,4 @@
-"""From a finding to its use: `painters search`, and `painters export`."""
+"""From a finding to its use: `painters search`, `painters latency`, `painters export`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,8 +28,9 @@ from .options import (
     one_of,
     path_of,
     task_names,
+    whole_numbers,
 )
-from .outputs import folder_for, try_folder, try_tables, write_all
+from .outputs import folder_for, try_folder, try_table, try_tables, write_all
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,3 +176,58 @@ def _told(judged: "pd.DataFrame") -> str:
             line += f", the found plan is better by {row['gain']:.3g} {ends}"
         lines.append(line)
     return "\n".join(lines)
+
+
+def latency(
+    plans: Annotated[list[str], typer.Argument(help="Plans in quotes, such as '0-12 17-29'.")],
+    model: Model = DEFAULT_MODEL,
+    batch: Annotated[str, typer.Option(help="Rows at once, comma separated.")] = "1",
+    length: Annotated[str, typer.Option(help="Tokens of a prompt, comma separated.")] = "128",
+    new: Annotated[int, typer.Option(min=0, max=100_000, help="Tokens to write.")] = 16,
+    repeats: Annotated[int, typer.Option(min=2, max=1000, help="How often each is timed.")] = 10,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
+    ] = None,
+    seed: Seed = 0,
+    dtype: Dtype = None,
+    device: Device = None,
+) -> None:
+    """Measure how long plans take to read a prompt and to write a token.
+
+    Plans take turns with the intact model; medians with 95 % intervals, and
+    ratios to the intact model, turn by turn. Layers in sequence run as the
+    checkpoint that `painters export` writes, groups inside the model.
+
+    Example: painters latency "0-12 17-29" --batch 1,8
+    """
+    from .. import deployment
+    from ..execution import as_plan
+    from ..models import identity
+    from ..storage import provenance, write_table
+
+    rows, tokens = whole_numbers(batch, "--batch"), whole_numbers(length, "--length")
+    if out is not None:
+        try_table(out)
+    bridge = loaded(model, device, dtype)
+    labelled = {text: as_plan(text, bridge) for text in plans}
+    asked = {"new": new, "repeats": repeats, "seed": seed}
+    table = deployment.latency(bridge, labelled, rows or 1, tokens or 128, **asked)
+    if out is not None:
+        written = write_table(table, out, provenance(**identity(bridge), **asked))
+    print(_readable(table).to_string(index=False))
+    if out is not None:
+        print(written)
+
+
+def _readable(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The columns one looks at: milliseconds, and ratios with their intervals."""
+    shown = table[["plan", "batch", "length", "calls", "depth", "runs_as"]].copy()
+    shown["MB"] = (table["weight_bytes"] / 1e6).round().astype(int)
+    for span in ("prefill", "token"):
+        shown[f"{span} (ms)"] = (1e3 * table[span]).map("{:.4g}".format)
+        ends = [table[f"{span}_ratio{end}"].map("{:.3f}".format) for end in ("", "_low", "_high")]
+        shown["to intact" if span == "prefill" else "to intact, token"] = (
+            ends[0] + " [" + ends[1] + ", " + ends[2] + "]"
+        )
+    return shown

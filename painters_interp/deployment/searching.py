@@ -95,7 +95,9 @@ def search(
     Args:
         model: a bridge, a Hugging Face model, or a name.
         texts: documents; those of the first task if none.
-        tasks: what `evaluate` takes, with `data` and `limit`; without an objective, they are it.
+        tasks: what `evaluate` takes; without an objective, they are it.
+        data: folder of local task data.
+        limit: items per task, below 1 a share of them.
         calls: the budget, from 1 to the model's number of layers.
         edits: out of drop, drop_block, swap, move, replace, repeat, repeat_block, parallel, damp.
         method: "greedy", or "beam" of `width` plans.

@@ -13,7 +13,7 @@ from transformers.initialization import no_init_weights
 
 from ..borrowed.of_torch import children
 from ..borrowed.of_transformer_lens import plain_name
-from ..borrowed.of_transformers import use_attention
+from ..borrowed.of_transformers import use_attention, use_fastest_attention
 from ..errors import PlanError, UnsupportedModelError
 from ..execution import Family, as_plan, out_of_memory, ready, refuse_halves
 from ..models import Model, as_model
@@ -28,12 +28,13 @@ _WRITERS: dict[Half, str] = {"attn": "o", "mlp": "out"}
 _Slot = tuple[int, Mapping[Half, float]]
 
 
-def in_sequence(model: Model, plan: Plan | str) -> PreTrainedModel:
+def in_sequence(model: Model, plan: Plan | str, attention: str | None = "eager") -> PreTrainedModel:
     """A plain Hugging Face model whose layers are those of `plan`, one behind the other.
 
     Its weights are those of `model`, not copies, but for layers that run several times or scaled.
     Layers can only be scaled by scaling what their two halves write, which is the same where both
-    halves read one stream, or where one of them is silent; that remains to be tried.
+    halves read one stream, or where one of them is silent; that remains to be tried. `attention`
+    is how transformers computes it; None stands for the fastest that the class supports.
 
     Raises:
         PlanError: a plan with branches, with a series that is scaled, or one applied already.
@@ -44,7 +45,7 @@ def in_sequence(model: Model, plan: Plan | str) -> PreTrainedModel:
     slots = [_slot(step, plan) for step in plan.steps]
     refuse_halves(model, plan)
     _refuse_foreign(model)
-    fresh = _empty(model, plan.layer_calls, family)
+    fresh = _empty(model, plan.layer_calls, family, attention)
     weights = _by_slot(model, family, slots)
     _fill(fresh, weights, str(plan), str(model.cfg.model_name))
     return fresh
@@ -104,7 +105,6 @@ def _config(model: TransformerBridge, family: Family, calls: tuple[int, ...]) ->
             )
     config.architectures = [type(root).__name__]
     config.dtype = next(root.parameters()).dtype
-    use_attention(config, "eager")
     return config
 
 
@@ -120,11 +120,17 @@ def _parts(config: PreTrainedConfig) -> list[PreTrainedConfig]:
     return [config, *(inner for part in parts for inner in _parts(part))]
 
 
-def _empty(model: TransformerBridge, calls: tuple[int, ...], family: Family) -> PreTrainedModel:
+def _empty(
+    model: TransformerBridge, calls: tuple[int, ...], family: Family, attention: str | None
+) -> PreTrainedModel:
     """A model with these layers, without memory for its weights."""
     root = model.original_model
     try:
         config = _config(model, family, calls)
+        if attention is None:
+            use_fastest_attention(config, type(root))
+        else:
+            use_attention(config, attention)
         with init_empty_weights(include_buffers=False), no_init_weights():
             fresh: PreTrainedModel = type(root)(config)
     except UnsupportedModelError:

@@ -99,7 +99,7 @@ def _conditions(model: TransformerBridge) -> Hashable:
     """What decides how a model computes, besides the numbers in its weights."""
     root = model.original_model
     return (
-        tuple(map(settings, _configs(root.config))),
+        tuple(map(settings, configs_in(root.config))),
         frozenset(weight.dtype for weight in root.parameters()),
         device_of(model),
         bool(getattr(model, "compatibility_mode", False)),
@@ -108,10 +108,10 @@ def _conditions(model: TransformerBridge) -> Hashable:
     )
 
 
-def _configs(config: PreTrainedConfig) -> list[PreTrainedConfig]:
+def configs_in(config: PreTrainedConfig) -> list[PreTrainedConfig]:
     """A configuration and those inside it, of the parts of a model."""
     parts = [part for part in vars(config).values() if isinstance(part, PreTrainedConfig)]
-    return [config, *(inner for part in parts for inner in _configs(part))]
+    return [config, *(inner for part in parts for inner in configs_in(part))]
 
 
 def settings(config: PreTrainedConfig) -> tuple[tuple[str, str], ...]:

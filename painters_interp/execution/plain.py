@@ -4,7 +4,8 @@ The hooked face runs Python at every hook point and has eager attention. Where n
 stock model with the fastest attention of its class computes the same, which a trial proves.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,11 +17,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..models import device_of, has_head
 from ..plans import Plan
 from ..strategies import full
-from .application import ready
+from .application import applied, ready
 from .faces import Face, hooked
-from .guards import Verdicts, nats_apart, out_of_memory, user_hooks
+from .guards import Verdicts, configs_in, nats_apart, out_of_memory, user_hooks
 from .prefix_walk import head, record_on, walk
 from .rotary import rotated_alike
+from .slots import StepPoints, plan_slots
 from .twins import (
     Twin,
     altered,
@@ -83,6 +85,26 @@ def plain(model: TransformerBridge) -> Face | None:
     layers = [p for block in face.blocks for p in block.parameters()] if apart else []
     known = made.twin.number, fingerprint([*apart, *layers]), harmless_hooks(model)
     return face if _same.told(model, lambda: agree(model, face), *known, else_=False) else None
+
+
+@contextmanager
+def loop_under(model: TransformerBridge, plan: Plan) -> Iterator[Face]:
+    """The fastest face of `model` whose own loop runs `plan`, caches and all, as in `applied`.
+
+    Raises what `applied` raises.
+    """
+    face = face_of(model, [plan])
+    if face.root is model.original_model:
+        with applied(model, plan):
+            yield face
+        return
+    theirs, ours = (configs_in(root.config) for root in (model.original_model, face.root))
+    own = [id(config) for config in hooked(model).family.configs]
+    configs = tuple(b for a, b in zip(theirs, ours, strict=True) if id(a) in own)
+    points, family = StepPoints(plan.depth), replace(face.family, configs=configs)
+    slots = plan_slots(plan, model, points, "exact", family.causal, face.blocks)
+    with family.exchanged(slots, plan.layer_calls):
+        yield face
 
 
 def face_around(model: TransformerBridge, root: Any) -> Face:

@@ -4,7 +4,7 @@ A slot is one call of one layer. Its index is its position in the model's own lo
 of the cache entry it uses, whatever index the block itself holds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -173,10 +173,16 @@ class Slot(nn.Module):
 
 
 def plan_slots(
-    plan: Plan, model: TransformerBridge, points: StepPoints, cache: str, causal: bool = True
+    plan: Plan,
+    model: TransformerBridge,
+    points: StepPoints,
+    cache: str,
+    causal: bool = True,
+    blocks: Sequence[nn.Module] | None = None,
 ) -> nn.ModuleList:
-    """One slot per call of `plan`, in order."""
-    blocks, loop = list(model.blocks), Loop(plan, model, points, cache, causal)
+    """One slot per call of `plan`, in order; of `blocks`, where not those of the model itself."""
+    blocks = list(model.blocks) if blocks is None else blocks
+    loop = Loop(plan, model, points, cache, causal)
     return nn.ModuleList(
         Slot(blocks[call.layer], call.half, slot, loop) for slot, call in enumerate(plan.calls)
     )

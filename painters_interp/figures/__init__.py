@@ -14,6 +14,7 @@ from .differences import forest as forest
 from .differences import logit_lens as logit_lens
 from .export import FORMATS as FORMATS
 from .export import save as save
+from .frontier import latency_frontier as latency_frontier
 from .grids import grid_heatmap as grid_heatmap
 from .heatmaps import heatmap as heatmap
 from .heatmaps import loop_heatmap as loop_heatmap

@@ -32,11 +32,12 @@ RIGHT = {
     "grid": ["grid", "swaps"],
     "export": ["export", "0-5", "--out", "new"],
     "search": ["search", "--calls", "4"],
+    "latency": ["latency", "0-5", "--repeats", "2"],
 }
 ALL = tuple(RIGHT)
 READ = ("similarity", "effects", "grid")
 FILE = ("evaluate", "classify", "generate")
-WRITE = tuple(name for name in RIGHT if name not in ("check", "export", *FILE))
+WRITE = tuple(name for name in RIGHT if name not in ("check", "export", "latency", *FILE))
 READING = (
     "run",
     "study",
@@ -48,6 +49,7 @@ READING = (
     "patch",
     "export",
     "search",
+    "latency",
 )
 # Options, the commands that have them, and values that cannot be.
 WRONG = [
@@ -96,6 +98,11 @@ WRONG = [
     ("--wrong", ("across",), ["x"]),
     ("--at", ("effects",), ["-1", "999", "x", HUGE]),
     ("--out", ("export",), ["", ".", "/", "file", "file/out", "broken", LONG, "a\0b"]),
+    ("--out", ("latency",), ["", ".", "/", "config", "taken", LONG]),
+    ("--batch", ("latency",), ["0", "-1", "x", "", "1,x"]),
+    ("--length", ("latency",), ["0", "999", "x", HUGE]),
+    ("--repeats", ("latency",), ["0", "1", "x"]),
+    ("--new", ("latency",), ["-1", "999", "x"]),
     ("--calls", ("search",), ["0", "7", "-1", "x", HUGE]),
     ("--edits", ("search",), ["nonsense", "", ",", "swap"]),
     ("--method", ("search",), ["nonsense", ""]),

@@ -1,4 +1,4 @@
-"""What plans become of use for: `painters search`, `painters export`."""
+"""What plans become of use for: `painters search`, `latency`, `export`."""
 
 import sys
 from pathlib import Path
@@ -71,3 +71,13 @@ def test_a_search_writes_its_rounds_what_it_judged_and_a_figure(painters, tmp_pa
     assert all("the found plan is better by" in line for line in (random, influence, middle))
     assert angular.startswith("by angular distance")
     assert len([*(tmp_path / "kept").glob("search-*.csv")]) == 1
+
+
+def test_latency_is_told_and_written(painters, tmp_path: Path) -> None:
+    asked = ("--length", "8", "--batch", "1,2", "--new", "2", "--repeats", "2")
+    code, out, err = painters("latency", "0-2 5", *asked, "--out", tmp_path / "times")
+    assert (code, err) == (0, "")
+    head, *rows, last = out.splitlines()
+    assert "prefill (ms)" in head
+    assert len(rows) == 4
+    assert last == str(tmp_path / "times.csv")

@@ -1,0 +1,236 @@
+"""`latency`: how long plans take, measured side by side."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from .. import statistics
+from ..arguments import several
+from ..errors import PaintersError, UnsupportedModelError
+from ..execution import as_plan, loop_under, measuring, ready
+from ..models import Model, as_model, device_of, identity
+from ..plans import Call, Plan
+from ..progress import progress
+from ..strategies import full
+from ..tables import MODEL, labelled, typed
+from ..tables.labels import Plans, labels_for, with_intact
+from .sequences import in_sequence
+
+_MOST = 1000  # repeats
+_SPANS = ("prefill", "token")
+_WHOLE, _SLOTS = "a model of its own", "inside the model"
+
+
+def latency(
+    model: Model,
+    plans: Plans,
+    batch: int | Sequence[int] = 1,
+    length: int | Sequence[int] = 128,
+    *,
+    new: int = 16,
+    repeats: int = 10,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure how long plans take to read a prompt, and to write a token behind it.
+
+    The plans take turns, in another order every time, after a round that does not count, and the
+    intact model among them: so each ratio is of times that were taken side by side. Layers in
+    sequence run as the stock model that `export` would write, over the same weights, with the
+    fastest attention of its class. Groups, series and scaled layers run inside the model's own
+    loop, on its plain face where it has one, members of a group one after the other.
+
+    Args:
+        model: a bridge, a Hugging Face model, or a name; in evaluation mode meanwhile.
+        plans: plans, with labels or without; the intact model comes first where it is missing.
+        batch: rows, one number or several.
+        length: tokens of a prompt, one number or several.
+        new: tokens to write; fewer than 1 measures reading alone, as for encoders.
+        repeats: how often each is measured.
+        seed: of the order, the tokens and the bootstrap.
+
+    Returns:
+        A row per labelled plan, batch and length: model, revision, dtype, plan, calls, depth,
+        weight_bytes (of the layers that it calls and all around them, each once), runs_as,
+        device, threads, batch, length, new, repeats; prefill, prefill_low, prefill_high (seconds:
+        median and its 95 % bootstrap interval), prefill_ratio, prefill_ratio_low,
+        prefill_ratio_high (median of its ratios to the intact model, turn by turn); and the same
+        for token: seconds per token written. NaN where nothing is written.
+
+    Raises:
+        PaintersError: numbers that are none, and prompts longer than the model's context.
+        PlanError: a plan that the model cannot run, or one applied already.
+
+    Example:
+        >>> table = latency(model, {"skip": "0-2 5"}, length=8, new=2, repeats=3)
+        >>> table[["label", "calls"]].values.tolist()
+        [['intact', 6], ['skip', 4]]
+    """
+    model = as_model(model)
+    causal = ready(model).causal
+    batches, lengths = _numbers("batch", batch), _numbers("length", length)
+    new = max(new, 0) if causal else 0
+    _refuse(model, lengths, new, repeats)
+    intact = full(len(model.blocks))
+    labels = with_intact(labels_for(plans, len(model.blocks)), str(intact))
+    distinct = [as_plan(text, model) for text in labels["plan"].unique()]
+    total = (repeats + 1) * len(distinct) * len(batches) * len(lengths)
+    rows: list[dict[str, Any]] = []
+    with measuring(model), torch.no_grad(), progress("latency", total) as advance:
+        runners = {plan: _Runner.of(model, plan) for plan in distinct}
+        for rows_at_once in batches:
+            for tokens in lengths:
+                prompt = _prompt(model, rows_at_once, tokens + new, seed)
+                taken = _turns(runners, prompt, new, repeats, seed, advance)
+                asked = {"batch": rows_at_once, "length": tokens, "new": new, "repeats": repeats}
+                base = taken[intact]
+                rows += [
+                    {**_facts(model, runners[plan]), **asked, **_summary(taken[plan], base, seed)}
+                    for plan in distinct
+                ]
+    return typed(labelled(labels, pd.DataFrame(rows)))
+
+
+def _numbers(name: str, given: int | Sequence[int]) -> list[int]:
+    numbers = [*dict.fromkeys(several(given, int))]
+    if not numbers or min(numbers) < 1:
+        raise PaintersError(f"{name}={given!r} is no number of rows or tokens; give 1 or more")
+    return numbers
+
+
+def _refuse(model: TransformerBridge, lengths: Sequence[int], new: int, repeats: int) -> None:
+    if not 2 <= repeats <= _MOST:
+        raise PaintersError(f"repeats={repeats} cannot be; an interval needs 2 to {_MOST}")
+    if (longest := max(lengths) + new) > model.cfg.n_ctx:
+        raise PaintersError(
+            f"{longest} tokens, prompt and new, exceed the model's context of {model.cfg.n_ctx}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Runner:
+    """A plan ready to run: what is entered around a pass, and the model that is called in it."""
+
+    plan: Plan
+    runs_as: str
+    root: Any
+    entered: Callable[[], AbstractContextManager[Any]]
+
+    @classmethod
+    def of(cls, model: TransformerBridge, plan: Plan) -> "_Runner":
+        """A stock model of its own where that is the same, else the model under the plan."""
+        whole = all(
+            step.scale == 1 and isinstance(step.branches[0], Call) and not step.branches[0].half
+            for step in plan
+            if len(step.branches) == 1
+        ) and all(len(step.branches) == 1 for step in plan)
+        if whole:
+            try:
+                root = in_sequence(model, plan, attention=None).to(device_of(model)).eval()
+            except UnsupportedModelError:  # whose config cannot say this order
+                pass
+            else:
+                return cls(plan, _WHOLE, root, nullcontext)
+        with loop_under(model, plan) as face:
+            root = face.root
+        return cls(plan, _SLOTS, root, lambda: loop_under(model, plan))
+
+    def seconds(self, tokens: Int[Tensor, "row pos"], new: int) -> tuple[float, float]:
+        """Seconds for the prompt, and for each of the `new` tokens at its end; NaN for none."""
+        with self.entered():
+            prompt = tokens[:, : tokens.shape[1] - new]
+            start = _now(tokens.device)
+            out = self.root(input_ids=prompt, **({"use_cache": True} if new else {}))
+            read = _now(tokens.device)
+            cache = out.past_key_values if new else None
+            for place in range(prompt.shape[1], tokens.shape[1]):
+                self.root(
+                    input_ids=tokens[:, place : place + 1], past_key_values=cache, use_cache=True
+                )
+            written = _now(tokens.device)
+        return read - start, (written - read) / new if new else np.nan
+
+
+def _now(device: torch.device) -> float:
+    """The time when all that was asked of a device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter()
+
+
+def _prompt(model: TransformerBridge, rows: int, tokens: int, seed: int) -> Int[Tensor, "row pos"]:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(1, int(model.cfg.d_vocab), (rows, tokens), generator=generator)
+    return drawn.to(device_of(model))
+
+
+def _turns(
+    runners: dict[Plan, _Runner],
+    tokens: Int[Tensor, "row pos"],
+    new: int,
+    repeats: int,
+    seed: int,
+    advance: Callable[[int], object],
+) -> dict[Plan, Float[np.ndarray, "turn span"]]:
+    """Seconds of every plan at every turn; a first turn warms up and does not count."""
+    rng = np.random.default_rng(seed)
+    plans, taken = [*runners], np.zeros((repeats + 1, len(runners), len(_SPANS)))
+    for turn in range(repeats + 1):
+        for k in rng.permutation(len(plans)):
+            taken[turn, k] = runners[plans[k]].seconds(tokens, new)
+            advance(1)
+    return {plan: taken[1:, k] for k, plan in enumerate(plans)}
+
+
+def _facts(model: TransformerBridge, runner: _Runner) -> dict[str, Any]:
+    plan, device = runner.plan, device_of(model)
+    facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        **facts,
+        "plan": str(plan),
+        "calls": len(plan.calls),
+        "depth": plan.depth,
+        "weight_bytes": _weight_bytes(model, plan),
+        "runs_as": runner.runs_as,
+        "device": name,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _weight_bytes(model: TransformerBridge, plan: Plan) -> int:
+    """Bytes of the weights that a pass reads, each once: called layers, and all around them."""
+    called = {*plan.layer_calls}
+    idle: list[nn.Module] = [b for i, b in enumerate(model.blocks) if i not in called]
+    left_out = {id(p) for block in idle for p in block.parameters()}
+    weights = {id(p): p for p in model.original_model.parameters() if id(p) not in left_out}
+    return sum(p.numel() * p.element_size() for p in weights.values())
+
+
+def _summary(
+    taken: Float[np.ndarray, "turn span"], base: Float[np.ndarray, "turn span"], seed: int
+) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for k, span in enumerate(_SPANS):
+        for name, values in ((span, taken[:, k]), (f"{span}_ratio", taken[:, k] / base[:, k])):
+            low, high = statistics.percentiles(_medians(values, seed))
+            found |= {name: float(np.median(values))}
+            found |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+    return found
+
+
+def _medians(values: Float[np.ndarray, " turn"], seed: int) -> Float[np.ndarray, " resample"]:
+    """Medians of bootstrap samples of turns."""
+    drawn = np.random.default_rng(seed).integers(len(values), size=(1000, len(values)))
+    medians: np.ndarray = np.median(values[drawn], axis=1)
+    return medians

@@ -1,0 +1,125 @@
+"""Measured latency: plans take turns, and every ratio is of times taken side by side."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+from transformers import DynamicCache
+
+import painters_interp as painters
+from painters_interp import figures
+from painters_interp.deployment import timing
+from painters_interp.errors import PaintersError, TableError
+from painters_interp.execution import loop_under
+from painters_interp.figures.frontier import frontier_of
+from painters_interp.models import weights_digest
+from painters_interp.plans import Plan
+
+N = tiny.N_LAYERS
+SHORT = {"length": 8, "new": 2, "repeats": 3}
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+@pytest.mark.parametrize("plan", ["0 (1|2) [3-4]@0.5 5", "5 0*3 1@0.5 2-4"])
+def test_the_plain_face_runs_a_plan_in_its_own_loop(
+    family: str, plan: str, tiny_folder: Path
+) -> None:
+    model = tiny.shared(family, torch.float32, tiny_folder)
+    tokens, value = tiny.tokens(length=20), Plan(plan, N)
+    with torch.no_grad():
+        with painters.applied(model, plan):
+            expected = model(tokens)
+        with loop_under(model, value) as face:
+            assert face.root is not model.original_model
+            cache = DynamicCache(config=face.root.config)
+            parts = [
+                face.root(input_ids=part, past_key_values=cache, use_cache=True).logits
+                for part in tokens.split([14, 1, 1, 4], dim=1)
+            ]
+    torch.testing.assert_close(torch.cat(parts, dim=1), expected, atol=2e-5, rtol=0)
+    assert face.root.config.num_hidden_layers == N
+
+
+def test_says_what_each_plan_is_and_how_it_ran(decoder: Any) -> None:
+    digest = weights_digest(decoder)
+    plans = {"skip": "0-2 5", "pair": "0-1 (2|3) 4-5", "twice": "0-5 5", "half": "0-4 5.attn"}
+    table = painters.latency(decoder, plans, batch=[1, 2], **SHORT).query("batch == 2")
+    assert table["label"].tolist() == ["intact", *plans]
+    assert table["calls"].tolist() == [6, 4, 6, 7, 6]
+    assert table["depth"].tolist() == [6, 4, 5, 7, 6]
+    alone, inside = "a model of its own", "inside the model"
+    assert table["runs_as"].tolist() == [alone, alone, inside, alone, inside]
+    weights = table.set_index("label")["weight_bytes"]
+    layer = sum(p.numel() * 8 for p in decoder.blocks[3].parameters())
+    assert weights["intact"] - weights["skip"] == 2 * layer
+    assert weights["twice"] == weights["intact"]
+    assert weights_digest(decoder) == digest
+
+
+def test_ratios_are_of_times_taken_turn_by_turn(
+    decoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(np.cumsum([1.0] * 10_000))
+    monkeypatch.setattr(timing, "_now", lambda device: next(clock))
+    table = painters.latency(decoder, ["0-2 5"], **SHORT)
+    assert table["prefill"].tolist() == [1.0, 1.0]
+    assert table["token"].tolist() == [0.5, 0.5]  # two tokens a second
+    assert table[["token_ratio", "token_ratio_low", "token_ratio_high"]].eq(1).all(axis=None)
+
+
+def test_medians_and_their_intervals() -> None:
+    base = np.array([[1.0, 2.0]] * 9)
+    taken = base * np.array([[0.5], [0.5], [0.5], [0.5], [0.5], [0.5], [0.5], [0.5], [9.0]])
+    found = timing._summary(taken, base, seed=0)
+    assert found["prefill_ratio"] == found["prefill_ratio_high"] == 0.5
+    assert found["token"] == 1.0
+
+
+def test_an_encoder_writes_nothing(encoder: Any) -> None:
+    table = painters.latency(encoder, ["0-2"], **SHORT)
+    assert table["prefill"].gt(0).all()
+    assert table["token"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"batch": 0}, "batch=0 is no number"),
+        ({"length": [8, -1]}, "is no number of rows or tokens"),
+        ({"repeats": 1}, "an interval needs 2 to"),
+        ({"length": 300}, "exceed the model's context of 256"),
+    ],
+)
+def test_bad_input(decoder: Any, asked: dict, reason: str) -> None:
+    with pytest.raises(PaintersError, match=reason):
+        painters.latency(decoder, ["0-2"], **{**SHORT, **asked})
+
+
+class TestFrontier:
+    TIMES = pd.DataFrame({"plan": ["0-3", "0-2", "0-1", "1-3"], "token_ratio": [1, 0.8, 0.5, 0.8]})
+    for _end in ("token_ratio_low", "token_ratio_high", "prefill_ratio", "prefill_ratio_low"):
+        TIMES[_end] = TIMES["token_ratio"]
+    TIMES["prefill_ratio_high"] = TIMES["token_ratio"]
+    SCORES = pd.DataFrame({"plan": ["0-3", "0-2", "0-1", "1-3"], "kl": [0.0, 1.0, 3.0, 2.0]})
+
+    def test_is_what_no_other_plan_beats(self) -> None:
+        points = frontier_of(self.TIMES, self.SCORES, "kl").set_index("plan")
+        assert points["frontier"].tolist() == [True, True, True, False]
+        assert points["intact"].tolist() == [True, False, False, False]
+        better = frontier_of(self.TIMES, self.SCORES, "kl", higher_is_better=True)
+        assert better["frontier"].tolist() == [False, False, True, False]
+
+    def test_is_drawn(self) -> None:
+        [ax] = figures.latency_frontier(self.TIMES, self.SCORES).axes
+        assert ax.get_xlabel() == "time per token (1 intact)"
+
+    def test_needs_one_row_a_plan(self) -> None:
+        twice = pd.concat([self.SCORES, self.SCORES])
+        with pytest.raises(TableError, match="scores has several rows of plan '0-3'"):
+            figures.latency_frontier(self.TIMES, twice)
+        with pytest.raises(TableError, match="no plan has both"):
+            figures.latency_frontier(self.TIMES, self.SCORES.tail(1).assign(plan="9"))
