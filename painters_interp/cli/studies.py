@@ -28,7 +28,7 @@ from .options import (
 from .outputs import folder_for, try_folder, write_report
 
 if TYPE_CHECKING:
-    from ..studies import Found, Setting, Study
+    from ..studies import Found, Study
 
 _FEWEST = 8  # items of a task that a budget leaves
 _UNITS = {"": 60, "s": 1, "min": 60, "h": 3600}
@@ -62,7 +62,7 @@ def study(
     """
     from .. import studies
     from ..report import PAGE, writable_page
-    from ..studies.registry import LIMIT, carried_out, named, setting
+    from ..studies.registry import carried_out, named
 
     if name is None:
         print(studies.listed().to_string(index=False, header=False))
@@ -75,20 +75,17 @@ def study(
     if store is not None:
         try_folder(store)
     lines = None if texts is None else lines_of(texts)
-    names = task_names(tasks)
+    names = None if tasks is None else task_names(tasks)
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
-    asked: dict[str, Any] = {"data": data, "limit": limit or LIMIT, "texts": lines}
-    on = setting(bridge, names, seed=seed, store=store, **asked)
+    asked: dict[str, Any] = {"data": data, "limit": limit or chosen.limit, "texts": lines}
+    on = chosen.ask(bridge, names, seed=seed, store=store, **asked)
     estimate = _estimate(on, chosen)
     if seconds is not None and estimate > seconds:
         asked["limit"] = _fitting(on, estimate, seconds)
-        on = setting(bridge, names, seed=seed, store=store, **asked)
+        on = chosen.ask(bridge, names, seed=seed, store=store, **asked)
         estimate = _estimate(on, chosen)
-    print(
-        f"{chosen.title}: {on.questions.items} items, {len(on.texts)} texts, about "
-        f"{_readable(estimate)}"
-    )
+    print(f"{chosen.title}: {on.told}, about {_readable(estimate)}")
     facts = {name: asked[name] for name in ("data", "limit")}
     _refuse_others(folder, on, chosen, facts)
     found = carried_out(chosen, on, **facts)
@@ -105,18 +102,15 @@ def _seconds(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def _estimate(on: "Setting", study: "Study") -> float:
-    from ..evaluation import time_per_call
-
-    return study.calls(on) * time_per_call(on.model, on.questions)
+def _estimate(on: Any, study: "Study") -> float:
+    return study.calls(on) * float(on.pace)
 
 
-def _fitting(on: "Setting", estimate: float, seconds: float) -> int:
+def _fitting(on: Any, estimate: float, seconds: float) -> int:
     """So many items of each task fit; PaintersError where that would be too few to tell."""
-    most = max(len(texts) for texts in on.texts_by_task().values())
-    fitting = int(most * seconds / estimate)
+    fitting = int(on.most * seconds / estimate)
     if fitting < _FEWEST:
-        needed = estimate * _FEWEST / most
+        needed = estimate * _FEWEST / on.most
         raise PaintersError(
             f"the budget is too small: {_FEWEST} items of each task take about {_readable(needed)}"
         )
@@ -127,7 +121,7 @@ def _readable(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 
-def _refuse_others(folder: Path, on: "Setting", study: "Study", facts: dict[str, Any]) -> None:
+def _refuse_others(folder: Path, on: Any, study: "Study", facts: dict[str, Any]) -> None:
     """Raise OutputError where the folder holds the findings of another model or setting."""
     from ..storage import read_provenance
     from ..studies.study import facts_of

@@ -67,7 +67,7 @@ class Healed:
         tokens. Intervals are over held-out texts, drawn for all rows together, so that how far a
         loss lies above that of the intact model is a paired difference. NaN for one text.
         """
-        losses, drawn = self._losses(resamples, seed)
+        losses, drawn = self.resampled(resamples, seed)
         low, high = statistics.percentiles(drawn, level)
         above_low, above_high = statistics.percentiles(drawn - drawn[:, :1], level)
         intact = str(full(self.plan.n_layers))
@@ -95,14 +95,18 @@ class Healed:
         of this kind were learnt, too, which the intact model trained alike (`heal` under the full
         plan) tells apart. NaN where the plan did no damage that is beyond doubt.
         """
-        losses, drawn = self._losses(resamples, seed)
+        losses, drawn = self.resampled(resamples, seed)
         (value,), shares = _share(losses[None]), _share(drawn)
         low, high = statistics.percentiles(shares, level)
         return float(value), float(low), float(high)
 
-    def _losses(
-        self, resamples: int, seed: int
+    def resampled(
+        self, resamples: int = RESAMPLES, seed: int = 0
     ) -> tuple[Float[np.ndarray, " state"], Float[np.ndarray, "resample state"]]:
+        """The losses of `table`, and the same on bootstrap samples of the held-out texts.
+
+        The samples are those of every other plan that was judged on as many texts.
+        """
         sums = self.documents[[*_STATES]].to_numpy(dtype=float)
         tokens = self.documents["tokens"].to_numpy(dtype=float)
         weights = statistics.resamplings(len(tokens), resamples, seed)

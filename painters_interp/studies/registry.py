@@ -1,16 +1,14 @@
 """Which studies there are, and how one is run."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ..errors import PaintersError, TextError
-from ..evaluation import PROBES, Questions, prepare
-from ..models import Model, as_model
+from ..errors import PaintersError
+from ..models import Model
 from ..progress import progress
-from ..texts import Texts, as_texts
+from ..texts import Texts
 from . import (
     anatomy,
     damped,
@@ -18,7 +16,9 @@ from . import (
     depth_curse,
     depth_use,
     effective_depth,
+    glue,
     greedy,
+    healed,
     influence,
     interchange,
     last_turn,
@@ -31,7 +31,7 @@ from . import (
     shapley,
     stages,
 )
-from .study import Found, Setting, Study, facts_of
+from .study import Found, Setting, Study, asked, facts_of
 
 _ROOMS = (
     painters,
@@ -53,8 +53,8 @@ _ROOMS = (
     loop_steps,
     effective_depth,
 )
-STUDIES: dict[str, Study] = {room.STUDY.id: room.STUDY for room in _ROOMS}
-LIMIT = 32
+_FOUND = [*(room.STUDY for room in _ROOMS), glue.FROZEN, glue.TUNED, healed.STUDY]
+STUDIES: dict[str, Study] = {study.id: study for study in _FOUND}
 
 
 def named(id: str) -> Study:
@@ -65,35 +65,12 @@ def named(id: str) -> Study:
     return STUDIES[id]
 
 
-def setting(
-    model: Model,
-    tasks: Any = None,
-    data: str | Path | None = None,
-    limit: int | float | None = LIMIT,
-    texts: Texts | None = None,
-    seed: int = 0,
-    store: str | Path | None = None,
-) -> Setting:
-    """What studies are given; `run` says what the arguments mean."""
-    model = as_model(model)
-    asked = tasks if isinstance(tasks, Questions) else None
-    if asked is None:
-        asked = prepare(model, PROBES if tasks is None else tasks, data, limit, seed=seed)
-    read = tuple(asked.texts if texts is None else as_texts(texts))
-    if len(read) < 4:
-        raise TextError(
-            f"a study chooses on half of the texts and judges on the others: {len(read)} are too "
-            "few; give 4 or more"
-        )
-    return Setting(model, asked, read, seed, store)
-
-
 def run(
     id: str,
     model: Model,
     tasks: Any = None,
     data: str | Path | None = None,
-    limit: int | float | None = LIMIT,
+    limit: int | float | None = None,
     texts: Texts | None = None,
     seed: int = 0,
     store: str | Path | None = None,
@@ -104,6 +81,8 @@ def run(
         id: One of `STUDIES`, such as "2407.09298"; `listed` says what they are.
         model: A bridge, a Hugging Face model with its tokenizer, or a name.
         tasks, data, limit: What `evaluate` takes; the built-in probes, 32 items each, if none.
+            Studies that learn tasks take those of `classify`; all of GLUE in `data`, or the probe
+            of grammar, 400 examples each, if none.
         texts: Documents to read; those of the first task if none. What is chosen on one half of
             them is judged on the other.
         seed: Of everything that is drawn.
@@ -124,11 +103,11 @@ def run(
         [['above 0', 1], ['above 0', 5]]
     """
     study = named(id)
-    on = setting(model, tasks, data, limit, texts, seed, store)
+    on = study.ask(model, tasks, data, limit or study.limit, texts, seed, store)
     return carried_out(study, on)
 
 
-def carried_out(study: Study, on: Setting, **asked: Any) -> Found:
+def carried_out(study: Study, on: Any, **asked: Any) -> Found:
     """The findings of a study in a setting, with what produced them."""
     if on.n < study.fewest_layers:
         raise PaintersError(
@@ -143,9 +122,9 @@ def carried_out(study: Study, on: Setting, **asked: Any) -> Found:
 
 
 def listed(on: Setting | None = None) -> pd.DataFrame:
-    """The studies: id, title and, in a setting, the token-layer calls that each takes."""
-    rows: Sequence[dict[str, Any]] = [
-        {"id": study.id, "title": study.title} | ({} if on is None else {"calls": study.calls(on)})
-        for study in STUDIES.values()
-    ]
-    return pd.DataFrame(rows)
+    """The studies: id, title and, in a setting, the token-layer calls of each that it serves."""
+    table = pd.DataFrame([(s.id, s.title) for s in STUDIES.values()], columns=["id", "title"])
+    if on is None:
+        return table
+    calls = [s.calls(on) if s.ask is asked else None for s in STUDIES.values()]
+    return table.assign(calls=pd.array(calls, dtype="Int64"))

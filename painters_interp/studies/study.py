@@ -16,19 +16,30 @@ from ..comparison import Similarity, similarity
 from ..comparison import calls_needed as similarity_calls
 from ..damage import calls_needed as kl_calls
 from ..damage import resampled_kl
-from ..errors import TableError
-from ..evaluation import OwnTask, Questions, prepare, results, score_items, task
+from ..errors import TableError, TextError
+from ..evaluation import (
+    PROBES,
+    OwnTask,
+    Questions,
+    prepare,
+    results,
+    score_items,
+    task,
+    time_per_call,
+)
 from ..experiments import plans as plans_of
 from ..measures import Curve, Matrix
-from ..models import identity
+from ..models import Model, as_model, identity
 from ..plans import Plan
 from ..statistics import resamplings
 from ..storage import provenance, write_table
 from ..tables import above_chance, primary
 from ..tables.items import runs
 from ..tables.scores import resampled_medians
+from ..texts import Texts, as_texts
 from .claims import Claim, Sampled, as_table
 
+LIMIT = 32  # items of each task
 _BITS = "bits_per_byte"  # the metric that is a loss
 
 
@@ -49,6 +60,28 @@ class Setting:
     def n(self) -> int:
         """Number of layers."""
         return len(self.model.blocks)
+
+    @property
+    def told(self) -> str:
+        """How much there is."""
+        return f"{self.questions.items} items, {len(self.texts)} texts"
+
+    @property
+    def most(self) -> int:
+        """Items of the largest task."""
+        return max(len(texts) for texts in self.texts_by_task().values())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its findings depend on, beside the model."""
+        tasks = {t.config.task: str(t.VERSION) for t in self.questions.tasks}
+        counts = {"items": self.questions.items, "texts": len(self.texts)}
+        return {"tasks": tasks, **counts, "seed": self.seed}
+
+    @cached_property
+    def pace(self) -> float:
+        """Seconds of a token-layer call, measured on a few of the questions."""
+        return time_per_call(self.model, self.questions)
 
     @property
     def choosing(self) -> tuple[str, ...]:
@@ -193,20 +226,46 @@ class Found:
         return written
 
 
+def asked(
+    model: Model,
+    tasks: Any = None,
+    data: str | Path | None = None,
+    limit: int | float | None = LIMIT,
+    texts: Texts | None = None,
+    seed: int = 0,
+    store: str | Path | None = None,
+) -> Setting:
+    """What studies are given; `run` says what the arguments mean."""
+    model = as_model(model)
+    questions = tasks if isinstance(tasks, Questions) else None
+    if questions is None:
+        questions = prepare(model, PROBES if tasks is None else tasks, data, limit, seed=seed)
+    read = tuple(questions.texts if texts is None else as_texts(texts))
+    if len(read) < 4:
+        raise TextError(
+            f"a study chooses on half of the texts and judges on the others: {len(read)} are too "
+            "few; give 4 or more"
+        )
+    return Setting(model, questions, read, seed, store)
+
+
 @dataclass(frozen=True)
 class Study:
-    """A paper as something to carry out: `calls` are the token-layer calls that it takes."""
+    """A paper as something to carry out: `calls` are the token-layer calls that it takes.
+
+    `ask` makes the setting that both are given, of `limit` items unless told otherwise.
+    """
 
     id: str
     title: str
-    calls: Callable[[Setting], int]
-    carry_out: Callable[[Setting], Found]
+    calls: Callable[[Any], int]
+    carry_out: Callable[[Any], Found]
     fewest_layers: int = 4
+    ask: Callable[..., Any] = asked
+    limit: int = LIMIT
 
 
-def facts_of(on: Setting, study: Study, **asked: Any) -> dict[str, Any]:
+def facts_of(on: Any, study: Study, **asked: Any) -> dict[str, Any]:
     """What produced the findings of a study."""
-    tasks = {t.config.task: str(t.VERSION) for t in on.questions.tasks}
-    facts: dict[str, Any] = {"study": study.id, "title": study.title, "tasks": tasks}
-    facts |= {"items": on.questions.items, "texts": len(on.texts), "seed": on.seed}
+    facts = {"study": study.id, "title": study.title, **on.facts}
     return provenance(**identity(on.model), **facts, **asked)

@@ -13,7 +13,10 @@ from painters_interp import experiments, storage, studies
 from painters_interp import strategies as s
 from painters_interp.cli.application import answer
 from painters_interp.errors import PaintersError, TableError, TextError
-from painters_interp.studies.registry import carried_out, setting
+from painters_interp.learning import Tuning
+from painters_interp.studies import glue
+from painters_interp.studies.registry import carried_out
+from painters_interp.studies.study import asked as setting
 
 TEXTS = tuple(
     f"{a} {b} is what {c} saw in the {d}"
@@ -53,13 +56,32 @@ def on(model):
 
 
 @pytest.fixture(scope="module")
-def found(on):
+def learnt(model):
+    """The same for studies that learn: 24 examples of one task, which is easily learnt."""
+    rng = np.random.default_rng(0)
+    words = [("".join(rng.choice(list(side), 4)), side == "abc") for side in ("abc", "xyz") * 24]
+    table = pd.DataFrame(words, columns=["text", "label"]).astype({"label": int})
+    return studies.STUDIES["2407.09298-A9"].ask(model, {"letters": table}, limit=24)
+
+
+def two_ways(n: int) -> pd.DataFrame:
+    """Two variants at one window, of the six that models are trained under."""
+    table = experiments.variants(n, [2], seeds=1)
+    return table[table["variant"].isin(["intact", "skip", "looped"])].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def found(on, learnt):
     """The findings of a study, carried out once."""
     kept: dict[str, studies.Found] = {}
 
     def of(id: str) -> studies.Found:
         if id not in kept:
-            kept[id] = carried_out(studies.STUDIES[id], on)
+            study = studies.STUDIES[id]
+            with pytest.MonkeyPatch.context() as patch:  # tiny models learn fast, and large steps
+                patch.setattr(glue, "_TUNING", Tuning(epochs=3, rate=1e-3, batch=8))
+                patch.setattr(glue, "_few", two_ways)
+                kept[id] = carried_out(study, on if study.ask is setting else learnt)
         return kept[id]
 
     return of
@@ -86,7 +108,8 @@ def test_what_is_written_can_be_read_again(found, id, tmp_path: Path) -> None:
     claims = storage.read_table(tmp_path / "claims")
     pd.testing.assert_frame_equal(claims, study.claims, check_dtype=False)
     facts = storage.read_provenance(tmp_path / "claims")
-    assert (facts["study"], facts["texts"]) == (id, len(TEXTS))
+    texts = len(TEXTS) if studies.STUDIES[id].ask is setting else 24
+    assert (facts["study"], facts["texts"]) == (id, texts)
 
 
 def test_influence_is_ranked_on_texts_other_than_those_that_judge(found, model) -> None:
@@ -179,7 +202,8 @@ def test_the_command_says_which_claims_hold(checkpoint, tmp_path, capsys) -> Non
 def test_what_each_costs_is_known_before(on) -> None:
     table = studies.listed(on)
     assert table["id"].tolist() == [*studies.STUDIES]
-    assert table["calls"].gt(0).all()
+    assert table["calls"].dropna().gt(0).all()
+    assert table["id"][table["calls"].isna()].tolist() == ["2407.09298-A9", "2407.09298-glue"]
 
 
 def test_the_command_lists_what_there_is(capsys) -> None:

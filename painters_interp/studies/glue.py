@@ -1,0 +1,133 @@
+"""The paper's BERT half (arXiv 2407.09298): six variants on GLUE, frozen (A.9) and fine-tuned."""
+
+import numpy as np
+import pandas as pd
+
+from .. import experiments
+from .. import strategies as s
+from ..figures import variant_curves
+from ..learning import Tuning
+from ..statistics import percentiles
+from .claims import Claim, Quantity, Sampled
+from .learnt import LIMIT, Learnt, learnt, means
+from .painters import ORDER
+from .study import Found, Study
+
+_SHARES = (1 / 3, 2 / 3)  # of the layers: windows under which models are fine-tuned
+_TUNING = Tuning(epochs=2, rate=1e-4, batch=16)
+
+
+def _frozen_calls(on: Learnt) -> int:
+    return on.calls(experiments.variants(on.n))
+
+
+def _frozen(on: Learnt) -> Found:
+    plans = experiments.variants(on.n)
+    items = on.items(plans)
+    table = on.scores(plans, items)
+    found = means(table, items, on.seed)
+    lines = _with_ends(found)
+    return Found(
+        tables={"variants": table, "means": lines},
+        judged=_judged(found, on.n),
+        drawings={"means": lambda: variant_curves(lines)},
+        items={"variants": items},
+    )
+
+
+def _with_ends(found: Sampled) -> pd.DataFrame:
+    low, high = percentiles(found.samples)
+    return found.rows.assign(score_low=low, score_high=high)
+
+
+def _judged(found: Sampled, n: int) -> list[Claim]:
+    some = found.where(affected=range(2, max(3, n // 2 + 1)))
+    mean = {name: some.where(variant=name).mean() for name in ORDER}
+    others = [mean[name] for name in ORDER if name != "repeat"]
+    least = Quantity(
+        min(one.value for one in others), np.min([one.samples for one in others], axis=0)
+    )
+    sizes = sorted({int(size) for size in some.rows["affected"]})
+    return [
+        Claim(
+            f"Not all layers are needed: mean score with the {sizes[0]} middle layers skipped",
+            "graceful loss on GLUE",
+            found.where(variant="skip", affected=sizes[0]).mean(),
+            above=0.5,
+        ),
+        Claim(
+            "Repeating the centre layer is worst: the least of the other variants' mean scores, "
+            f"windows of {sizes[0]} to {sizes[-1]} layers, less its own",
+            "the worst on GLUE, too",
+            least - mean["repeat"],
+            above=0,
+        ),
+        Claim(
+            "Parallel layers cost less than skipped ones: difference of mean scores",
+            "parallel better than skipping",
+            mean["parallel"] - mean["skip"],
+            above=0,
+        ),
+        Claim(
+            "Looping parallel layers costs less than one pass: difference of mean scores",
+            "looping helps",
+            mean["looped"] - mean["parallel"],
+            above=0,
+        ),
+    ]
+
+
+def _few(n: int) -> pd.DataFrame:
+    """Windows of about a third and two thirds of the layers, one random order of each."""
+    windows = experiments.every_window(n)
+    firsts = dict.fromkeys(
+        min(windows, key=lambda first: abs(len(s.middle(n, first)) - share * n))
+        for share in _SHARES
+    )
+    return experiments.variants(n, firsts, seeds=1)
+
+
+def _tuned_calls(on: Learnt) -> int:
+    return on.calls(_few(on.n)) + on.calls(_few(on.n), _TUNING)
+
+
+def _tuned(on: Learnt) -> Found:
+    plans = _few(on.n)
+    items = {"frozen": on.items(plans), "tuned": on.items(plans, _TUNING)}
+    tables = {name: on.scores(plans, own) for name, own in items.items()}
+    found = {name: means(tables[name], own, on.seed) for name, own in items.items()}
+    lines = _with_ends(found["tuned"])
+    altered = {
+        name: one.where(variant=ORDER, affected=range(2, on.n + 1)).mean()
+        for name, one in found.items()
+    }
+    return Found(
+        tables={**tables, "means": lines},
+        judged=[
+            Claim(
+                "Trained with the altered execution in place, models keep most of the score: mean "
+                "over variants and windows",
+                "fine-tuned BERT keeps most of GLUE",
+                altered["tuned"],
+                above=0.5,
+            ),
+            Claim(
+                "They keep more of it than heads on frozen states do: difference",
+                "fine-tuning regains",
+                altered["tuned"] - altered["frozen"],
+                above=0,
+            ),
+        ],
+        drawings={"means": lambda: variant_curves(lines)},
+        items=items,
+    )
+
+
+FROZEN = Study(
+    "2407.09298-A9", "Painters on GLUE: heads on frozen states", _frozen_calls, _frozen,
+    ask=learnt, limit=LIMIT,
+)  # fmt: skip
+TUNED = Study(
+    "2407.09298-glue", "Painters on GLUE: fine-tuned under plans", _tuned_calls, _tuned,
+    ask=learnt, limit=LIMIT,
+)  # fmt: skip

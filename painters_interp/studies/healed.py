@@ -1,0 +1,86 @@
+"""Healing (arXiv 2407.09298, A.2): a model is fine-tuned under a plan, and what that regains."""
+
+import pandas as pd
+
+from .. import strategies as s
+from ..learning import Healed, Tuning, heal
+from ..plans import Plan
+from ..texts import in_pieces
+from .claims import Claim, Quantity, Sampled
+from .study import Found, Setting, Study
+
+_TUNING = Tuning(epochs=3, rate=5e-5, batch=4)
+_BACK = 3  # a pass forward and one back
+
+
+def _plans(n: int) -> dict[str, Plan]:
+    """The intact model, which is trained alike, and two ways to alter a sixth in the middle."""
+    size = max(1, round(n / 6))
+    start = (n - size) // 2
+    window = range(start, start + size)
+    return {"intact": s.full(n), "skip": s.skip(n, window), "parallel": s.parallel(n, window)}
+
+
+def _calls(on: Setting) -> int:
+    learnt, judged = (
+        sum(map(len, in_pieces(on.model, part)[0])) for part in (on.choosing, on.judging)
+    )
+    calls = sum(len(plan.calls) for plan in _plans(on.n).values())
+    return calls * (_BACK * _TUNING.epochs * learnt + 2 * judged) + 3 * on.n * judged
+
+
+def _carry_out(on: Setting) -> Found:
+    healed = {
+        name: heal(on.model, plan, on.choosing, on.judging, tuning=_TUNING, seed=on.seed)
+        for name, plan in _plans(on.n).items()
+    }
+    table = pd.concat(
+        [one.table(seed=on.seed).assign(variant=name) for name, one in healed.items()],
+        ignore_index=True,
+    )
+    losses = {name: _losses(one, on.seed) for name, one in healed.items()}
+    gains = {name: _gain(one) for name, one in losses.items()}
+    return Found(
+        tables={"healed": table},
+        judged=[
+            claim
+            for name in ("skip", "parallel")
+            for claim in _judged(name, losses[name], gains[name], gains["intact"])
+        ],
+    )
+
+
+def _losses(healed: Healed, seed: int) -> Sampled:
+    values, samples = healed.resampled(seed=seed)
+    return Sampled(pd.DataFrame({"state": ["intact", "before", "after"]}), values, samples)
+
+
+def _gain(losses: Sampled) -> Quantity:
+    return losses.where(state="before").mean() - losses.where(state="after").mean()
+
+
+def _judged(name: str, losses: Sampled, gain: Quantity, control: Quantity) -> list[Claim]:
+    intact, before = (losses.where(state=state).mean() for state in ("intact", "before"))
+    return [
+        Claim(
+            f"{name}: healing lowers the loss on texts unseen, nats per token",
+            "fine-tuning under the plan helps",
+            gain,
+            above=0,
+        ),
+        Claim(
+            f"{name}: by more than the same training lowers that of the intact model",
+            "not tested",
+            gain - control,
+            above=0,
+        ),
+        Claim(
+            f"{name}: most of the damage is healed: share of it",
+            "most of it",
+            gain / (before - intact),
+            above=0.5,
+        ),
+    ]
+
+
+STUDY = Study("2407.09298-A2", "Painters: healing under a plan", _calls, _carry_out)
