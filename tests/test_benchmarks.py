@@ -51,6 +51,7 @@ def test_accelerator_on_a_small_shape(output: Output) -> None:
     out = output("accelerator.py", "--device", "cpu", "--dtype", "float32", *shape.split())
     assert "shared layer calls on 16 tokens" in out
     assert "% of the floor's speed" in out
+    assert "forks through a layer together, in " in out
 
 
 def test_faces_on_a_checkpoint(output: Output, model: str) -> None:

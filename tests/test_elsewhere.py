@@ -17,7 +17,8 @@ from painters_interp import patching
 from painters_interp.damage import divergence
 from painters_interp.evaluation import questions
 from painters_interp.execution import pack, record, walk
-from painters_interp.execution.prefix_walk import head
+from painters_interp.execution.plain import plain
+from painters_interp.execution.prefix_walk import copyable, head
 from painters_interp.measures import MEASURES
 
 PLANS = ["0-5", "0 (1-3)@0.5*2 5"]
@@ -79,6 +80,7 @@ WORK: dict[str, tuple[Callable[[TransformerBridge, int], None], int]] = {
 def llama(tiny_folder: Any, monkeypatch: pytest.MonkeyPatch) -> TransformerBridge:
     model = tiny.build("llama", torch.float32, tiny_folder)
     model.tokenizer.eos_token = None  # zeros are no text that has ended
+    assert all(copyable(model, face) for face in (None, plain(model)))  # asked on accelerators only
     # Weights without numbers are refused at the door, and here they are the point.
     monkeypatch.setattr("painters_interp.models.door.refuse_empty", lambda *_: None)
     # A text is a batch.

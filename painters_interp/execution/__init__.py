@@ -30,7 +30,6 @@ from .prefix_walk import head as head
 from .prefix_walk import read_out as read_out
 from .prefix_walk import record as record
 from .prefix_walk import record_on as record_on
-from .prefix_walk import residuals_alive as residuals_alive
 from .prefix_walk import walk as walk
 from .prompt_run import PromptRun as PromptRun
 from .prompt_run import resume_from as resume_from

@@ -9,6 +9,7 @@ cannot reach; `packable` finds out by trying.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, takewhile
 from typing import Any
 
@@ -133,9 +134,23 @@ def pack(
              for n, place in zip(path, row, strict=True)}  # fmt: skip
     rows, columns = torch.tensor([owner[n] for n in range(len(owner))], device=device).T
     positions, seen = tree.positions.to(device), tree.seen.to(device)
+    layers = partial(_layers, model, face, max(2, *map(len, sequences)), positions, seen)
+    stream = rows_of.recording.stream[rows, columns][None]
+    places = tuple(tuple((0, node) for node in path) for path in tree.paths)
+    return Placed(Recording(stream, layers(1), face=face, repeated=layers), places)
+
+
+def _layers(
+    model: TransformerBridge,
+    face: Face | None,
+    depth: int,
+    positions: Tensor,
+    seen: Tensor,
+    times: int,
+) -> tuple[Arguments, ...]:
+    """What the layers are called with on so many rows that hold the tree."""
     # Two lengths tell which dimensions of a tensor are positions: those that grow.
-    depth = max(2, *map(len, sequences))
-    long, short = _dummy(model, depth, face), _dummy(model, depth - 1, face)
+    long, short = (_dummy(model, length, face, times) for length in (depth, depth - 1))
     placed: dict[int, Tensor] = {}
 
     def place(tensor: Tensor, shorter: Tensor) -> Tensor:
@@ -144,13 +159,10 @@ def pack(
             placed[id(tensor)] = _placed(tensor, shorter, positions, seen)
         return placed[id(tensor)]
 
-    calls = tuple(
+    return tuple(
         Arguments(_mapped(place, a.args, b.args), _mapped(place, a.kwargs, b.kwargs))
         for a, b in zip(long.calls, short.calls, strict=True)
     )
-    stream = rows_of.recording.stream[rows, columns][None]
-    places = tuple(tuple((0, node) for node in path) for path in tree.paths)
-    return Placed(Recording(stream, calls, face=face), places)
 
 
 def _rows_size(sequences: Sequence[Sequence[int]]) -> int:
@@ -261,8 +273,8 @@ def _logits(model: TransformerBridge, plan: Plan, placed: Placed) -> Tensor:
         return logits_of(stream[rows, columns])
 
 
-def _dummy(model: TransformerBridge, length: int, face: Face | None) -> Recording:
-    tokens = torch.arange(length, device=device_of(model))[None] % model.cfg.d_vocab
+def _dummy(model: TransformerBridge, length: int, face: Face | None, rows: int) -> Recording:
+    tokens = torch.arange(length, device=device_of(model)).repeat(rows, 1) % model.cfg.d_vocab
     if face is None:
         return record(model, tokens)
     # With a pad behind it: attention that needs no mask would be given none.

@@ -1,13 +1,14 @@
 """Many plans at once: beginnings that plans share are computed once.
 
 The plans form a prefix tree over steps. The residual stream is kept at each fork, the tree is
-walked depth first, and blocks are called directly with the arguments that the model itself would
-have given them. The result equals `applied`, which the tests hold to.
+walked depth first (on accelerators, wide), and blocks are called directly with the arguments that
+the model itself would have given them. The result equals `applied`, which the tests hold to.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 import torch
@@ -17,17 +18,22 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..models import device_of, refuse_headless
 from ..plans import Plan, Step
+from ..plans.sharing import Beginning, prefix_tree
 from .anatomy import Family
 from .application import ready
 from .faces import Face
-from .guards import user_hooks, without_hooks
+from .gathered import Copies, walk_wide, widths
+from .guards import Verdicts, user_hooks, without_hooks
+from .kinds import few_layers
 from .layer_arguments import Arguments, bounded
 from .slots import InjectorSlot, Recorded, RecorderSlot
 from .stepping import after_step
 from .sublayers import refuse_halves
 from .watched import logits_at, refuse_hooked_head
+from .widening import in_float32, widens
 
 Advance = Callable[[int], object]
+Repeated = Callable[[int], tuple[Arguments, ...]]
 Head = Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row vocab"]]
 # From the logits of some plans at some of the rows (a slice of them) to what is kept of each.
 Read = Callable[[Float[Tensor, "plan row vocab"], slice], Float[Tensor, "plan row number"]]
@@ -36,6 +42,9 @@ Read = Callable[[Float[Tensor, "plan row vocab"], slice], Float[Tensor, "plan ro
 _LOGITS_AT_ONCE = 2**25
 # Plans that wait for the head together, where the rows of one alone are more than that.
 _PLANS_AT_ONCE = 16
+# Of the largest number in a stream: rounding is a thousand times less.
+_TOLERANCE = 1e-4
+_alike: Verdicts[bool] = Verdicts()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +52,8 @@ class Recording:
     """A batch as the layers would see it: the embedding output and each layer's arguments.
 
     They are for the layers of `face`; None stands for the hooked one. Sequences packed in one row
-    have no `tokens`.
+    have no `tokens`. `repeated` gives the arguments for so many copies of the batch, one below
+    the other; it can be asked only where no plan and no head stands in the place of the layers.
     """
 
     stream: Float[Tensor, "batch pos d_model"]
@@ -51,6 +61,7 @@ class Recording:
     tokens: Int[Tensor, "batch pos"] | None = None
     mask: Int[Tensor, "batch pos"] | None = None
     face: Face | None = None
+    repeated: Repeated | None = None
 
 
 def record(
@@ -71,7 +82,9 @@ def record(
         model(tokens, attention_mask=mask, **inputs)
     stream = slots[-1].stream
     assert stream is not None
-    return Recording(stream, bounded(call.without_cache() for call in calls), tokens, mask)
+    found = bounded(call.without_cache() for call in calls)
+    again = partial(_repeated, None, model, tokens, mask, inputs)
+    return Recording(stream, found, tokens, mask, repeated=again)
 
 
 def record_on(
@@ -84,7 +97,26 @@ def record_on(
     if face is None:
         return record(model, tokens, mask)
     stream, calls = face.recorded(face.inputs(tokens, mask))
-    return Recording(stream, tuple(call.without_cache() for call in calls), tokens, mask, face)
+    found = tuple(call.without_cache() for call in calls)
+    again = partial(_repeated, face, model, tokens, mask, {})
+    return Recording(stream, found, tokens, mask, face, again)
+
+
+def _repeated(
+    face: Face | None,
+    model: TransformerBridge,
+    tokens: Tensor,
+    mask: Tensor | None,
+    inputs: dict[str, Tensor],
+    times: int,
+) -> tuple[Arguments, ...]:
+    """What the layers would be called with on so many copies of a batch."""
+    tokens = tokens.repeat(times, 1)
+    mask = None if mask is None else mask.repeat(times, 1)
+    if face is not None:
+        return record_on(face, model, tokens, mask).calls
+    more = {name: torch.cat([value] * times) for name, value in inputs.items()}
+    return record(model, tokens, mask, **more).calls
 
 
 @contextmanager
@@ -115,61 +147,31 @@ def head(model: TransformerBridge, face: Face | None = None) -> Iterator[Head]:
         yield logits
 
 
-@dataclass(eq=False)
-class _Node:
-    """A distinct beginning: the plans that end here, and the steps that go on."""
-
-    ends: list[int] = field(default_factory=list)
-    children: dict[Step, "_Node"] = field(default_factory=dict)
-
-
-def _prefix_tree(plans: Sequence[Plan]) -> _Node:
-    root = _Node()
-    for index, plan in enumerate(plans):
-        node = root
-        for step in plan.steps:
-            node = node.children.setdefault(step, _Node())
-        node.ends.append(index)
-    return root
-
-
-def residuals_alive(plans: Sequence[Plan]) -> int:
-    """How many residual streams `walk` holds at once, at most: its memory, in units of a batch.
-
-    One for each fork on the way to the current step, and the one that the step makes; 31 for the
-    paper's suite of 626 plans on 30 layers.
-    """
-    most, alive = 0, 1  # a stream is alive as long as a child of its node waits
-    waiting: list[tuple[_Node, bool]] = [(_prefix_tree(plans), True)]
-    while waiting:
-        most = max(most, alive + 1)
-        node, last = waiting.pop()
-        children = [*node.children.values()]
-        alive += bool(children) - last
-        waiting += [(child, child is children[-1]) for child in reversed(children)]
-    return most
-
-
 def walk(
     model: TransformerBridge,
     plans: Sequence[Plan],
     recording: Recording,
     advance: Advance = lambda calls: None,
+    copies: Copies | None = None,
 ) -> Iterator[tuple[list[int], Float[Tensor, "batch pos d_model"]]]:
     """Yield the final residual stream of every distinct plan, with the indices of its plans.
 
     Streams come in the order of the walk, before the final norm. At most one stream per fork on
-    the current path is alive. `advance` is told the token-layer calls of each step.
+    the current path is alive; with `copies`, forks go through a layer together, and more are.
+    `advance` is told the token-layer calls of each step.
     """
     for plan in plans:
         refuse_halves(model, plan)
     blocks = list(model.blocks) if recording.face is None else recording.face.blocks
+    if copies is not None:
+        yield from walk_wide(plans, recording.stream, blocks, copies, advance)
+        return
     tokens = recording.stream.shape[0] * recording.stream.shape[1]
 
     # A stack, not recursion: plans may be thousands of steps deep. The stream of a node is
     # computed when the node is taken off, so siblings waiting on the stack cost only a reference.
-    waiting: list[tuple[_Node, Step | None, Tensor]] = [
-        (_prefix_tree(plans), None, recording.stream)
+    waiting: list[tuple[Beginning, Step | None, Tensor]] = [
+        (prefix_tree(plans), None, recording.stream)
     ]
     while waiting:
         node, step, stream = waiting.pop()
@@ -180,6 +182,54 @@ def walk(
         if node.ends:
             yield node.ends, stream
         waiting += [(child, s, stream) for s, child in reversed(node.children.items())]
+
+
+def copies_of(model: TransformerBridge, recording: Recording) -> Copies | None:
+    """For a walk in which forks go through layers together; None where they go one by one.
+
+    Ask before a head stands in the place of the layers.
+    """
+    size = recording.stream.shape[0] * recording.stream.shape[1]
+    wide, face = widths(recording.stream.device, size), recording.face
+    if len(wide) == 1 or recording.repeated is None or (face is None and user_hooks(model)):
+        return None
+    if not (
+        widens(model) and _alike.told(model, lambda: _agrees(model, face), not face, else_=False)
+    ):
+        return None
+    return {1: recording.calls} | {times: recording.repeated(times) for times in wide[1:]}
+
+
+def copyable(model: TransformerBridge, face: Face | None) -> bool:
+    """Whether the layers of a face make the same of a batch and of copies of it.
+
+    Tried in float32 on a few layers with every kind among them, with and without padding on the
+    left, to 1e-4 of the largest number. Offloaded weights of other formats are not tried.
+    """
+    tried = partial(_agrees, model, face)
+    return widens(model) and _alike.told(model, tried, face is None, else_=False)
+
+
+@torch.no_grad()
+def _agrees(model: TransformerBridge, face: Face | None) -> bool:
+    plan = few_layers(model)
+    plans = [plan, Plan(plan.steps[::-1], plan.n_layers)]  # both wait for each of the layers once
+    length = min(8, int(model.cfg.n_ctx))
+    tokens = torch.arange(2 * length, device=device_of(model)).reshape(2, -1) % model.cfg.d_vocab
+    left = torch.ones_like(tokens)
+    left[0, : length // 3] = 0
+    apart = []
+    with in_float32(model, *(() if face is None else [(face.root, face.blocks)])):
+        for mask in (torch.ones_like(tokens), left):
+            recording = record_on(face, model, tokens, mask)
+            copies = {times: _repeated(face, model, tokens, mask, {}, times) for times in (1, 2)}
+            alone = {end: stream for [end, *_], stream in walk(model, plans, recording)}
+            for [end, *_], stream in walk(model, plans, recording, copies=copies):
+                pads = (mask == 0)[..., None]
+                both = torch.stack([stream - alone[end], alone[end]]).masked_fill(pads, 0)
+                apart.append(both.abs().amax(dim=(1, 2, 3)))
+    difference, largest = torch.stack(apart).amax(dim=0)
+    return float(difference / largest) <= _TOLERANCE  # not for NaN
 
 
 @torch.no_grad()
@@ -220,9 +270,10 @@ def read_out(
 
     for plan in plans:  # before something else stands in the place of the layers
         refuse_halves(model, plan)
+    copies = copies_of(model, recording)
     with head(model, recording.face) as logits_of:
         read = reader(logits_of)
-        for indices, stream in walk(model, plans, recording, advance):
+        for indices, stream in walk(model, plans, recording, advance, copies):
             finished.append((indices, stream[sources[:, 0], sources[:, 1]]))
             if len(finished) == at_once:
                 read_finished()

@@ -5,6 +5,7 @@ from .notation import Half as Half
 from .schedules import Entry as Entry
 from .schedules import Schedule as Schedule
 from .schedules import schedule as schedule
+from .sharing import residuals_alive as residuals_alive
 from .sharing import shared_calls as shared_calls
 from .turns import Turn as Turn
 from .turns import groups as groups

@@ -4,9 +4,10 @@
     python tests/benchmarks/accelerator.py --device cpu --dtype float32 --layers 4 --hidden 256 \
         --heads 4 --mlp 512 --vocab 1000 --length 32                # small, to see that it runs
 
-A randomly initialised model runs the paper's suite through shared prefixes. The floor is the time
-of a layer's matrix products alone, at the same number of tokens. On a GPU the walk runs with
-synchronisation forbidden: a hidden wait for the host raises an error.
+A randomly initialised model runs the paper's suite through shared prefixes: fork by fork, and
+with forks that wait for the same layer together. The floor is the time of a layer's matrix products
+alone, at the same number of tokens. On a GPU the walks run with synchronisation forbidden: a hidden
+wait for the host raises an error.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from painters_interp import Plan, experiments
 from painters_interp.execution import record, walk
-from painters_interp.plans import shared_calls
+from painters_interp.execution.gathered import widths
+from painters_interp.plans import schedule, shared_calls
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny
@@ -39,6 +41,7 @@ def main() -> None:
     with torch.no_grad():
         _walk(model, plans[:1], tokens)  # warm up
         seconds = _timed(device, lambda: _walk(model, plans, tokens))
+        together = _timed(device, lambda: _walk(model, plans, tokens, wide=True))
         floor = calls * _floor(options, device, dtype)
     size = options.batch * options.length
     print(
@@ -50,6 +53,10 @@ def main() -> None:
         f"{calls / seconds:,.0f} layer calls a second ({1e6 * seconds / calls / size:.2f} us a "
         f"token); matrix products alone {calls / floor:,.0f}: {100 * floor / seconds:.0f} % of "
         "the floor's speed"
+    )
+    print(
+        f"forks through a layer together, in {len(schedule(plans)):,} entries of a schedule: "
+        f"{calls / together:,.0f} layer calls a second, {seconds / together:.2f} times as many"
     )
 
 
@@ -86,12 +93,15 @@ def _model(
         )
 
 
-def _walk(model: TransformerBridge, plans: list[Plan], tokens: Tensor) -> None:
-    recording = record(model, tokens)
+def _walk(model: TransformerBridge, plans: list[Plan], tokens: Tensor, wide: bool = False) -> None:
+    recording, copies = record(model, tokens), None
+    if wide and recording.repeated is not None:
+        forks = widths(torch.device("cuda"), tokens.numel())
+        copies = {times: recording.repeated(times) for times in forks}
     if tokens.device.type == "cuda":
         torch.cuda.set_sync_debug_mode("error")
     try:
-        for _, stream in walk(model, plans, recording):
+        for _, stream in walk(model, plans, recording, copies=copies):
             del stream
     finally:
         if tokens.device.type == "cuda":

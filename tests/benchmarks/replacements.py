@@ -22,8 +22,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from painters_interp import applied, experiments, load_model
 from painters_interp.damage import kl_to_intact
 from painters_interp.evaluation import PROBES, prepare
-from painters_interp.execution import residuals_alive
-from painters_interp.plans import Plan, shared_calls
+from painters_interp.plans import Plan, residuals_alive, shared_calls
 from painters_interp.texts import in_pieces
 
 Clock = Callable[[], float]

@@ -25,8 +25,7 @@ from painters_interp import applied, experiments, load_model, task
 from painters_interp.evaluation import Questions, prepare
 from painters_interp.evaluation.harness.process import quiet_lm_eval
 from painters_interp.evaluation.scoring import score
-from painters_interp.execution import residuals_alive
-from painters_interp.plans import Plan, shared_calls
+from painters_interp.plans import Plan, residuals_alive, shared_calls
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from painters_interp import Plan, experiments
-from painters_interp.execution import record, residuals_alive, walk
-from painters_interp.plans import shared_calls
+from painters_interp.execution import record, walk
+from painters_interp.plans import residuals_alive, shared_calls
 
 N = tiny.N_LAYERS
 SUITE = experiments.plans(experiments.suite(N, seeds=2))
