@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from .deployment import export, latency, search
+from .deployment import export, latency, per_input, search
 from .failures import status_of, warnings_in_a_line
 from .figures import figures
 from .grids import grid
@@ -70,6 +70,7 @@ for command in (
     heal,
     search,
     latency,
+    per_input,
     export,
     figures,
     report,

@@ -1,7 +1,8 @@
-"""From a finding to its use: `painters search`, `painters latency`, `painters export`."""
+"""From a finding to its use: `painters search`, `latency`, `per-input` and `export`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -231,3 +232,50 @@ def _readable(table: "pd.DataFrame") -> "pd.DataFrame":
             ends[0] + " [" + ends[1] + ", " + ends[2] + "]"
         )
     return shown
+
+
+def per_input(
+    items: Annotated[
+        Path,
+        typer.Argument(
+            parser=path_of,
+            metavar="FILE",
+            help="Items of several plans, OUT.items.parquet of `painters evaluate --items`.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="<file>", help="Also write every item: OUT.csv."),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Say what choosing a plan for every input could gain, beside what luck finds.
+
+    For each item the shortest plan that still answers right; of the items
+    that the intact model gets wrong, how many some plan corrects. No model
+    is loaded.
+
+    Example: painters per-input scores.items.parquet
+    """
+    from ..storage import read_provenance, read_table, write_table
+    from ..tables import per_input as found_of
+
+    if out is not None:
+        try_table(out)
+    table, facts = read_table(items), read_provenance(items)
+    if not isinstance(layers := facts.get("n_layers"), int):
+        raise PaintersError(f"{items} does not say how many layers its model has; give another")
+    found = found_of(table, layers, seed)
+    for row in found.summary.to_dict("records"):
+        print(
+            f"{row['task']} ({row['metric']}), {row['plans']} plans: {row['n_right']} items right "
+            f"with {row['calls']:.1f} calls at best, {_with_ends(row, 'calls_luck')} by luck; "
+            f"{row['corrected']} of {row['n_wrong']} wrong ones corrected, "
+            f"{_with_ends(row, 'luck')} by luck (p = {row['p']:.3g})"
+        )
+    if out is not None:
+        print(write_table(found.items, out, {**facts, "seed": seed}))
+
+
+def _with_ends(row: Mapping[Any, Any], name: str) -> str:
+    return f"{row[name]:.1f} [{row[f'{name}_low']:.1f}, {row[f'{name}_high']:.1f}]"

@@ -12,6 +12,8 @@ from .columns import TASK as TASK
 from .columns import TEXT as TEXT
 from .columns import require as require
 from .columns import typed as typed
+from .inputs import PerInput as PerInput
+from .inputs import per_input as per_input
 from .labels import Plans as Plans
 from .labels import labelled as labelled
 from .labels import labels_for as labels_for

@@ -81,3 +81,20 @@ def test_latency_is_told_and_written(painters, tmp_path: Path) -> None:
     assert "prefill (ms)" in head
     assert len(rows) == 4
     assert last == str(tmp_path / "times.csv")
+
+
+def test_a_plan_for_every_input_from_items_alone(
+    painters, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    scores = ("--tasks", "probe_facts", "--limit", 8, "--out", tmp_path / "scores", "--items")
+    assert painters("evaluate", "0-2 5", "0-4", *scores)[0] == 0
+    line = ["per-input", tmp_path / "scores.items.parquet", "--out", tmp_path / "inputs"]
+    monkeypatch.setattr(sys, "argv", ["painters", *map(str, line)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert (stop.value.code or 0, err) == (0, "")
+    first, *_, last = out.splitlines()
+    assert first.startswith("probe_facts (acc), 2 plans: ")
+    assert "wrong ones corrected" in first
+    assert last == str(tmp_path / "inputs.csv")
