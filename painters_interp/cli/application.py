@@ -7,12 +7,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from .comparisons import compare
 from .deployment import export, latency, per_input, search
+from .divergences import kl
 from .failures import status_of, warnings_in_a_line
 from .figures import figures
 from .grids import grid
 from .healing import heal
 from .learning import classify, readers
+from .machine import doctor
 from .models import check, fetch, models
 from .patches import across, effects, residual
 from .plans import plan
@@ -64,6 +67,7 @@ for command in (
     similarity,
     evaluate,
     generate,
+    kl,
     grid,
     classify,
     readers,
@@ -74,7 +78,9 @@ for command in (
     export,
     figures,
     report,
+    compare,
     check,
+    doctor,
 ):
     app.command(cls=_Command)(command)
 for movement in (residual, across, effects):

@@ -585,7 +585,7 @@ class TestWithoutANetwork:
     def test_local_data_and_probes_do_not_ask_it(self, data, monkeypatch):
         monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(
-            "painters_interp.evaluation.harness.process._hub_answers", lambda: pytest.fail("asked")
+            "painters_interp.evaluation.harness.process.hub_answers", lambda: pytest.fail("asked")
         )
         load_tasks(["piqa", *PROBES], data, limit=1)
         load_tasks(PROBES, limit=1)

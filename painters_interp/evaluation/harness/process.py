@@ -14,12 +14,12 @@ from typing import Any
 import datasets
 import lm_eval.api.task as lm_eval_task
 from huggingface_hub import constants as hub
-from huggingface_hub import get_session
 from huggingface_hub import utils as hub_utils
 from lm_eval import utils as lm_eval_utils
 
+from ...models.network import hub_answers
+
 _NOISY = ("lm_eval", "datasets", "huggingface_hub", "transformers")
-_ANSWER_WITHIN = 5.0  # seconds
 
 
 class Shared:
@@ -81,20 +81,12 @@ def _no_bar(items: Any, **_: object) -> Any:
 def hub_or_its_cache() -> Iterator[None]:
     """Where the hub does not answer, go offline: its client would retry for minutes."""
     before = hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    if not before[0] and not _hub_answers():
+    if not before[0] and not hub_answers():
         hub.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
         hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
-
-
-def _hub_answers() -> bool:
-    try:
-        get_session().head(hub.ENDPOINT, timeout=_ANSWER_WITHIN)
-    except Exception:  # as many types as there are ways to have no network
-        return False
-    return True
 
 
 _template = lru_cache(maxsize=256)(lm_eval_utils.env.from_string)

@@ -1,0 +1,97 @@
+"""`painters compare`: two plans of an item table, or two runs of lm-eval, on the same items."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import PaintersError
+from .options import Plans, Seed, path_of
+from .outputs import try_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TABLES = (".parquet", ".csv")
+
+
+def compare(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=path_of,
+            metavar="RESULTS",
+            help="An item table (<table>.items.parquet), or two runs that lm-eval has logged: "
+            "folders, or samples_*.jsonl.",
+        ),
+    ],
+    plan: Plans = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Set two plans, or two runs of lm-eval, side by side on the items that both have answered.
+
+    delta is the first less the second, with its paired 95 % interval; p is
+    the chance of a difference as large by luck. Of an item table name two
+    plans with --plan.
+
+    Example: painters compare runs/a runs/b
+    """
+    from .. import items
+    from ..storage import provenance, write_table
+
+    if out is not None:
+        try_table(out)
+    table, first, second = _both(results, plan or [])
+    found = items.compare(table, first, second, seed)
+    print(readable(found).to_string(index=False, na_rep=""))
+    if out is not None:
+        asked = {"results": [str(path) for path in results], "first": first, "second": second}
+        print(write_table(found, out, provenance(**asked, seed=seed)))
+
+
+def _both(results: list[Path], plans: list[str]) -> "tuple[pd.DataFrame, str, str]":
+    """The items, and what the two sides are called in them. Raises PaintersError."""
+    from .. import items
+    from ..storage import read_table
+
+    for path in results:
+        if not path.exists():
+            raise PaintersError(f"there is no {path}; give an item table, or two runs of lm-eval")
+    match results:
+        case [path] if path.suffix in _TABLES:
+            if len(set(plans)) != 2:
+                raise PaintersError(
+                    f"{path} holds several plans; name the two to compare: --plan A --plan B"
+                )
+            return read_table(path), plans[0], plans[1]
+        case [first, second] if not {first.suffix, second.suffix} & {*_TABLES}:
+            if plans:
+                raise PaintersError("runs of lm-eval have no plans; leave --plan out")
+            if first == second:
+                raise PaintersError(f"{first} twice; give two runs")
+            one, other = str(first), str(second)
+            return items.from_lm_eval({one: first, other: second}), one, other
+    raise PaintersError(
+        "give one item table and two plans of it (--plan A --plan B), or two runs of lm-eval"
+    )
+
+
+def readable(found: "pd.DataFrame") -> "pd.DataFrame":
+    """The columns one looks at, numbers short, each difference with its interval."""
+
+    def short(number: float) -> str:
+        return "" if number != number else f"{number:.4g}"
+
+    shown = found[["task", "metric"]].copy()
+    shown["first"], shown["second"] = (
+        found[name].map(short) for name in ("value", "against_value")
+    )
+    shown["delta"] = found["delta"].map(short)
+    ends = zip(found["delta_low"].map(short), found["delta_high"].map(short), strict=True)
+    shown["95 % interval"] = [f"[{low}, {high}]" if low else "" for low, high in ends]
+    shown["p"] = found["p"].map(short)
+    return shown.assign(n=found["n"])
