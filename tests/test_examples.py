@@ -2,8 +2,8 @@
 
 They may use these names without making them: `painters` (the package), `model` (a tiny Llama of six
 layers with a tokenizer of characters, float32), `plan`, `texts`, `tasks`, `answers` (an item table
-of eight items under the intact model and `plan`), `table` (the result table that rests on it) and
-`tmp_path`, which is also where they run.
+of eight items under the intact model and `plan`), `table` (the result table that rests on it),
+`pretend` (which makes results up for an experiment) and `tmp_path`, which is also where they run.
 """
 
 import doctest
@@ -50,6 +50,18 @@ def answered() -> tuple[pd.DataFrame, pd.DataFrame]:
     return items, painters.tables.labelled(labels, painters.items.summarise(items, intact="0-5"))
 
 
+def pretend(plans: pd.DataFrame) -> pd.DataFrame:
+    """Results on one task: the intact model is best, every other plan half as good."""
+    facts: dict[str, str | float] = {
+        "model": "tiny",
+        "task": "facts",
+        "metric": "acc",
+        "chance": 0.25,
+    }
+    facts |= {"stderr": 0.02, "seed": 0, "n": 32, "higher_is_better": True}
+    return plans.assign(**facts, value=plans["variant"].eq("intact").map({True: 0.75, False: 0.5}))
+
+
 @pytest.fixture
 def names(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What every example may use."""
@@ -63,6 +75,7 @@ def names(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "tasks": ["probe_facts"],
         "answers": answers,
         "table": table,
+        "pretend": pretend,
         "tmp_path": tmp_path,
     }
 

@@ -89,7 +89,14 @@ def named(edits: str | Sequence[str]) -> list[str]:
 
 
 def edited(plan: Plan, edits: Iterable[str]) -> Iterator[tuple[str, Plan]]:
-    """Every plan that is one edit away from `plan`, each once, with the name of the edit.
+    """Every plan that is one edit away from `plan`, each once.
+
+    Args:
+        plan: A plan.
+        edits: Names out of `EDITS`.
+
+    Yields:
+        The name of the edit, and the plan that it makes.
 
     Example:
         >>> [str(p) for _, p in edited(painters.Plan("0-2", 3), ["drop"])]

@@ -105,9 +105,18 @@ def _read(path: Path) -> dict[str, Any]:
 def mergekit(model: Model, plan: Plan | str) -> str:
     """The YAML of a mergekit passthrough merge that stacks the layers of `plan`.
 
-    Raises PlanError for plans of anything but whole layers in sequence, UnsupportedModelError where
-    a config says layer by layer what each is, which mergekit does not put in order, and ModelError
-    for a model made in memory.
+    Args:
+        model: One that came from a name, a hub id or a folder.
+        plan: Whole layers in sequence.
+
+    Returns:
+        The text of the file.
+
+    Raises:
+        PlanError: for plans of anything but whole layers in sequence.
+        UnsupportedModelError: where a config says layer by layer what each is, which mergekit does
+            not put in order.
+        ModelError: for a model made in memory.
 
     Example:
         >>> folder = painters.export(model, "0-5", tmp_path / "whole")

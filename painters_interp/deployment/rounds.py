@@ -60,6 +60,12 @@ def explored(
 
     Raises:
         PlanError: where no edit leads into the budget, or every cost is NaN.
+
+    Example:
+        >>> whole = painters.Plan("0-2", 3)
+        >>> costs = lambda plans: np.array([float(len(plan.calls)) for plan in plans])
+        >>> len(explored(whole, 2, ["drop"], costs, rounds=0).best.calls)
+        2
     """
     beam = [(start, float(cost([start])[0]))]
     rows: list[dict[str, Any]] = [_row(0, "start", None, start, beam[0][1], True)]

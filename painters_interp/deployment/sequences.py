@@ -33,12 +33,23 @@ def in_sequence(model: Model, plan: Plan | str, attention: str | None = "eager")
 
     Its weights are those of `model`, not copies, but for layers that run several times or scaled.
     Layers can only be scaled by scaling what their two halves write, which is the same where both
-    halves read one stream, or where one of them is silent; that remains to be tried. `attention`
-    is how transformers computes it; None stands for the fastest that the class supports.
+    halves read one stream, or where one of them is silent; that remains to be tried.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        plan: Layers in sequence, repeated or scaled.
+        attention: How transformers computes it; None stands for the fastest that there is.
+
+    Returns:
+        The model, without hooks.
 
     Raises:
         PlanError: a plan with branches, with a series that is scaled, or one applied already.
         UnsupportedModelError: a model whose layers cannot be written down in another order.
+
+    Example:
+        >>> in_sequence(model, "0-2 5").config.num_hidden_layers
+        4
     """
     model = as_model(model)
     plan, family = as_plan(plan, model), ready(model)

@@ -48,6 +48,25 @@ def single_layer_curves(
     Reads the result of `experiments.single_layers` (or of the suite). Bands are 95 % intervals:
     of the difference to the intact model on the same items where the table has it, else 1.96
     standard errors. The dashed line is the intact model, the dotted one chance.
+
+    Args:
+        table: A result table with labels of the experiment, one model and run.
+        title: Over the panels.
+        axes: Draw into these axes, one for each task.
+        names: What tasks and variants are called.
+        palette: Colours of the variants.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table of something else, naming the experiment that is wanted.
+
+    Example:
+        >>> from painters_interp import experiments, figures
+        >>> figure = figures.single_layer_curves(pretend(experiments.single_layers(6)))
+        >>> figure.axes[0].get_title()
+        'facts'
     """
     require(table, "variant", "layer", "task", "metric", "value")
     table = primary(table)
@@ -120,6 +139,25 @@ def variant_curves(
     `scores.median_intervals` returned has 95 % intervals over items: bands, or where there are more
     than three lines at their markers, which stand side by side; windows from which on no variant
     is above chance are grey.
+
+    Args:
+        table: A result table, one model and run.
+        title: Over the plot.
+        ax: Draw into these axes.
+        names: What variants are called.
+        palette: Colours of the variants.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table of something else, naming the experiment that is wanted.
+
+    Example:
+        >>> from painters_interp import experiments, figures
+        >>> figure = figures.variant_curves(pretend(experiments.variants(6)))
+        >>> figure.axes[0].get_xlabel()
+        'number of affected layers M'
     """
     lines = summarise_seeds(_medians(_windows(table)))
     figure, [ax] = style.canvas(1, 80.0)
@@ -192,6 +230,27 @@ def task_curves(
     Reads what `variant_curves` reads. Of random orders, the mean over the seeds is drawn. The
     title defaults to the variant's name. `medians`, what `scores.median_intervals` returned for
     the table, gives the median a band: its 95 % interval over items.
+
+    Args:
+        table: A result table of `experiments.variants`, of the suite or of `internal_loops`.
+        variant: The variant that is drawn.
+        title: Over the plot.
+        medians: What `scores.median_intervals` returned.
+        ax: Draw into these axes.
+        names: What tasks are called.
+        palette: Colours of the tasks.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table of something else, or without that variant.
+
+    Example:
+        >>> from painters_interp import experiments, figures
+        >>> figure = figures.task_curves(pretend(experiments.variants(6)), "skip")
+        >>> len(figure.axes)
+        1
     """
     rows = _of_variant(_windows(table), variant)
     figure, [ax] = style.canvas(1, 80.0)
@@ -231,7 +290,28 @@ def size_curves(
     names: wishes.Names = None,
     palette: wishes.Palette = None,
 ) -> Figure:
-    """Fig. 12: a line per model, the median score against the share of layers altered."""
+    """Fig. 12: a line per model, the median score against the share of layers altered.
+
+    Args:
+        table: Result tables of `experiments.variants` of several models, one below the other.
+        variant: The variant that is drawn.
+        title: Over the plot.
+        ax: Draw into these axes.
+        names: What models are called.
+        palette: Colours of the models.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table of something else, or without that variant.
+
+    Example:
+        >>> from painters_interp import experiments, figures
+        >>> figure = figures.size_curves(pretend(experiments.variants(6)), "reverse")
+        >>> len(figure.axes)
+        1
+    """
     require(table, "model", "n_layers")
     lines = summarise_seeds(_medians(_of_variant(_windows(table), variant)))
     figure, [ax] = style.canvas(1, 75.0)

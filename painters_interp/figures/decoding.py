@@ -27,11 +27,31 @@ def decoding_curves(
 ) -> Figure:
     """What the averaged cache costs, against M: in gold texts, and in texts of the model's own.
 
-    Reads the result of `evaluation.decoding.decode`, or of its `teacher_forced`; a row of panels
-    for each task. Left: surprisal of the gold text, the mean over items. Middle: averaged minus
-    exact on the same items. Right, where there are texts of the model's own: their metric. The
-    dashed line is the intact model; bands are 95 % bootstrap intervals over items. Raises
-    TableError without windows or without both caches.
+    A row of panels for each task. Left: surprisal of the gold text, the mean over items. Middle:
+    averaged minus exact on the same items. Right, where there are texts of the model's own: their
+    metric. The dashed line is the intact model; bands are 95 % bootstrap intervals over items.
+
+    Args:
+        table: The result of `evaluation.decoding.decode`, or of its `teacher_forced`.
+        title: Over the panels.
+        axes: Draw into these axes.
+        names: What variants are called.
+        palette: Colours of the variants.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: without windows or without both caches.
+
+    Example:
+        >>> from painters_interp import experiments, figures
+        >>> table = experiments.decoding(6).merge(
+        ...     pd.DataFrame({"cache": ["exact", "averaged"], "nats": [3.0, 4.0]}), how="cross"
+        ... )
+        >>> figure = figures.decoding_curves(table.assign(task="mine", item=0, tokens=3))
+        >>> len(figure.axes)
+        2
     """
     require(table, *_KEYS, "task", "item", "nats", "tokens")
     rows = table[table["affected"].notna()]

@@ -30,9 +30,30 @@ def depth_curves(
 ) -> Figure:
     """Fig. 15 and the like: one panel per measure, its value against the layer or the state.
 
-    Reads `Similarity.curves()`: measure, axis, place, value, low, high. With `label`, the name of
-    a column (of models, plans or nulls joined into one table), a line for each of its values.
     Bands are intervals over documents; measures that pool all tokens have none.
+
+    Args:
+        table: `Similarity.curves()`: measure, axis, place, value, low, high.
+        label: The name of a column (of models, plans or nulls joined into one table), each of whose
+            values has a line.
+        columns: How many panels stand side by side at most.
+        title: Over the panels.
+        axes: Draw into these axes, one for each measure.
+        names: What the values of `label` are called.
+        palette: Their colours.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: if a column is missing.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> curve = pd.DataFrame({"place": range(4), "value": [0.1, 0.3, 0.2, 0.5]})
+        >>> curve = curve.assign(measure="variance", axis="layer", low=0.0, high=1.0)
+        >>> figures.depth_curves(curve).axes[0].get_xlabel()
+        'layer'
     """
     require(table, "measure", "axis", "place", "value", "low", "high", *([label] if label else []))
     measures = list(dict.fromkeys(table["measure"]))
@@ -85,8 +106,31 @@ def damage_scatter(
 ) -> Figure:
     """What a plan costs against how unlike the states are that it joins: a panel per measure.
 
-    Reads the two tables of `prediction.predict_damage`. KL on a logarithmic axis; in each panel,
-    Spearman's rank correlation for each kind of plan, with its interval.
+    KL on a logarithmic axis; in each panel, Spearman's rank correlation for each kind of plan, with
+    its interval.
+
+    Args:
+        points: What `predict_damage` returns under that name: a row per plan and measure.
+        correlations: The same: a row per kind of plan and measure.
+        columns: How many panels stand side by side at most.
+        title: Over the panels.
+        axes: Draw into these axes, one for each measure.
+        names: What kinds of plans are called.
+        palette: Colours of the kinds of plans.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: if a column is missing.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> points = pd.DataFrame({"variant": "drop", "value": [0.1, 0.9], "kl": [0.01, 3.0]})
+        >>> rho = pd.DataFrame({"variant": ["drop"], "rho": [0.9], "low": [0.5], "high": [1.0]})
+        >>> given = points.assign(measure="cosine"), rho.assign(measure="cosine")
+        >>> len(figures.damage_scatter(*given).axes)
+        1
     """
     require(points, "measure", "variant", "value", "kl")
     require(correlations, "measure", "variant", "rho", "low", "high")

@@ -35,6 +35,9 @@ def forest(
         names: What plans and tasks are called.
         palette: Colours of the tasks.
 
+    Returns:
+        The figure.
+
     Raises:
         TableError: Where no plan has a difference, or one has several in a task.
 
@@ -86,6 +89,9 @@ def logit_lens(table: pd.DataFrame, title: str | None = None, *, ax: Axes | None
         table: What `patching.readout` returned.
         title: Over the map.
         ax: Draw into these axes.
+
+    Returns:
+        The figure.
 
     Raises:
         TableError: For a table that is no logit lens.

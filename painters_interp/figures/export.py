@@ -34,6 +34,9 @@ def save(
         columns: Draw it anew over so many columns of the page.
         dpi: Dots per inch of PNG, and of heatmaps in the others; 300 if not given.
 
+    Returns:
+        The files that were written.
+
     Raises:
         OutputError: For an unknown format, venue or resolution, a folder that cannot be written,
             and a venue for a figure that nothing here drew, or that was changed since.

@@ -32,12 +32,35 @@ def latency_frontier(
 ) -> Figure:
     """A score against measured latency: every plan, those that none is faster and better than.
 
-    `times` is what `latency` returned for one batch and length, `scores` any table with a number
-    `of` each `plan` (what `kl_to_intact` or `evaluate` returned, one row a plan). Bars are 95 %
-    intervals of the times; the intact model, is a ring.
+    Bars are 95 % intervals of the times; the intact model is a ring.
+
+    Args:
+        times: What `latency` returned for one batch and length.
+        scores: Any table with a number `of` each `plan`, such as `kl_to_intact` and `evaluate`
+            return, one row a plan.
+        of: The column that is drawn upwards.
+        along: The column of `times` that is drawn across.
+        higher_is_better: Of the score.
+        label: What the score is, beside its axis.
+        ax: Draw into these axes.
+        names: What plans are called.
+        palette: Their colours.
+
+    Returns:
+        The figure.
 
     Raises:
         TableError: several rows of a plan in either table, or no plan in both.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> times = pd.DataFrame({"plan": ["0-5", "0-2 5"], "token_ratio": [1.0, 0.7]})
+        >>> times = times.assign(token_ratio_low=0.6, token_ratio_high=1.1)
+        >>> for name in ("prefill_ratio", "prefill_ratio_low", "prefill_ratio_high"):
+        ...     times[name] = [1.0, 0.7]
+        >>> found = pd.DataFrame({"plan": ["0-5", "0-2 5"], "kl": [0.0, 0.3]})
+        >>> len(figures.latency_frontier(times, found).axes)
+        1
     """
     require(times, "plan", along, f"{along}_low", f"{along}_high", "prefill_ratio")
     require(scores, "plan", of)

@@ -48,12 +48,31 @@ def grid_heatmap(
 
     Colours run from the 2nd to the 98th percentile, logarithmically where all values are
     positive; the colour bar says so. A dot marks a cell whose interval (`<value>_low` to
-    `<value>_high`, if there) includes 0 or is longer than its value. `order="hierarchical"` puts
-    layers beside each other that are cheap to exchange (average linkage of log(1 + value), both
-    ways averaged; the tree is drawn on top). `zones` are layers at which a new zone begins.
-    Swaps fill the square, or half of it as a `triangle`.
+    `<value>_high`, if there) includes 0 or is longer than its value. Swaps fill the square.
 
-    Raises TableError for a table that is no grid, or has no full square to order.
+    Args:
+        table: What was measured of a grid's plans.
+        value: The column that is drawn.
+        order: "layer", or "hierarchical", which puts layers beside each other that are cheap to
+            exchange (average linkage of log(1 + value), both ways averaged; the tree is drawn on
+            top).
+        zones: Layers at which a new zone begins.
+        title: Over the map.
+        label: Beside the colour bar.
+        triangle: Whether swaps fill half of the square only.
+        ax: Draw into these axes.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table that is no grid, or has no full square to order.
+
+    Example:
+        >>> from painters_interp import experiments, figures
+        >>> grid = experiments.swaps(4)
+        >>> figures.grid_heatmap(grid.assign(kl=range(len(grid)))).axes[1].get_ylabel() != ""
+        True
     """
     rows = _rows(table, value)
     variant = str(rows["variant"].iloc[0])

@@ -29,13 +29,29 @@ def similarity_heatmap(
     *,
     ax: Axes | None = None,
 ) -> Figure:
-    """Fig. 3: similarity of every pair of states, state 0 at the top left.
+    """Fig. 3: similarity of every pair of states, state 0 at the top left; missing values are grey.
 
-    `matrix` is a table, an array or a result (`sim["cosine"]`), square with the states as index and
-    columns; or layers, if `axis` says "layer".
-    Of two models it may have any shape, and `axis` is what stands downwards and across.
-    `limits` of the colour scale default to 0..1, widened where the values go beyond. Missing
-    values are grey. `zones` are the boundaries of a `Zones`, drawn as lines before these states.
+    Args:
+        matrix: A table, an array or a result (`sim["cosine"]`), square with the states as index and
+            columns; of two models it may have any shape.
+        label: Beside the colour bar.
+        title: Over the map.
+        limits: Of the colour scale; 0..1 by default, widened where the values go beyond.
+        zones: The boundaries of a `Zones`, drawn as lines before these states.
+        axis: What stands downwards and across: "state", "layer", or a pair of words.
+        meaning: What colours say, as in `heatmap`.
+        ax: Draw into these axes.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a matrix that does not fit its axis.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> figures.similarity_heatmap([[1.0, 0.5], [0.5, 1.0]]).axes[0].get_xlabel()
+        'state'
     """
     return similarity_panel(
         {title or "": matrix}, label, limits, zones=zones, axis=axis, meaning=meaning, axes=_one(ax)
@@ -67,6 +83,9 @@ def heatmap(
         meaning: What colours say, as in all figures: similarity, distance, damage, score, or an
             effect that has a sign.
         ax: Draw into these axes.
+
+    Returns:
+        The figure.
 
     Raises:
         TableError: Where there are not two dimensions, or no finite value.
@@ -114,7 +133,28 @@ def similarity_panel(
 
     They share a colour scale, unless one of them would show less than a fifth of it or some are
     distances (a title that is a distance's, or its measure's): then each has a scale of its own.
-    `zones` and `axis` are as in `similarity_heatmap`, `meaning` as in `heatmap`.
+
+    Args:
+        matrices: By title, or by the name of their measure.
+        label: Beside the colour bar.
+        limits: Of the colour scale.
+        columns: How many panels stand side by side at most.
+        zones: As in `similarity_heatmap`.
+        axis: As there.
+        meaning: As in `heatmap`.
+        axes: Draw into these axes, one for each matrix.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: if there is no matrix, or one that does not fit its axis.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> figure = figures.similarity_panel({"one": [[1.0]], "other": [[0.5]]})
+        >>> [ax.get_title() for ax in figure.axes[:2]]
+        ['one', 'other']
     """
     given = {title: matrix_of(matrix) for title, matrix in matrices.items()}
     if not given:
@@ -184,10 +224,28 @@ def loop_heatmap(
 ) -> Figure:
     """Fig. 10: score of the looped window, M affected layers across, k loops upwards.
 
-    Reads the result of `experiments.loops` (or of the suite), normalising it and taking the
-    median over tasks if that is not done yet. A white dot marks the best k of each M; of equals,
-    the smallest. In what `scores.select_and_report` returned it is the k chosen on one half of
-    the items, and the colours are the scores on the other.
+    A white dot marks the best k of each M; of equals, the smallest. In what
+    `scores.select_and_report` returned it is the k chosen on one half of the items, and the colours
+    are the scores on the other.
+
+    Args:
+        table: A result table of `experiments.loops` or of the suite; it is normalised, and the
+            median over tasks taken, if that is not done yet.
+        title: Over the map.
+        limits: Of the colour scale.
+        ax: Draw into these axes.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table of something else, naming the experiment that is wanted.
+
+    Example:
+        >>> from painters_interp import experiments, figures
+        >>> figure = figures.loop_heatmap(pretend(experiments.loops(6, max_times=3)))
+        >>> figure.axes[0].get_xlabel()
+        'number of affected layers M'
     """
     scores = _loop_scores(table)
     limits = limits or cells.reach(scores, 0.0, 1.0)

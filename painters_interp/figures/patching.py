@@ -33,8 +33,26 @@ def patching_heatmap(
 ) -> Figure:
     """What each place of the residual stream carries: states downwards, tokens across.
 
-    Reads the result of `patching.patch_residual`. On the scale of `normalised`, 0 is the
-    corrupted and 1 the clean run; another `column` ("value") is drawn in the metric's own unit.
+    Args:
+        table: The result of `patching.patch_residual`.
+        title: Over the map.
+        column: "normalised", on whose scale 0 is the corrupted and 1 the clean run, or "value", in
+            the metric's own unit.
+        limits: Of the colour scale.
+        ax: Draw into these axes.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table of something else.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> cells = [(k, p, "ab"[p], k / 3) for k in range(3) for p in range(2)]
+        >>> found = pd.DataFrame(cells, columns=["state", "position", "token", "normalised"])
+        >>> len(figures.patching_heatmap(found).axes)
+        2
     """
     require(table, "state", "position", "token", column)
     values = _matrix(table, "state", "position", column)
@@ -68,8 +86,28 @@ def crossing_heatmap(
 ) -> Figure:
     """Can layer j read what layer i wrote? Source states downwards, target states across.
 
-    Reads the result of `patching.crossing`. Lighter is closer to the unpatched run, for a loss and
-    a gain alike. The scale of "kl" ends at 10 nats: the rest is as far away as can be.
+    Lighter is closer to the unpatched run, for a loss and a gain alike. The scale of "kl" ends at
+    10
+    nats: the rest is as far away as can be.
+
+    Args:
+        table: The result of `patching.crossing`.
+        title: Over the map.
+        limits: Of the colour scale.
+        ax: Draw into these axes.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table of something else.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> cells = [(i, j, abs(i - j) / 3) for i in range(3) for j in range(3)]
+        >>> found = pd.DataFrame(cells, columns=["source_state", "target_state", "value"])
+        >>> len(figures.crossing_heatmap(found.assign(metric="kl")).axes)
+        2
     """
     require(table, "source_state", "target_state", "value", "metric")
     values = _matrix(table, "source_state", "target_state", "value")
@@ -96,8 +134,26 @@ def effects_heatmap(
 ) -> Figure:
     """How much later layers' updates change: dropped layers or plans downwards, layers across.
 
-    Reads the result of `patching.effects`. The scale ends at 1.5 at the latest: an update changed
-    by more than its own size is another one altogether.
+    The scale ends at 1.5 at the latest: an update changed by more than its own size is another one
+    altogether.
+
+    Args:
+        table: The result of `patching.effects`.
+        title: Over the map.
+        limits: Of the colour scale.
+        ax: Draw into these axes.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table of something else.
+
+    Example:
+        >>> from painters_interp import figures, patching
+        >>> found = patching.effects(model, texts)
+        >>> len(figures.effects_heatmap(found).axes)
+        2
     """
     require(table, "label", "dropped", "layer", "value", "changed_at")
     drops = table["dropped"].notna().all()

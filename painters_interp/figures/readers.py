@@ -24,9 +24,28 @@ def reader_heatmap(
 ) -> Figure:
     """Accuracy of a reader that was trained at one state (down) and reads another one (across).
 
-    Reads `Readers.table()`: measure, row, column, value; one map per reading, on one colour scale,
-    which begins at chance. `zones` are boundaries of states, drawn as lines before them. Raises
-    TableError where a reading is not in the table.
+    Args:
+        table: `Readers.table()`: measure, row, column, value, chance.
+        readings: Which readings have a map; all share one colour scale, which begins at chance.
+        limits: Of the colour scale.
+        zones: Boundaries of states, drawn as lines before them.
+        axes: Draw into these axes, one for each reading.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: where a reading is not in the table.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> from painters_interp.tables import from_matrices
+        >>> accuracy = pd.DataFrame([[0.9, 0.6], [0.5, 0.8]])
+        >>> figure = figures.reader_heatmap(
+        ...     from_matrices({"raw": accuracy}).assign(chance=0.5), ["raw"]
+        ... )
+        >>> len(figure.axes)
+        2
     """
     require(table, "measure", "row", "column", "value", "chance")
     matrices = to_matrices(table)

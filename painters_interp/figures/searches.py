@@ -21,8 +21,27 @@ def search_curves(
 ) -> Figure:
     """What is lost on held-out texts against layer calls, a line per way to choose what runs.
 
-    Reads `Search.judged`: variant, calls, measure, value, low, high. Bands are 95 % intervals.
-    Raises TableError where a search judged nothing.
+    Bands are 95 % intervals.
+
+    Args:
+        table: `Search.judged`: variant, calls, measure, value, low, high.
+        title: Over the plot.
+        ax: Draw into these axes.
+        names: What the ways are called.
+        palette: Their colours.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: where a search judged nothing.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> judged = pd.DataFrame({"variant": "search", "calls": [4, 5], "value": [0.5, 0.2]})
+        >>> judged = judged.assign(measure="kl", low=0.1, high=0.6)
+        >>> len(figures.search_curves(judged).axes)
+        1
     """
     require(table, "variant", "calls", "measure", "value", "low", "high")
     if table.empty:

@@ -35,6 +35,26 @@ def stitching_heatmap(
     """Rise in the target's loss for every pair of states under one map of `patching.stitch`.
 
     Colours as in `grid_heatmap`; a dot marks an interval that includes 0 or is wide.
+
+    Args:
+        table: What `stitching.stitch` returned.
+        kind: The map that is drawn.
+        title: Over the map.
+        ax: Draw into these axes.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table of something else, or without that map.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> cells = [(i, j, 1.0 + i * j) for i in range(2) for j in range(2)]
+        >>> rise = pd.DataFrame(cells, columns=["source_state", "target_state", "increase"])
+        >>> rise = rise.assign(map="ridge", increase_low=0.5, increase_high=2.5)
+        >>> len(figures.stitching_heatmap(rise).axes)
+        2
     """
     require(table, *_COLUMNS)
     rows = table[table["map"] == kind]
@@ -60,8 +80,27 @@ def stitching_curves(
 ) -> Figure:
     """Rise in the target's loss against the target's state, a line per map.
 
-    Reads a table with one source state for every target state; bands are its statistics. The scale
-    is logarithmic above 0.1 nats and linear below.
+    Bands are the table's intervals. The scale is logarithmic above 0.1 nats and linear below.
+
+    Args:
+        table: What `stitching.stitch` returned, with one source state for every target state.
+        title: Over the plot.
+        ax: Draw into these axes.
+        names: What maps are called.
+        palette: Colours of the maps.
+
+    Returns:
+        The figure.
+
+    Raises:
+        TableError: for a table of something else, or with several source states for a target state.
+
+    Example:
+        >>> from painters_interp import figures
+        >>> rise = pd.DataFrame({"source_state": [1, 2], "target_state": [1, 2]})
+        >>> rise = rise.assign(map="ridge", increase=1.0, increase_low=0.5, increase_high=2.5)
+        >>> len(figures.stitching_curves(rise).axes)
+        1
     """
     require(table, *_COLUMNS, "increase_low", "increase_high")
     rows = table[table["map"] != "intact"]

@@ -30,6 +30,9 @@ def plan_strip(plan: Plan, title: str | None = None, *, ax: Axes | None = None) 
         title: Over the strip; its text if not given.
         ax: Draw into these axes.
 
+    Returns:
+        The figure.
+
     Example:
         >>> from painters_interp import Plan, figures
         >>> figure = figures.plan_strip(Plan.parse("0-2 (3|4)*3 5", 6))

@@ -99,6 +99,9 @@ def publication(venue: str | None = None, columns: int | None = None) -> Iterato
         columns: How many columns of the page each figure takes, 1 or 2; where the page has one,
             half of it or all. As many as the figure is made for if not given.
 
+    Yields:
+        Nothing.
+
     Raises:
         OutputError: For an unknown venue, or another number of columns.
 
@@ -250,6 +253,9 @@ def panel_letters(figure: Figure, first: str = "a") -> Figure:
     Args:
         figure: Any figure; colour bars and panels that are not seen get no letter.
         first: The letter of the first panel, "A" for capitals.
+
+    Returns:
+        The figure that was given.
 
     Example:
         >>> from painters_interp import figures

@@ -117,6 +117,29 @@ def classify_items(
 
     `item` is a row of the table of examples. For mcc, f1, pearson and spearman `value` is the
     answer and `reference` what is right.
+
+    Args:
+        model: As for all arguments, see `classify`.
+        plans: As there.
+        tasks: As there.
+        data: As there.
+        train: As there.
+        limit: As there.
+        seed: As there.
+        pool: As there.
+        tuning: As there.
+
+    Returns:
+        The item table.
+
+    Raises:
+        PlanError: a plan that the model cannot run.
+        TaskError: a task, its data or an option that is none.
+
+    Example:
+        >>> found = classify_items(model, plan, "probe_acceptability", limit=8)
+        >>> found["item"].nunique()
+        8
     """
     model = as_model(model)
     if train not in _TRAINED:

@@ -135,6 +135,10 @@ def examples(
             and not classes; found out unless given: numbers with a fraction are.
         metrics: out of acc, mcc, f1, or pearson, spearman. Unless given: accuracy, for two classes
             F1 of the second, too.
+        seed: of the rows that are scored, where the table does not say.
+
+    Returns:
+        The task, with its rows to learn from and its rows to score.
 
     Raises:
         TaskError: a file or column that is not there, a text or label that is missing, a number

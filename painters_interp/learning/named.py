@@ -47,6 +47,9 @@ def named(name: str, data: str | Path | None = None) -> Examples:
             `validation.jsonl` (or `test.jsonl`) in the columns of the hub's `nyu-mll/glue`;
             without it the hub is asked.
 
+    Returns:
+        The task, with its rows to learn from and its rows to score.
+
     Raises:
         TaskError: a name that is none of these, data that are not there or damaged.
 

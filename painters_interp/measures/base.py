@@ -178,7 +178,22 @@ Result = Matrix | Curve | Pooled
 
 
 def curve_table(found: Curve | Pooled, level: float, resamples: int, seed: int) -> pd.DataFrame:
-    """A curve as tidy rows: measure, axis, place, value, low, high, documents."""
+    """A curve as tidy rows: measure, axis, place, value, low, high, documents.
+
+    Args:
+        found: A measure along depth.
+        level: Of the intervals, between 0 and 1.
+        resamples: How many bootstrap samples of the documents are drawn.
+        seed: Of the draw.
+
+    Returns:
+        A row per layer or state.
+
+    Example:
+        >>> found = painters.similarity(model, texts, "variance")["variance"]
+        >>> len(curve_table(found, level=0.95, resamples=100, seed=0))
+        7
+    """
     low, high = found.interval(level, resamples, seed)
     part = pd.DataFrame({"value": found.curve, "low": low, "high": high})
     part = part.rename_axis("place").reset_index()

@@ -21,7 +21,19 @@ else:  # importing it takes seconds, and only a model is worth them
 def copied(model: TransformerBridge) -> TransformerBridge:
     """A model of the same weights, buffers, mode, device and tokenizer; hooks stay behind.
 
-    A second model in memory. Raises ModelError where a weight is not where its class puts it.
+    Args:
+        model: A model with hooks.
+
+    Returns:
+        A second model in memory.
+
+    Raises:
+        ModelError: where a weight is not where its class puts it.
+
+    Example:
+        >>> second = copied(model)
+        >>> second is model, second.cfg.n_layers
+        (False, 6)
     """
     return wrapped(stock_copy(model), model.tokenizer, str(model.cfg.model_name))
 
@@ -31,8 +43,20 @@ def stock_copy(
 ) -> Any:
     """The plain Hugging Face model of the same weights, buffers, mode and device, without hooks.
 
-    `attention` may say in its config, of a model of that class, how attention is computed. Raises
-    ModelError where a weight is not where its class puts it.
+    Args:
+        model: A model with hooks.
+        attention: Told its config and its class, says how attention is computed; as in the config
+            by default.
+
+    Returns:
+        A second model in memory.
+
+    Raises:
+        ModelError: where a weight is not where its class puts it.
+
+    Example:
+        >>> type(stock_copy(model)).__name__
+        'LlamaForCausalLM'
     """
     original = model.original_model
     weight = next(original.parameters())

@@ -45,6 +45,19 @@ def device_of(model: Any) -> torch.device:
 
     That of its first weight, unless accelerate keeps the weights elsewhere until they are needed:
     then the one that accelerate computes that module on.
+
+    Args:
+        model: A model with hooks.
+
+    Returns:
+        The device.
+
+    Raises:
+        ModelError: for a model without weights.
+
+    Example:
+        >>> str(device_of(model))
+        'cpu'
     """
     for module in model.original_model.modules():
         place = getattr(hook_of(module), "execution_device", None)
@@ -57,7 +70,18 @@ def device_of(model: Any) -> torch.device:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """`tensor` in float64 where it stands, or on the processor if its device has no float64."""
+    """`tensor` in float64 where it stands, or on the processor if its device has no float64.
+
+    Args:
+        tensor: On any device, of any number format.
+
+    Returns:
+        A tensor of the same shape.
+
+    Example:
+        >>> widened(torch.ones(2)).dtype
+        torch.float64
+    """
     return (tensor.cpu() if tensor.device.type in _NARROW else tensor).double()
 
 
@@ -65,6 +89,16 @@ def numbers(tensor: Tensor) -> Float[np.ndarray, "..."]:
     """`tensor` in float64 on the processor: moved first, then widened.
 
     Apple's GPUs have no float64, so the order matters.
+
+    Args:
+        tensor: On any device, of any number format.
+
+    Returns:
+        An array of the same shape.
+
+    Example:
+        >>> numbers(torch.ones(2, dtype=torch.bfloat16)).dtype
+        dtype('float64')
     """
     home: np.ndarray = tensor.detach().cpu().double().numpy()
     return home

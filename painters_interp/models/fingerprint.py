@@ -28,6 +28,16 @@ def identity(model: TransformerBridge) -> dict[str, Any]:
     The revision is a hub commit or version where one is known, otherwise the hash of the
     checkpoint's files, and None for a model made in memory. Bridges that were booted
     without `load_model` are named as well as they can be.
+
+    Args:
+        model: A model with hooks.
+
+    Returns:
+        These facts by name.
+
+    Example:
+        >>> identity(model)["n_layers"], identity(model)["dtype"]
+        (6, 'float32')
     """
     config = model.original_model.config
     revision = getattr(model.cfg, "revision", None) or revision_of(config)
@@ -50,7 +60,22 @@ def weights_digest(model: TransformerBridge) -> str:
 
     Of every parameter and buffer, the config, and what modules hold besides (see `settings`).
     Takes about a second per GB, for which the weights of a model on a GPU come to the processor
-    one by one. Raises ModelError for weights that are on no device and cannot be fetched.
+    one by one.
+
+    Args:
+        model: A model with hooks.
+
+    Returns:
+        Sixteen hexadecimal digits.
+
+    Raises:
+        ModelError: for weights that are on no device and cannot be fetched.
+
+    Example:
+        >>> before = weights_digest(model)
+        >>> with painters.patching.weights_swapped(model, 2, 3):
+        ...     weights_digest(model) == before
+        False
     """
     digest = hashlib.sha256(json.dumps(settings(model), sort_keys=True).encode())
     original = model.original_model
@@ -85,6 +110,16 @@ def tokenizer_digest(tokenizer: Any) -> str:
     """A digest of a tokenizer as it is in memory: its vocabulary, every rule, the chat template.
 
     How it pads and cuts is not in it, for that changes with every use.
+
+    Args:
+        tokenizer: A tokenizer, or none.
+
+    Returns:
+        Sixteen hexadecimal digits.
+
+    Example:
+        >>> len(tokenizer_digest(model.tokenizer))
+        16
     """
     facts: dict[str, Any] = {name: repr(getattr(tokenizer, name, None)) for name in _TOKENIZER}
     facts["class"] = type(tokenizer).__qualname__

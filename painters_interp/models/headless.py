@@ -94,12 +94,33 @@ def adapted(architecture: str) -> bool:
 
 
 def has_head(model: TransformerBridge) -> bool:
-    """Whether `model` predicts tokens; else its forward pass ends with the final states."""
+    """Whether `model` predicts tokens; else its forward pass ends with the final states.
+
+    Args:
+        model: A model with hooks.
+
+    Returns:
+        Whether it does.
+
+    Example:
+        >>> has_head(model)
+        True
+    """
     return type(model.original_model).__name__ not in ENCODERS
 
 
 def refuse_headless(model: TransformerBridge) -> None:
-    """Raise UnsupportedModelError where there are no predictions, for what is made of them."""
+    """Refuse a model without predictions, for what is made of them.
+
+    Args:
+        model: A model with hooks.
+
+    Raises:
+        UnsupportedModelError: where there are none.
+
+    Example:
+        >>> refuse_headless(model)  # it has a head
+    """
     if not has_head(model):
         raise UnsupportedModelError(
             f"{model.cfg.model_name} is an encoder without a language-model head "

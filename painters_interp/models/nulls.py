@@ -17,9 +17,19 @@ else:  # importing it takes seconds, and only loading a model is worth them
 
 
 def random_weights(model: Model, seed: int = 0) -> TransformerBridge:
-    """A model of the same architecture, dtype and tokenizer, with weights as before any training.
+    """The null for what an architecture does by itself: a model with weights as before any
+    training.
 
-    The null for what an architecture does by itself. A second model in memory.
+    Args:
+        model: Whatever `load_model` takes or returns.
+        seed: Of the weights; the caller's own generator is not touched.
+
+    Returns:
+        A second model in memory, of the same architecture, dtype and tokenizer.
+
+    Example:
+        >>> random_weights(model).cfg.n_layers
+        6
     """
     model = as_model(model)
     original = model.original_model

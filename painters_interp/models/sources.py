@@ -23,15 +23,37 @@ class Checkpoint(NamedTuple):
 def fetch(
     name_or_path: str | Path, revision: str | None = None, trust_remote_code: bool = False
 ) -> Path:
-    """Make sure that a model is on disk, and return the folder it can be loaded from.
+    """Make sure that a model is on disk.
 
-    Raises ModelError where it cannot be found, downloaded or read.
+    Args:
+        name_or_path: As in `load_model`.
+        revision: Of a hub id: a commit, tag or branch.
+        trust_remote_code: Whether code that comes with a model may run.
+
+    Returns:
+        The folder that it can be loaded from.
+
+    Raises:
+        ModelError: where it cannot be found, downloaded or read.
+
+    Example:
+        >>> folder = painters.export(model, "0-5", tmp_path / "mine")
+        >>> fetch(folder) == folder
+        True
     """
     return locate(name_or_path, revision, trust_remote_code).folder
 
 
 def catalog() -> list[dict[str, str]]:
-    """What `load_model` accepts, one row each: name, source, licence, location, state."""
+    """What `load_model` accepts, one row each: name, source, licence, location, state.
+
+    Returns:
+        A row for each bundled model and for each kind of name.
+
+    Example:
+        >>> [row["name"] for row in catalog()][-3:]
+        ['ORG/NAME', 'DIRECTORY', 'FILE.gguf']
+    """
     from huggingface_hub.constants import HF_HUB_CACHE
 
     own = "the model's own"

@@ -51,8 +51,24 @@ def wrapped(
     """A bridge around a plain model, in the mode it is in, with the tokenizer as it is.
 
     The bridge puts its components into the model itself, and switches it to eager attention,
-    which alone shows its pattern to hooks. Raises UnsupportedModelError for an architecture that
-    TransformerLens does not know.
+    which alone shows its pattern to hooks.
+
+    Args:
+        model: A Hugging Face model in memory.
+        tokenizer: Its tokenizer.
+        name: What the bridge calls it.
+        trust_remote_code: Whether code that comes with the model may run.
+
+    Returns:
+        The bridge.
+
+    Raises:
+        UnsupportedModelError: for an architecture that TransformerLens does not know.
+
+    Example:
+        >>> from painters_interp.models import stock_copy
+        >>> wrapped(stock_copy(model), model.tokenizer, "second").cfg.n_layers
+        6
     """
     from transformer_lens.model_bridge import TransformerBridge
 

@@ -57,22 +57,40 @@ def crossing(
 ) -> pd.DataFrame:
     """Can layer j read what layer i wrote? State i of one run becomes state j of another.
 
-    `source` gives the streams and `target` (None: the same prompt) takes them, at `positions` of
-    the target (None: all) from `source_positions` of the source (None: the same); negative ones
-    count from the end. State k is the stream before layer k (step k of `plan`), the last one is
-    read out without a layer, as by a logit lens. Every source is computed once, the sources of
-    one target go through the model together, and positions before the first patched one keep
-    their keys and values.
+    State k is the stream before layer k (step k of `plan`), the last one is read out without a
+    layer, as by a logit lens. Every source is computed once, the sources of one target go through
+    the model together, and positions before the first patched one keep their keys and values.
 
-    `metric` is averaged over the positions `read`: "kl" from the unpatched target run and "loss"
-    of the target's next tokens (nats; by default from the first patched position on);
-    "logit_difference", "probability", "logprob" of `answers` and functions from logits
-    (row, vocab) to one number per row (by default at the last token). Prompts, and answers, may
-    be lists, whose results are averaged.
+    Args:
+        model: Whatever `load_model` takes or returns.
+        source: The prompt that gives the streams, or several, whose results are averaged.
+        target: The prompt that takes them; none for the same one.
+        metric: Averaged over the positions `read`: "kl" from the unpatched target run and "loss" of
+            the target's next tokens (nats); "logit_difference", "probability", "logprob" of
+            `answers`, or a function from logits (row, vocab) to one number per row.
+        plan: The plan that both runs are under.
+        positions: Positions of the target that are patched, all by default; negative ones count
+            from the end.
+        source_positions: Positions of the source that they come from; the same by default.
+        answers: One token, or a (right, wrong) pair, for each prompt.
+        read: Positions at which the metric is read: by default from the first patched position on
+            for "kl" and "loss", else the last token.
+        source_states: The values of i; all by default.
+        target_states: The values of j; all by default.
 
-    Returns one row per (source_state, target_state): `value` with a bootstrap interval over
-    prompts `low`, `high` (NaN for one prompt), and `unpatched`, the target run's own metric.
-    Raises PatchError, PlanError, and UnsupportedModelError for masked language models.
+    Returns:
+        One row per (source_state, target_state): `value` with a bootstrap interval over prompts
+        `low`, `high` (NaN for one prompt), and `unpatched`, the target run's own metric.
+
+    Raises:
+        PatchError: for prompts, positions, states and answers that do not fit.
+        PlanError: a plan that the model cannot run.
+        UnsupportedModelError: masked language models.
+
+    Example:
+        >>> found = crossing(model, "a cat sat", source_states=[2], target_states=[2, 3])
+        >>> found["value"].gt(1e-3).tolist()  # its own state changes nothing
+        [False, True]
     """
     model = as_model(model)
     refuse_masked(model)

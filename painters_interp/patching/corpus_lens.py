@@ -89,7 +89,22 @@ def corpus_lens(model: Model, texts: Texts, frequent: int = 50) -> dict[str, Cur
 
 
 def lens_calls(model: Model, texts: Texts) -> int:
-    """What `corpus_lens` takes, in token-layer calls: reading, and a head for every state."""
+    """What `corpus_lens` takes: reading, and a head for every state.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        texts: The documents.
+
+    Returns:
+        Token-layer calls.
+
+    Raises:
+        TextError: texts that cannot be read.
+
+    Example:
+        >>> lens_calls(model, texts) > 0
+        True
+    """
     model = as_model(model)
     pieces, _ = in_pieces(model, as_texts(texts))
     layer = sum(weight.numel() for weight in model.blocks[0].parameters())

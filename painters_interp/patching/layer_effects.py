@@ -39,18 +39,34 @@ def effects(
 ) -> pd.DataFrame:
     """Relative change of every layer's update, `||f_l(h') - f_l(h)|| / ||f_l(h)||`, per plan.
 
-    f_l(h) is what layer l adds to the intact model's stream h, f_l(h') what it adds under a plan;
-    by default one plan per dropped layer. The change is averaged over the tokens of a document
-    (without the first one, unless `skip_first=False`) and then over documents. A layer counts
+    f_l(h) is what layer l adds to the intact model's stream h, f_l(h') what it adds under a plan.
+    The change is averaged over the tokens of a document and then over documents. A layer counts
     where a plan calls it (on average over its calls), from the first changed step on. Where a
     layer adds nothing to the intact stream its change is undefined: such tokens are left out.
 
-    With `at`, the plan holds at that token alone, and the change is measured at later tokens: how
-    much later computation depends on what the layer wrote there. Such plans leave layers out.
+    Args:
+        model: Whatever `load_model` takes or returns.
+        texts: The documents.
+        plans: One plan, several, or plans by label; by default one per dropped layer.
+        at: A position at which alone the plan holds; the change is then measured at later tokens:
+            how much later computation depends on what the layer wrote there. Such plans leave
+            layers out.
+        skip_first: Whether the first token of a document is left out.
+        batch_size: Texts in one forward pass.
 
-    Returns one row per (plan, layer): `label` (the plan's, or its text), `dropped` (the one layer
-    left out, if so), `plan`, `layer`, `value`, a bootstrap interval over documents `low`, `high`
-    (NaN for one), `documents`, `changed_at`. Raises PatchError, PlanError and TextError.
+    Returns:
+        One row per (plan, layer): `label` (the plan's, or its text), `dropped` (the one layer left
+        out, if so), `plan`, `layer`, `value`, a bootstrap interval over documents `low`, `high`
+        (NaN for one), `documents`, `changed_at`.
+
+    Raises:
+        PatchError: for a position or plan that does not fit.
+        PlanError: a plan that the model cannot run.
+        TextError: texts that cannot be read.
+
+    Example:
+        >>> effects(model, texts, {"without 2": "0 1 3-5"})["layer"].tolist()
+        [3, 4, 5]
     """
     return resampled_effects(model, texts, plans, at, skip_first, batch_size)[0]
 
@@ -69,6 +85,28 @@ def resampled_effects(
 
     The samples are drawn for all rows together, so that what is computed from several of them
     stays paired.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        texts: The documents.
+        plans: As in `effects`.
+        at: As there.
+        skip_first: As there.
+        batch_size: Texts in one forward pass.
+        seed: Of the bootstrap.
+
+    Returns:
+        The table, and the value of each row on every sample, shape (resample, row).
+
+    Raises:
+        PatchError: as `effects`.
+        PlanError: as `effects`.
+        TextError: as `effects`.
+
+    Example:
+        >>> found, samples = resampled_effects(model, texts, "0 1 3-5")
+        >>> samples.shape[1] == len(found)
+        True
     """
     model = as_model(model)
     ready(model)
@@ -94,7 +132,23 @@ def resampled_effects(
 
 
 def effects_calls(model: Model, texts: Texts, batch_size: int = 8) -> int:
-    """Token-layer calls of `effects` of every dropped layer on `texts`, padding included."""
+    """Token-layer calls of `effects` of every dropped layer on `texts`, padding included.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        texts: The documents.
+        batch_size: Texts in one forward pass.
+
+    Returns:
+        How many tokens go through how many layers, multiplied.
+
+    Raises:
+        TextError: texts that cannot be read.
+
+    Example:
+        >>> effects_calls(model, texts) > 0
+        True
+    """
     model = as_model(model)
     n_layers = len(model.blocks)
     pieces, _ = in_pieces(model, as_texts(texts))

@@ -30,9 +30,28 @@ def readout(
     """The likeliest next tokens by each state, through the model's own final norm and head.
 
     State k is the stream before layer k (step k of `plan`); the last one is the model's answer.
-    Returns one row per (position, state, token): the `top` tokens and those to `watch`, with
-    `rank` (0 is the likeliest of the vocabulary) and `logprob` (nats). Raises PatchError,
-    PlanError, and UnsupportedModelError for masked language models.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        text: The prompt.
+        plan: The plan that it is read under.
+        positions: Where in the prompt; negative ones count from the end.
+        states: Which states; all by default.
+        top: How many tokens are named.
+        watch: Tokens that are reported, too, whatever their rank.
+
+    Returns:
+        One row per (position, state, token), with `rank` (0 is the likeliest of the vocabulary) and
+        `logprob` (nats).
+
+    Raises:
+        PatchError: for positions, states and tokens that do not fit.
+        PlanError: a plan that the model cannot run.
+        UnsupportedModelError: masked language models.
+
+    Example:
+        >>> readout(model, "a cat sat", states=[0, 6], top=1)["state"].tolist()
+        [0, 6]
     """
     model = as_model(model)
     refuse_masked(model)

@@ -89,7 +89,25 @@ def loop_turns(
 
 
 def loop_calls(model: Model, texts: Texts, first: int, last: int, times: int) -> int:
-    """Token-layer calls of `loop_turns`, without padding."""
+    """What `loop_turns` takes, without padding.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        texts: The documents.
+        first: The first layer of the loop.
+        last: Its last layer.
+        times: The number of turns.
+
+    Returns:
+        Token-layer calls.
+
+    Raises:
+        TextError: texts that cannot be read.
+
+    Example:
+        >>> loop_calls(model, texts, 2, 3, times=2) > 0
+        True
+    """
     model = as_model(model)
     pieces, _ = in_pieces(model, as_texts(texts))
     plan = damped_block(len(model.blocks), first, last, 1.0, times)

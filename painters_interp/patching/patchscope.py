@@ -27,11 +27,32 @@ def patchscope(
 ) -> str:
     """What the model writes after the target prompt when it reads a state of the source there.
 
-    State `source_state` at `source_position` of the source prompt, through `mapping` (d_model to
-    d_model), replaces state `target_state` at `target_position` while the target prompt is read;
-    tokens written later see it through the keys and values of that position. State k is the
-    stream before layer k; n_layers is the one after the last. Greedy decoding; returns the new
-    text only. Raises PatchError, and UnsupportedModelError for masked language models.
+    The state takes its place while the target prompt is read; tokens written later see it through
+    the keys and values of that position. State k is the stream before layer k; n_layers is the one
+    after the last. Decoding is greedy.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        source_prompt: The prompt that gives the state.
+        source_position: Where in it.
+        source_state: Which state.
+        target_prompt: The prompt that takes it.
+        target_position: Where in it.
+        target_state: Which state is replaced.
+        max_new_tokens: How many tokens are written.
+        mapping: From the state that is taken to the one that is put in, both of shape (d_model,).
+
+    Returns:
+        The new text only.
+
+    Raises:
+        PatchError: for positions and states that do not fit.
+        UnsupportedModelError: masked language models.
+
+    Example:
+        >>> written = patchscope(model, "a cat", -1, 3, "one two", -1, 3, max_new_tokens=2)
+        >>> len(written)
+        2
     """
     model = as_model(model)
     refuse_masked(model)

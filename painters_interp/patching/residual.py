@@ -61,18 +61,35 @@ def patch_residual(
     """How much of the clean run's answer each place of its residual stream carries.
 
     For every state k (the stream before layer k; before step k of `plan`) and position p, the
-    corrupted run gets the clean run's stream there, and `metric` is read at its last token: a
-    name ("logit_difference", "probability", "logprob", all of `answers`; "kl", from the clean
-    run; in nats) or a function from logits (row, vocab) to one number per row.
+    corrupted run gets the clean run's stream there, and `metric` is read at its last token.
 
-    `clean` and `corrupted` are prompts or equally long lists of them, `answers` one token or a
-    (right, wrong) pair for each; all prompts need the same number of tokens unless `positions`
-    names places: positions of both (negative: from the end), or (clean, corrupted) pairs.
+    Args:
+        model: Whatever `load_model` takes or returns.
+        clean: A prompt, or several.
+        corrupted: As many prompts. All need the same number of tokens unless `positions` names
+            places.
+        metric: "logit_difference", "probability", "logprob", all of `answers`; "kl", from the clean
+            run; in nats; or a function from logits (row, vocab) to one number per row.
+        plan: The plan that both runs are under.
+        positions: Positions of both (negative: from the end), or (clean, corrupted) pairs.
+        answers: One token, or a (right, wrong) pair, for each prompt.
+        states: Which states; all by default.
 
-    Returns one row per (state, position): `value` averaged over pairs with a bootstrap interval
-    `low`, `high`; `normalised`, 0 the corrupted and 1 the clean run, with its own; the two runs'
-    own metric as `corrupted` and `clean`. Intervals are NaN for one pair. Raises PatchError,
-    PlanError, and UnsupportedModelError for masked language models.
+    Returns:
+        One row per (state, position): `value` averaged over pairs with a bootstrap interval `low`,
+        `high`; `normalised`, 0 the corrupted and 1 the clean run, with its own; the two runs' own
+        metric as `corrupted` and `clean`. Intervals are NaN for one pair.
+
+    Raises:
+        PatchError: for prompts, positions, states and answers that do not fit.
+        PlanError: a plan that the model cannot run.
+        UnsupportedModelError: masked language models.
+
+    Example:
+        >>> prompts = {"clean": "a cat sat", "corrupted": "a hat sat"}
+        >>> found = patch_residual(model, **prompts, metric="kl", positions=[-1], states=[6])
+        >>> found["value"].round(4).abs().tolist()  # the last state is the answer
+        [0.0]
     """
     model = as_model(model)
     refuse_masked(model)

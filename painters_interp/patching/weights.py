@@ -32,14 +32,31 @@ def weights_swapped(
 ) -> Iterator[TransformerBridge]:
     """Exchange the parameters and buffers of layers i and j for the length of a `with` block.
 
-    `part` is "layer", or "attn" or "mlp": the tensors inside that module. The norms before them
-    belong to the layer and stay. Swapping whole layers is the plan that swaps their calls. The
-    very same tensors come back on exit, also after an exception. Call `backward()` inside the
-    block: after it, autograd refuses, because the weights are others.
+    Swapping whole layers is the plan that swaps their calls. The very same tensors come back on
+    exit, also after an exception. Call `backward()` inside the block: after it, autograd refuses,
+    because the weights are others.
 
-    Raises PlanError for a layer that does not exist, and UnsupportedModelError if the two differ
-    in shapes or kind, or have no such part, for weights that are offloaded, and while gradient
-    checkpointing trains.
+    Args:
+        model: Whatever `load_model` takes or returns.
+        i: One layer.
+        j: The other.
+        part: "layer", or "attn" or "mlp": the tensors inside that module. The norms before them
+            belong to the layer and stay.
+
+    Yields:
+        The model, with hooks.
+
+    Raises:
+        PlanError: for a layer that does not exist.
+        UnsupportedModelError: if the two differ in shapes or kind, or have no such part, for
+            weights that are offloaded, and while gradient checkpointing trains.
+
+    Example:
+        >>> with weights_swapped(model, 2, 3) as swapped:
+        ...     logits = swapped("abc")
+        >>> with painters.applied(model, "0 1 3 2 4 5"):
+        ...     bool((model("abc") - logits).abs().max() < 1e-5)
+        True
     """
     model = as_model(model)
     a, b = _alike(model, (i, j), part)
@@ -53,8 +70,26 @@ def weights_averaged(
 ) -> Iterator[TransformerBridge]:
     """Give each of `layers` the mean of their parameters for the length of a `with` block.
 
-    The mean is taken in float64. Buffers are averaged only where they differ. Parts, restoration
-    and errors are those of `weights_swapped`.
+    The mean is taken in float64. Buffers are averaged only where they differ. Parts and restoration
+    are those of `weights_swapped`.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        layers: The layers that are averaged.
+        part: "layer", "attn" or "mlp".
+
+    Yields:
+        The model, with hooks.
+
+    Raises:
+        PlanError: for a layer that does not exist, and for none.
+        UnsupportedModelError: as `weights_swapped`.
+
+    Example:
+        >>> with weights_averaged(model, [2, 3], part="mlp"):
+        ...     alike = weight_similarity(model, part="mlp")
+        >>> round(float(alike.loc[2, 3]), 6)
+        1.0
     """
     model = as_model(model)
     found = _alike(model, layers, part)
@@ -75,12 +110,28 @@ def weights_averaged(
 
 
 def weight_similarity(model: Model, part: str = "layer", combine: str = "mean") -> pd.DataFrame:
-    """Cosine of the flattened parameters of every two layers, a layer x layer DataFrame.
+    """Cosine of the flattened parameters of every two layers.
 
-    "mean" averages the cosines of the kinds of parameters (query weights, ...), so that each kind
-    counts alike; "joint" flattens all of them into one vector, where large ones dominate. The
-    weights of norms are nearly parallel in every model and lift the mean of whole layers; "attn"
-    and "mlp" have few or none. Raises UnsupportedModelError for layers that cannot be compared.
+    The weights of norms are nearly parallel in every model and lift the mean of whole layers;
+    "attn" and "mlp" have few or none.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        part: "layer", "attn" or "mlp".
+        combine: "mean" averages the cosines of the kinds of parameters (query weights, ...), so
+            that each kind counts alike; "joint" flattens all of them into one vector, where large
+            ones dominate.
+
+    Returns:
+        A layer x layer DataFrame.
+
+    Raises:
+        UnsupportedModelError: for layers that cannot be compared.
+        PatchError: for a part or way to combine that does not exist.
+
+    Example:
+        >>> weight_similarity(model, part="mlp").shape
+        (6, 6)
     """
     model = as_model(model)
     if combine not in ("mean", "joint"):
@@ -92,7 +143,22 @@ def weight_similarity(model: Model, part: str = "layer", combine: str = "mean") 
 
 
 def weight_similarities(model: Model, part: str = "layer") -> dict[str, pd.DataFrame]:
-    """`weight_similarity` of each kind of parameter by its name, such as `mlp.up_proj.weight`."""
+    """`weight_similarity` of each kind of parameter by its name, such as `mlp.up_proj.weight`.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        part: "layer", "attn" or "mlp".
+
+    Returns:
+        A layer x layer matrix of cosines for each.
+
+    Raises:
+        UnsupportedModelError: for layers that cannot be compared.
+
+    Example:
+        >>> [*weight_similarities(model, part="mlp")]
+        ['gate_proj.weight', 'up_proj.weight', 'down_proj.weight']
+    """
     model = as_model(model)
     return {name: _labelled(_cosine(gram)) for name, gram in _grams(model, part).items()}
 

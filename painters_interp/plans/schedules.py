@@ -64,7 +64,16 @@ def schedule(plans: Sequence[Plan]) -> Schedule:
     30 layers (1,770 calls), and 816 for the paper's 626 plans (103,200 calls), of which the
     longest makes 813.
 
-    Plans may be equal and of any length; no plans have an empty schedule.
+    Args:
+        plans: Plans of one model, equal ones too, and of any length.
+
+    Returns:
+        The entries, each a layer with the plans that take it; none for no plans.
+
+    Example:
+        >>> from painters_interp import Plan
+        >>> len(schedule([Plan.parse("0-2", 3), Plan.parse("0 2", 3)]).entries)
+        3
     """
     calls = [plan.calls for plan in plans]
     distinct = [*dict.fromkeys(calls)]

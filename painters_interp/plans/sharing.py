@@ -36,7 +36,19 @@ def prefix_tree(plans: Iterable[Plan]) -> Beginning:
 
 
 def shared_calls(plans: Iterable[Plan]) -> int:
-    """Layer calls needed to run plans of one model when equal beginnings are computed once."""
+    """Layer calls needed to run plans of one model when equal beginnings are computed once.
+
+    Args:
+        plans: Plans of one model.
+
+    Returns:
+        The number of layer calls.
+
+    Example:
+        >>> from painters_interp import Plan
+        >>> shared_calls([Plan.parse("0-2", 3), Plan.parse("0 1", 3)])
+        3
+    """
     return sum(step.size for step, _ in prefix_tree(plans).inner())
 
 
@@ -45,6 +57,17 @@ def residuals_alive(plans: Iterable[Plan]) -> int:
 
     One for each fork on the way to the current step, and the one that the step makes; 31 for the
     paper's suite of 626 plans on 30 layers.
+
+    Args:
+        plans: Plans of one model.
+
+    Returns:
+        The number of streams.
+
+    Example:
+        >>> from painters_interp import Plan
+        >>> residuals_alive([Plan.parse("0-2", 3)])
+        2
     """
     most, alive = 0, 1  # a stream is alive as long as a child of its node waits
     waiting = [(prefix_tree(plans), True)]

@@ -58,7 +58,19 @@ def _part(step: Step, around: Turn, *, first: bool, last: bool) -> Turn:
 
 
 def groups(plan: Plan) -> tuple[range, ...]:
-    """The calls of each step, however deep, that has several branches, all of them calls."""
+    """The calls of each step, however deep, that has several branches, all of them calls.
+
+    Args:
+        plan: A plan.
+
+    Returns:
+        For each of these steps the places of its calls among all calls of the plan.
+
+    Example:
+        >>> from painters_interp import Plan
+        >>> groups(Plan.parse("0 (1|2) 3", 4))
+        (range(1, 3),)
+    """
     found: list[range] = []
     place = 0
     for step in plan.steps:

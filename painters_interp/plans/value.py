@@ -401,7 +401,21 @@ class Plan(Shown):
 
 
 def check_n_layers(n_layers: Layers) -> int:
-    """The number of layers, that of a model too; PlanError unless a plan can call each once."""
+    """The number of layers, that of a model too.
+
+    Args:
+        n_layers: A number, or a model.
+
+    Returns:
+        The number.
+
+    Raises:
+        PlanError: unless a plan can call each of so many layers once.
+
+    Example:
+        >>> check_n_layers(30)
+        30
+    """
     try:
         number = operator.index(_count(n_layers))
     except (AttributeError, TypeError):

@@ -82,13 +82,30 @@ def draw(
     formats: Sequence[str] = figures.FORMATS,
     venue: str | None = None,
 ) -> list[Path]:
-    """Draw the tables `names` in `folder`, or all that have a figure; return what was written.
+    """Draw the tables in a folder, each with its own items.
 
-    Each is drawn with its own items, in these `formats`, at the widths and sizes of type of a
-    `venue`. A table that holds nothing to draw (as on tasks where the intact model is not clearly
-    above chance) has a warning that says why, and no figure. Files of an older table of this name,
-    in other formats too, are deleted. Raises TableError, before anything is drawn, if there is no
-    table or one cannot be read.
+    A table that holds nothing to draw (as on tasks where the intact model is not clearly above
+    chance) has a warning that says why, and no figure. Files of an older table of this name, in
+    other formats too, are deleted.
+
+    Args:
+        folder: Where the tables lie.
+        names: Their names; all that have a figure by default.
+        formats: Out of pdf, png, svg.
+        venue: At whose widths and sizes of type, as in `figures.save`.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        TableError: before anything is drawn, if there is no table or one cannot be read.
+
+    Example:
+        >>> labels = painters.experiments.single_layers(6)
+        >>> layers = tmp_path / "run" / "single_layers"
+        >>> path = painters.store.write_table(pretend(labels), layers, {})
+        >>> [path.name for path in draw(tmp_path / "run", formats=["png"])]
+        ['single_layers.png']
     """
     folder = Path(folder)
     present = [name for name in names or DRAWINGS if (folder / f"{name}.csv").is_file()]

@@ -23,7 +23,22 @@ FALSE_DISCOVERIES = 0.05
 
 
 def summary(folder: str | Path, names: Iterable[str] | None = None) -> list[str]:
-    """What the tables `names` in `folder` (all of them if not given) say, in sentences."""
+    """What the tables `names` in `folder` (all of them if not given) say, in sentences.
+
+    Args:
+        folder: Where the tables lie.
+        names: Their names.
+
+    Returns:
+        Sentences; none where there is no such table.
+
+    Raises:
+        TableError: for a table that cannot be read.
+
+    Example:
+        >>> summary(tmp_path)
+        []
+    """
     folder, wanted = Path(folder), _TOLD if names is None else {*names}
     present = [name for name in _TOLD if name in wanted and (folder / f"{name}.csv").is_file()]
     return [sentence for name in present for sentence in _TOLD[name](read(folder / name).table)]

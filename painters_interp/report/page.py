@@ -65,8 +65,19 @@ def page(folder: str | Path) -> str:
     Tables are read as they were written, figures as they lie there (SVG or PNG, whichever is
     smaller). A table of more than 1,000 rows shows the first of them, and says so.
 
+    Args:
+        folder: Where the tables lie.
+
+    Returns:
+        The page, which needs no other file.
+
     Raises:
         TableError: no tables, or one that is not what was written.
+
+    Example:
+        >>> path = painters.store.write_table(table, tmp_path / "paged" / "mine", {})
+        >>> "mine" in page(tmp_path / "paged")
+        True
     """
     folder = Path(folder)
     found = [part for part in _folders(folder) if part.tables]
@@ -93,7 +104,14 @@ def page(folder: str | Path) -> str:
 
 
 def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Write `page` of a folder, as report.html in it unless `out` names another file.
+    """Write `page` of a folder.
+
+    Args:
+        folder: Where the tables lie.
+        out: The file's name; report.html in the folder by default.
+
+    Returns:
+        The file.
 
     Raises:
         TableError: as `page` does.
@@ -110,7 +128,21 @@ def write_page(folder: str | Path, out: str | Path | None = None) -> Path:
 
 
 def writable_page(path: Path) -> Path:
-    """The path, if a page may be written there; raises OutputError for a file of another kind."""
+    """Whether a page may be written somewhere.
+
+    Args:
+        path: The file's name.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: for a file of another kind that is there, or that cannot be written.
+
+    Example:
+        >>> writable_page(tmp_path / "report.html").name
+        'report.html'
+    """
     if writable_file(path).exists() and _MADE_BY.encode() not in path.read_bytes()[:4096]:
         raise OutputError(f"{path} is no page of this package; give another name, or move it away")
     return path

@@ -29,7 +29,18 @@ class Saved(NamedTuple):
 
 
 def items_beside(path: str | Path) -> Path:
-    """Where the items of the table at `path` (with or without its ending) lie."""
+    """Where the items of the table at `path` (with or without its ending) lie.
+
+    Args:
+        path: The table's.
+
+    Returns:
+        The path of the items, whether there are any or not.
+
+    Example:
+        >>> items_beside("runs/mine/variants.csv").name
+        'variants.items.parquet'
+    """
     path = Path(path)
     name = path.stem if path.suffix in FORMATS else path.name
     return path.with_name(f"{name}{_ITEMS}")
@@ -38,8 +49,20 @@ def items_beside(path: str | Path) -> Path:
 def read(path: str | Path) -> Saved:
     """The table at `path`, with its items where they lie beside it.
 
-    Raises TableError for a file that cannot be read, and for items that the table does not
-    rest on: those of another run.
+    Args:
+        path: The table's, with or without its ending.
+
+    Returns:
+        The table and its items.
+
+    Raises:
+        TableError: for a file that cannot be read, and for items that the table does not rest on:
+            those of another run.
+
+    Example:
+        >>> path = painters.store.write_table(table, tmp_path / "read", {})
+        >>> len(read(path).table)
+        2
     """
     table, items = read_table(path), items_beside(path)
     _refuse_words(table, Path(path).name)
@@ -55,10 +78,23 @@ def read(path: str | Path) -> Saved:
 
 
 def read_run(folder: str | Path) -> dict[str, Saved]:
-    """Every table in `folder` by its name, each with its items.
+    """Every table in a folder by its name, each with its items.
 
     So `median_intervals(*read_run("runs/smollm2-135m")["variants"])` are scores with intervals.
-    Raises TableError as `read` does, and where there is no table.
+
+    Args:
+        folder: Where the tables lie.
+
+    Returns:
+        Tables and items, by the tables' names.
+
+    Raises:
+        TableError: as `read` does, and where there is no table.
+
+    Example:
+        >>> path = painters.store.write_table(table, tmp_path / "all" / "mine", {})
+        >>> [*read_run(tmp_path / "all")]
+        ['mine']
     """
     endings = {path: path.with_suffix("") for path in sorted(Path(folder).glob("*.*"))}
     found = {

@@ -122,7 +122,18 @@ def carried_out(study: Study, on: Any, **asked: Any) -> Found:
 
 
 def listed(on: Setting | None = None) -> pd.DataFrame:
-    """The studies: id, title and, in a setting, the token-layer calls of each that it serves."""
+    """The studies: id, title and, in a setting, the token-layer calls of each that it serves.
+
+    Args:
+        on: The setting, where what each takes is asked, too.
+
+    Returns:
+        A row per study.
+
+    Example:
+        >>> listed().columns.tolist()
+        ['id', 'title']
+    """
     table = pd.DataFrame([(s.id, s.title) for s in STUDIES.values()], columns=["id", "title"])
     if on is None:
         return table
