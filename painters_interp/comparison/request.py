@@ -8,7 +8,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..arguments import several
 from ..errors import MeasureError, ModelError
 from ..measures import BETWEEN_STATES, MEASURES
-from ..models import Model, as_model
+from ..models import Model, as_model, of_planned
 from ..plans import Plan
 from ..texts import Texts, as_texts
 from .passes import SHUFFLED, VIEWS, Source, Survey
@@ -17,6 +17,7 @@ from .results import Similarity
 _CENTERS = ("texts", "document")
 
 
+@of_planned
 def similarity(
     model: Model,
     texts: Texts,

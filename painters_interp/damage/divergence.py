@@ -14,7 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
 from ..execution import as_plan, divergences, face_of, measuring, ready, record_on
-from ..models import Model, as_model, device_of, identity, numbers
+from ..models import Model, as_model, device_of, identity, numbers, of_planned
 from ..notices import say_nan
 from ..plans import Plan, shared_calls
 from ..progress import progress
@@ -26,6 +26,7 @@ _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 4096}
 _OWN = ("kl", "kl_stderr", "kl_low", "kl_high", "n_documents", "n_tokens")
 
 
+@of_planned
 def kl_to_intact(model: Model, plans: Plans, texts: Texts, seed: int = 0) -> pd.DataFrame:
     """KL(intact || plan) between next-token distributions, in nats per token.
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from ..errors import OutputError, UnsupportedModelError
 from ..execution import applied, as_plan, in_float32, out_of_memory, undisturbed
-from ..models import Model, as_model, device_of
+from ..models import Model, as_model, device_of, of_planned
 from ..models.quiet import first_line, without_bars
 from ..plans import Plan
 from ..storage import writable_folder
@@ -28,6 +28,7 @@ _TOKENS, _MOST = 24, 1200  # in a row that is compared; more where a window slid
 _CONFIG = "config.json"
 
 
+@of_planned
 def export(
     model: Model,
     plan: Plan | str,

@@ -1,13 +1,14 @@
 """`planned`: a model under a plan for longer than a `with` block."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import finalize
 
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PlanError
-from ..execution import applied, as_plan
+from ..execution import applied, as_plan, user_hooks
 from ..models import Model, StandsForModel, as_model
 from ..plans import Plan
 
@@ -21,11 +22,18 @@ class PlannedModel(StandsForModel):
 
     def __init__(self, model: TransformerBridge, plan: Plan, cache: str) -> None:
         self.plan, self.cache, self._model = plan, cache, model
+        self._restore = self._held()
+
+    def _held(self) -> "finalize[..., PlannedModel]":
+        """Apply the plan; what is returned restores the model, once.
+
+        By `close`, or when nobody holds this any more, as of an open file.
+        """
         with ExitStack() as stack:
-            stack.enter_context(applied(model, plan, cache))
-            # Once, by `close` or when nobody holds this any more, as of an open file.
-            self._restore = finalize(self, stack.pop_all().close)
-        self._restore.atexit = False
+            stack.enter_context(applied(self._model, self.plan, self.cache))
+            restore = finalize(self, stack.pop_all().close)
+        restore.atexit = False
+        return restore
 
     @property
     def bridge(self) -> TransformerBridge:
@@ -44,6 +52,24 @@ class PlannedModel(StandsForModel):
     def close(self) -> None:
         """Restore the model bit for bit; closing twice does no harm."""
         self._restore()
+
+    @contextmanager
+    def lifted(self) -> Iterator[TransformerBridge]:
+        """The intact model for the length of a block, for what applies the plan itself.
+
+        Raises PlanError where hooks hang at its steps, which would be gone.
+        """
+        model = self.bridge
+        if hooks := [name for name in user_hooks(model) if name.startswith("steps.")]:
+            raise PlanError(
+                f"hooks hang at {', '.join(hooks)} of this planned model, and what runs the plan "
+                "anew would not see them; remove them first"
+            )
+        self._restore()
+        try:
+            yield model
+        finally:
+            self._restore = self._held()
 
     def __enter__(self) -> "PlannedModel":
         _ = self.bridge  # refuses what is closed
@@ -69,9 +95,10 @@ def planned(model: Model, plan: Plan | str, cache: str = "exact") -> PlannedMode
     """Put a model under a plan until it is closed; `applied` says what runs the plan then.
 
     The model is changed where it stands, and is restored by `.close()`, at the end of a `with`
-    block, and when nobody holds what this returns any more. Until then what begins with the intact
-    model is refused with the reason, for it would not mean this one: `evaluate`, `generate`,
-    `similarity`, patching and other plans. Give those the model and the plan.
+    block, and when nobody holds what this returns any more. Until then `evaluate`, `generate`,
+    `similarity`, patching and the like take what this returns as the model under its plan, which
+    need not be named: `painters.similarity(held, texts)`. Another plan on top is refused, and so
+    is what begins with the intact model.
 
     Args:
         model: a bridge, a Hugging Face model, or a name.

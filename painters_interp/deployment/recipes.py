@@ -10,7 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import ModelError, OutputError, PlanError, UnsupportedModelError
 from ..execution import as_plan, ready
-from ..models import Model, as_model, identity
+from ..models import Model, as_model, identity, of_planned
 from ..plans import Plan
 from ..storage import writable_file, write_whole
 from .cards import source_of
@@ -20,6 +20,7 @@ _FORMAT = "painters_interp recipe"
 _FIELDS = {"format", "model", "revision", "dtype", "plan"}
 
 
+@of_planned
 def recipe(model: Model, plan: Plan | str, path: str | Path, force: bool = False) -> Path:
     """Write down a model and a plan, to be opened by `load_model(path)` as a planned model.
 

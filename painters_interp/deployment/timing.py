@@ -17,7 +17,7 @@ from .. import statistics
 from ..arguments import several
 from ..errors import PaintersError, UnsupportedModelError
 from ..execution import as_plan, loop_under, measuring, ready
-from ..models import Model, as_model, device_of, identity
+from ..models import Model, as_model, device_of, identity, of_planned
 from ..plans import Call, Plan
 from ..progress import progress
 from ..strategies import full
@@ -30,6 +30,7 @@ _SPANS = ("prefill", "token")
 _WHOLE, _SLOTS = "a model of its own", "inside the model"
 
 
+@of_planned
 def latency(
     model: Model,
     plans: Plans,

@@ -10,7 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..arguments import several
 from ..errors import TaskError
 from ..execution import as_plan
-from ..models import Model, as_model
+from ..models import Model, as_model, of_planned
 from ..progress import progress
 from ..strategies import full
 from ..tables import labelled
@@ -25,6 +25,7 @@ from .questions import Questions, prepare
 Tasks = str | OwnTask | Sequence[str | OwnTask] | Questions
 
 
+@of_planned
 def evaluate(
     model: Model,
     plans: Plans,
@@ -96,6 +97,7 @@ def evaluate(
     return _results(model, labels, parts, items, cache)
 
 
+@of_planned
 def score_items(
     model: Model,
     plans: Plans,

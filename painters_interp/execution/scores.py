@@ -10,7 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import several
 from ..errors import TextError, UnsupportedModelError
-from ..models import Model, as_model
+from ..models import Model, as_model, of_planned
 from ..plans import Plan
 from ..texts import TokenIds, as_tokens
 from .application import as_plan, ready
@@ -59,6 +59,7 @@ def refuse_bidirectional(model: TransformerBridge) -> None:
         )
 
 
+@of_planned
 def token_logprobs(
     model: Model,
     plans: Plan | str | Sequence[Plan | str],

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import strategies as s
-from ..models import Model, as_model, device_of, has_head
+from ..models import Model, as_model, device_of, has_head, of_planned
 from ..plans import Plan
 from .application import applied, as_plan, ready
 from .guards import measuring
@@ -68,6 +68,7 @@ class CheckReport:
 
 
 @torch.no_grad()
+@of_planned
 def check(model: Model, plan: Plan | str) -> CheckReport:
     """Compare `plan` on `model` with itself, computed in three different ways.
 

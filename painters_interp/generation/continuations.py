@@ -10,7 +10,7 @@ from ..arguments import several
 from ..errors import PlanError, TextError, UnsupportedModelError
 from ..execution import as_plan, ready
 from ..execution.slots import CACHES
-from ..models import Model, as_model
+from ..models import Model, as_model, of_planned
 from ..notices import say_nan
 from ..progress import progress
 from ..tables import typed
@@ -23,6 +23,7 @@ from .trie import Ids
 _OWN = ("prompt", "text", "tokens", "finished")
 
 
+@of_planned
 def generate(
     model: Model,
     plans: Plans,

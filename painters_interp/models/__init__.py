@@ -9,11 +9,12 @@ import lazy_loader
 _NAMES = {
     "copies": ["copied", "stock_copy"],
     "device": ["device_of", "numbers", "widened"],
-    "door": ["Model", "StandsForModel", "as_model"],
+    "door": ["Model", "as_model"],
     "headless": ["has_head", "refuse_headless"],
     "fingerprint": ["identity", "tokenizer_digest", "weights_digest"],
     "loading": ["load_model"],
     "nulls": ["random_weights"],
+    "standing": ["StandsForModel", "of_planned"],
     "sources": ["catalog", "fetch"],
     "wrapping": ["wrapped"],
 }

@@ -4,7 +4,6 @@ from .device import device_of as device_of
 from .device import numbers as numbers
 from .device import widened as widened
 from .door import Model as Model
-from .door import StandsForModel as StandsForModel
 from .door import as_model as as_model
 from .fingerprint import identity as identity
 from .fingerprint import tokenizer_digest as tokenizer_digest
@@ -15,6 +14,8 @@ from .loading import load_model as load_model
 from .nulls import random_weights as random_weights
 from .sources import catalog as catalog
 from .sources import fetch as fetch
+from .standing import StandsForModel as StandsForModel
+from .standing import of_planned as of_planned
 from .wrapping import wrapped as wrapped
 
 __all__: list[str]

@@ -1,6 +1,5 @@
 """What a user hands over as a model, and the hooked model that it means."""
 
-from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -10,6 +9,7 @@ from ..errors import ModelError, UnsupportedModelError
 from .cache import cache_folder
 from .manifest import stamps
 from .quiet import first_line
+from .standing import StandsForModel
 from .wrapping import bridge_of, refuse_empty, refuse_unusable, remember, wrapped
 
 if TYPE_CHECKING:
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     Model: TypeAlias = "TransformerBridge | PreTrainedModel | StandsForModel | str | Path"
 else:  # importing these takes seconds, and only a model is worth them
     TransformerBridge = Model = Any
-
-
-class StandsForModel(ABC):
-    """Something that can be given for the hooked model behind it."""
-
-    @property
-    @abstractmethod
-    def bridge(self) -> TransformerBridge:
-        """That model."""
 
 
 class _Named(NamedTuple):

@@ -16,7 +16,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
 from ..execution import as_plan, head, measuring, resume_from, run
-from ..models import Model, as_model, numbers
+from ..models import Model, as_model, numbers, of_planned
 from ..notices import say_nan
 from ..plans import Plan
 from ..progress import Advance, progress
@@ -41,6 +41,7 @@ class _Cross:
         return min(position for _, position in self.places)
 
 
+@of_planned
 def crossing(
     model: Model,
     source: Text | Iterable[Text],

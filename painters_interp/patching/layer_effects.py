@@ -16,7 +16,7 @@ from ..arguments import several
 from ..errors import PatchError
 from ..execution import Recording, after_step, as_plan, measuring, ready, record, refuse_halves
 from ..measures import Curve
-from ..models import Model, as_model, device_of, numbers
+from ..models import Model, as_model, device_of, numbers, of_planned
 from ..notices import say_nan
 from ..plans import Call, Plan
 from ..progress import Advance, progress
@@ -29,6 +29,7 @@ _WHY = "its update is zero or not finite"
 
 
 @torch.no_grad()
+@of_planned
 def effects(
     model: Model,
     texts: Texts,

@@ -9,7 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
 from ..execution import as_plan, head, measuring, run
-from ..models import Model, as_model
+from ..models import Model, as_model, of_planned
 from ..notices import say_nan
 from ..plans import Plan
 from ..strategies import full
@@ -17,6 +17,7 @@ from .prompts import Answer, Prompt, Text, answer_ids, prompt, refuse_masked, st
 
 
 @torch.no_grad()
+@of_planned
 def readout(
     model: Model,
     text: Text,

@@ -15,7 +15,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
 from ..execution import as_plan, head, measuring, resume_from, run
-from ..models import Model, as_model, numbers
+from ..models import Model, as_model, numbers, of_planned
 from ..notices import say_nan
 from ..plans import Plan
 from ..progress import Advance, progress
@@ -47,6 +47,7 @@ class _PromptPair:
         return [i for i, (a, b) in enumerate(self.places) if a != b or b >= same]
 
 
+@of_planned
 def patch_residual(
     model: Model,
     clean: Text | Iterable[Text],

@@ -2,7 +2,9 @@
 
 import gc
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -14,6 +16,7 @@ from painters_interp.models import weights_digest
 
 PLAN = "0-1 (2|3) 5 4"
 TOKENS = tiny.tokens()
+TEXTS = ["abcdefg", "gfedcba", "aabbccd", "zyxwvut"]
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +62,96 @@ def test_is_restored_after_an_exception_and_when_nobody_holds_it(model: Transfor
     assert torch.equal(model(TOKENS), intact)
 
 
+def same(first: Any, second: Any) -> bool:
+    """Tables, or tensors."""
+    return first.equals(second) if isinstance(first, pd.DataFrame) else torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("of_held", "of_plan"),
+    [
+        (
+            lambda held: painters.evaluate(held, tasks="probe_facts", limit=2),
+            lambda model: painters.evaluate(model, PLAN, "probe_facts", limit=2),
+        ),
+        (
+            lambda held: painters.generate(held, prompts=["abc"], max_new_tokens=3),
+            lambda model: painters.generate(model, PLAN, ["abc"], max_new_tokens=3),
+        ),
+        (
+            lambda held: painters.similarity(held, TEXTS, "cosine")["cosine"].matrix,
+            lambda model: painters.similarity(model, TEXTS, "cosine", plan=PLAN)["cosine"].matrix,
+        ),
+        (
+            lambda held: painters.kl_to_intact(held, PLAN, TEXTS),
+            lambda model: painters.kl_to_intact(model, PLAN, TEXTS),
+        ),
+        (
+            lambda held: painters.patching.patch_residual(held, "ab", "ac", "kl"),
+            lambda model: painters.patching.patch_residual(model, "ab", "ac", "kl", plan=PLAN),
+        ),
+        (
+            lambda held: painters.token_logprobs(held, [PLAN], TOKENS),
+            lambda model: painters.token_logprobs(model, [PLAN], TOKENS),
+        ),
+    ],
+    ids=["evaluate", "generate", "similarity", "kl_to_intact", "patch_residual", "token_logprobs"],
+)
+def test_functions_take_it_as_the_model_under_its_plan(
+    model: TransformerBridge, of_held: Any, of_plan: Any
+) -> None:
+    expected = of_plan(model)
+    with painters.planned(model, PLAN) as held:
+        under = held(TOKENS)
+        assert same(of_held(held), expected)
+        assert torch.equal(held(TOKENS), under)  # it still runs its plan
+
+
 @pytest.mark.parametrize(
     "asked",
     [
         lambda held: painters.planned(held, "0-5"),
         lambda held: painters.applied(held, "0-5").__enter__(),
-        lambda held: painters.evaluate(held, [PLAN], "probe_facts", limit=1),
-        lambda held: painters.generate(held, [PLAN], ["abc"]),
-        lambda held: painters.similarity(held, ["abcd", "bcda"], ["cosine"]),
-        lambda held: painters.kl_to_intact(held, [PLAN], ["abcd"]),
-        lambda held: painters.check(held, PLAN),
-        lambda held: painters.patching.effects(held, ["abcd"]),
+        lambda held: painters.evaluate(held, [PLAN, "0-2"], "probe_facts", limit=1),
+        lambda held: painters.generate(held, "0-5", ["abc"]),
+        lambda held: painters.similarity(held, TEXTS, "cosine", plan="0-5"),
+        lambda held: painters.search(held, TEXTS, calls=4),
+        lambda held: next(painters.capture(held, TEXTS)),
+        lambda held: painters.kl_to_intact(held.bridge, PLAN, TEXTS),
     ],
-    ids=["planned", "applied", "evaluate", "generate", "similarity", "kl", "check", "effects"],
+    ids=["planned", "applied", "evaluate", "generate", "similarity", "search", "capture", "bridge"],
 )
-def test_what_begins_with_the_intact_model_is_refused(model: TransformerBridge, asked) -> None:
-    with painters.planned(model, PLAN) as held, pytest.raises(PlanError, match="already applied"):
-        asked(held)
+def test_another_plan_on_top_is_refused(model: TransformerBridge, asked: Any) -> None:
+    with painters.planned(model, PLAN) as held:
+        under = held(TOKENS)
+        with pytest.raises(PlanError, match="already applied"):
+            asked(held)
+        assert torch.equal(held(TOKENS), under)
+
+
+def test_it_runs_its_plan_again_after_an_exception(model: TransformerBridge) -> None:
+    with painters.planned(model, PLAN) as held:
+        under = held(TOKENS)
+        with pytest.raises(painters.errors.TaskError):
+            painters.evaluate(held, tasks="nonsense")
+        assert torch.equal(held(TOKENS), under)
+
+
+def test_hooks_at_its_steps_are_not_lost_in_silence(model: TransformerBridge) -> None:
+    with painters.planned(model, PLAN) as held:
+        held.add_hook("steps.1.hook_resid_post", lambda stream, hook: 0 * stream)
+        with pytest.raises(PlanError, match=r"hooks hang at steps.1.hook_resid_post"):
+            painters.kl_to_intact(held, PLAN, TEXTS)
+        held.reset_hooks()
+        assert painters.kl_to_intact(held, PLAN, TEXTS)["kl"].gt(0).all()
+
+
+def test_its_cache_is_that_of_what_it_writes(model: TransformerBridge) -> None:
+    expected = painters.generate(model, PLAN, ["abc"], 3, cache="averaged")
+    with painters.planned(model, PLAN, cache="averaged") as held:
+        assert same(painters.generate(held, prompts=["abc"], max_new_tokens=3), expected)
+        with pytest.raises(PlanError, match="cache='averaged', which has no meaning here"):
+            painters.similarity(held, TEXTS, "cosine")
 
 
 def test_once_closed_it_says_so(model: TransformerBridge) -> None:

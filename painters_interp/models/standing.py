@@ -1,0 +1,75 @@
+"""What can be given for a model, being one under a plan; and functions that can be given it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import wraps
+from inspect import Signature, signature
+from typing import Any, ParamSpec, TypeVar
+
+from ..errors import PlanError
+from ..plans import Plan
+from ..tables import labels_for
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StandsForModel(ABC):
+    """A hooked model that runs a plan for as long as it is held."""
+
+    plan: Plan
+    cache: str
+
+    @property
+    @abstractmethod
+    def bridge(self) -> Any:
+        """The model, under the plan."""
+
+    @abstractmethod
+    def lifted(self) -> AbstractContextManager[Any]:
+        """The model without the plan for a while, for what applies the plan itself."""
+
+
+def of_planned(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function of a model and plans take a planned model, whose plan is then its plan.
+
+    The plan need not be named again: `similarity(held, texts)` is that of the plan that is held.
+    The function applies it to the intact model itself. Raises PlanError for any other plan.
+    """
+    form = signature(function)
+
+    @wraps(function)
+    def taken(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not args or not isinstance(held := args[0], StandsForModel):
+            return function(*args, **kwargs)
+        given = _under(held, form, args, kwargs)
+        with held.lifted() as model:
+            called: Callable[..., R] = function
+            return called(**{**given, "model": model})
+
+    return taken
+
+
+def _under(
+    held: StandsForModel, form: Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments, with the plan and the cache of what is held where none is named."""
+    given = form.bind_partial(*args, **kwargs).arguments
+    name = "plans" if "plans" in form.parameters else "plan"
+    if given.get(name) is None:
+        given[name] = held.plan
+    others = {*labels_for(given[name], held.plan.n_layers)["plan"]} - {str(held.plan)}
+    if others:
+        raise PlanError(
+            f"a plan is already applied: this planned model runs {str(held.plan)!r}, and "
+            f"{sorted(others)[0]!r} would be another one on top; close() it first"
+        )
+    if "cache" in form.parameters:
+        given.setdefault("cache", held.cache)
+    elif held.cache != "exact":
+        raise PlanError(
+            f"this planned model decodes with cache={held.cache!r}, which has no meaning here; "
+            'hold it with cache="exact"'
+        )
+    return given
