@@ -34,6 +34,7 @@ from painters_interp.execution import (
     run,
     walk,
 )
+from painters_interp.execution.fused import FUSED
 from painters_interp.execution.slots import StepPoints, plan_slots
 
 N = zoo.N_LAYERS
@@ -184,8 +185,8 @@ def test_packing_is_offered_only_where_it_is_right(name: str, tiny_folder: Path)
     assert packable(model, 30) == (name not in ("GPT-Neo", "MPT", *zoo.HYBRIDS))
 
 
-# Classes without fused attention: the plain face is eager, too.
-EAGER = {"Gemma 2", "GPT-J", "GPT-Neo", "BLOOM", "MPT", "gpt-oss"}
+# Classes without fused attention, or with one of their own: the plain face is eager, too.
+EAGER = {"Gemma 2", "Falcon", "GPT-J", "GPT-Neo", "BLOOM", "MPT", "gpt-oss"}
 
 
 @pytest.mark.parametrize("name", HANDLED)
@@ -193,7 +194,7 @@ def test_the_plain_face_computes_what_the_hooked_one_does(name: str, tiny_folder
     model = shared(name, tiny_folder)
     face = plain(model)
     assert face is not None
-    assert face.root.config._attn_implementation == ("eager" if name in EAGER else "sdpa")
+    assert face.root.config._attn_implementation == ("eager" if name in EAGER else FUSED)
     tokens = tiny.tokens(3, 20)
     mask = torch.ones_like(tokens)
     mask[0, :7], mask[1, -5:] = 0, 0

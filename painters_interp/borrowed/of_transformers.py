@@ -45,9 +45,9 @@ def forget_source(config: Any) -> None:
     config._commit_hash, config.name_or_path = None, ""
 
 
-def use_fastest_attention(config: Any, kind: type) -> None:
-    """Let a model of class `kind` be made with fused attention, eager where it has none."""
-    use_attention(config, "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager")
+def attentions(kind: type, fused: str) -> tuple[str, ...]:
+    """What a model of class `kind` may compute attention by, fastest first."""
+    return (fused, "eager") if getattr(kind, "_supports_sdpa", False) else ("eager",)
 
 
 def use_attention(config: Any, name: str) -> None:

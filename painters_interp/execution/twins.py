@@ -22,7 +22,8 @@ from transformers.initialization import no_init_weights
 
 from ..borrowed.of_torch import HOOKS, children, own_buffers, own_parameters, share_tensors
 from ..borrowed.of_transformer_lens import inner
-from ..borrowed.of_transformers import IDLE_ATTRIBUTES, use_fastest_attention
+from ..borrowed.of_transformers import IDLE_ATTRIBUTES, attentions, use_attention
+from .fused import FUSED
 from .guards import made_by, out_of_memory, settings, submodules
 
 # What these hang on modules leaves what they compute as it is. Others prune, normalise, offload.
@@ -109,14 +110,9 @@ def _foreign(value: Any) -> bool:
 def twin_of(model: TransformerBridge, modules: dict[str, nn.Module]) -> Twin | None:
     """A stock model of the class and config of `model`; None if it is not made of the same."""
     root = model.original_model
-    config = deepcopy(root.config)
-    use_fastest_attention(config, type(root))
-    try:
-        with init_empty_weights(include_buffers=False), no_init_weights():
-            twin: Any = type(root)(config)
-    except Exception as error:  # whatever a class asks for besides its config
-        if out_of_memory(error):
-            raise
+    made = (_made(root, attention) for attention in attentions(type(root), FUSED))
+    twin = next((twin for twin in made if twin is not None), None)
+    if twin is None:
         return None
     own = dict(twin.named_modules(remove_duplicate=False))
     if own.keys() != modules.keys():
@@ -130,6 +126,19 @@ def twin_of(model: TransformerBridge, modules: dict[str, nn.Module]) -> Twin | N
     if root.can_generate():
         twin.generation_config = root.generation_config
     return Twin(twin.eval(), next(_numbers))
+
+
+def _made(root: Any, attention: str) -> Any:
+    """A model like `root` without memory; None if its class asks for more, or for another one."""
+    config = deepcopy(root.config)
+    use_attention(config, attention)
+    try:
+        with init_empty_weights(include_buffers=False), no_init_weights():
+            return type(root)(config)
+    except Exception as error:  # whatever a class asks for besides its config
+        if out_of_memory(error):
+            raise
+        return None
 
 
 def copies(model: TransformerBridge, modules: dict[str, nn.Module]) -> list[Tensor]:

@@ -28,6 +28,7 @@ from painters_interp.execution import (
     user_hooks,
     walk,
 )
+from painters_interp.execution.fused import FUSED
 
 N = tiny.N_LAYERS
 PLANS = [Plan.parse("0 2 (3|4)@0.5 1*2 5", N)]
@@ -124,6 +125,16 @@ def test_is_the_same_in_other_number_formats(
     before = [p.dtype for p in model.original_model.parameters()]
     assert faces_apart(model) <= (1e-5 if dtype == torch.float64 else 0.1)
     assert [p.dtype for p in model.original_model.parameters()] == before
+
+
+@pytest.mark.parametrize("broken", ["q_proj", "k_proj", "v_proj"])
+def test_hides_nothing_that_is_not_a_number(broken: str, llama: TransformerBridge) -> None:
+    assert plain(llama) is not None
+    getattr(llama.original_model.model.layers[3].self_attn, broken).weight.data.fill_(torch.nan)
+    assert plain(llama) is not None
+    found = token_logprobs(llama, ["0-5", "0-2 4-5"], tiny.tokens(2, 6))
+    assert found[0].isnan().all()
+    assert found[1].isfinite().all()
 
 
 class TestWeights:
@@ -281,7 +292,7 @@ def test_a_face_that_computes_something_else_is_found_out(
     def careless(module: Any, q: Tensor, k: Tensor, v: Tensor, mask: Any, **kwargs: Any) -> Any:
         return sdpa_attention.sdpa_attention_forward(module, q, k, v, None, **kwargs)
 
-    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, "sdpa", careless)
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS._global_mapping, FUSED, careless)
     assert plain(llama) is None
 
 
