@@ -50,6 +50,11 @@ def attentions(kind: type, fused: str) -> tuple[str, ...]:
     return (fused, "eager") if getattr(kind, "_supports_sdpa", False) else ("eager",)
 
 
+def use_fastest_attention(config: Any, kind: type) -> None:
+    """Let a model of class `kind` be made with fused attention, eager where it has none."""
+    use_attention(config, attentions(kind, "sdpa")[0])
+
+
 def use_attention(config: Any, name: str) -> None:
     """Let a model that is not made yet compute attention in this way."""
     config._attn_implementation = name

@@ -4,7 +4,7 @@ A layer learns from its model what it is called with. The loop of the model walk
 instead of layers, which note that; then the layers can be called in any order, on any rows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -30,12 +30,16 @@ Run = Callable[[Tensor, tuple[Arguments, ...]], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A model and its layers: `root` is called with tokens, on `device`, `blocks` with streams."""
+    """A model and its layers: `root` is called with tokens, on `device`, `blocks` with streams.
+
+    `known` is what a verdict on it depends on, besides what one on its bridge does.
+    """
 
     root: Any
     family: Family
     blocks: tuple[nn.Module, ...]
     device: torch.device
+    known: Hashable = None
 
     def inputs(
         self, tokens: Int[Tensor, "row column"], mask: Int[Tensor, "row column"] | None

@@ -7,6 +7,7 @@ stock model with the fastest attention of its class computes the same, which a t
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -84,7 +85,8 @@ def plain(model: TransformerBridge) -> Face | None:
     # What the bridge keeps copies of may be changed there or here: then both are compared anew.
     layers = [p for block in face.blocks for p in block.parameters()] if apart else []
     known = made.twin.number, fingerprint([*apart, *layers]), harmless_hooks(model)
-    return face if _same.told(model, lambda: agree(model, face), *known, else_=False) else None
+    face = replace(face, known=known)
+    return face if _same.told(model, partial(agree, model, face), known, else_=False) else None
 
 
 @contextmanager

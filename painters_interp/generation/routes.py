@@ -7,6 +7,7 @@ inside `applied`, one plan after another, and that is said once.
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import GenerationConfig
 
-from ..execution import Verdicts, applied, measuring, out_of_memory, user_hooks
-from ..execution.faces import hooked
+from ..execution import Verdicts, applied, face_of, measuring, out_of_memory, user_hooks
+from ..execution.faces import Face, hooked
 from ..execution.guards import Untold, nats_apart
 from ..execution.kinds import few_layers
 from ..execution.rotary import rotated_alike
@@ -77,11 +78,11 @@ def texts_under(
     order = sorted(dict.fromkeys(prompts), key=lambda ids: (-len(ids), ids))
     longest = max(map(len, prompts), default=0) + ending.new
     with measuring(model):
-        reason = why_alone(model, longest)
-        if reason is None:
-            found = _together(model, plans, order, style, advance, memory)
+        face = writing_face(model, plans, longest)
+        if isinstance(face, Face):
+            found = _together(model, face, plans, order, style, advance, memory)
         else:
-            warnings.warn(f"texts are written plan by plan: {reason}", stacklevel=2)
+            warnings.warn(f"texts are written plan by plan: {face}", stacklevel=2)
             rows = _ALONE if longest <= rotated_alike(model.original_model.config) else 1
             found = [_one_by_one(model, plan, order, style, rows, advance) for plan in plans]
     place = {ids: k for k, ids in enumerate(order)}
@@ -90,13 +91,13 @@ def texts_under(
 
 def _together(
     model: TransformerBridge,
+    face: Face,
     plans: Sequence[Plan],
     prompts: Sequence[Ids],
     style: Style,
     advance: Advance,
     memory: int,
 ) -> list[list[Written]]:
-    face = hooked(model)
     seen = windows(face.root.config)
     assert seen is not None
     found = [[Written(None)] * len(prompts) for _ in plans]
@@ -174,8 +175,26 @@ def bytes_needed(model: TransformerBridge, plan: Plan, columns: int) -> int:
     return len(plan.calls) * columns * width * itemsize + logits
 
 
-def why_alone(model: TransformerBridge, longest: int = 0) -> str | None:
-    """Why a schedule cannot write texts of up to `longest` tokens; None if it can."""
+def writing_face(
+    model: TransformerBridge, plans: Sequence[Plan] = (), longest: int = 0
+) -> Face | str:
+    """The fastest face on which a schedule of `plans` writes texts of up to `longest` tokens.
+
+    If there is none, the reason. A face is tried with what decoding adds to reading: keys and
+    values that are remembered, and rows of several plans and lengths.
+    """
+    if reason := _unfit(model, longest):
+        return reason
+    for face in {id(face.root): face for face in (face_of(model, plans), hooked(model))}.values():
+        unknown = "nothing shows whether they could be written together"
+        reason = _reasons.told(model, partial(_difference, model, face), face.known, else_=unknown)
+        if reason is None:
+            return face
+    return str(reason)
+
+
+def _unfit(model: TransformerBridge, longest: int) -> str | None:
+    """What keeps every face of `model` from writing by a schedule, without a trial."""
     if names := user_hooks(model):
         return f"the model carries hooks ({', '.join(names[:3])}), which see one plan at a time"
     if changed := _not_greedy(model.original_model.generation_config):
@@ -189,8 +208,7 @@ def why_alone(model: TransformerBridge, longest: int = 0) -> str | None:
         return "some of its layers keep states instead of keys and values"
     if not widens(model):
         return "its weights are offloaded"
-    unknown = "nothing shows whether they could be written together"
-    return _reasons.told(model, lambda: _difference(model), else_=unknown)
+    return None
 
 
 def _not_greedy(config: GenerationConfig) -> str:
@@ -203,8 +221,11 @@ def _not_greedy(config: GenerationConfig) -> str:
     return ", ".join(changed)
 
 
-def _difference(model: TransformerBridge) -> str | None:
-    """What differs when a few layers write through a schedule, in float32; None for nothing."""
+def _difference(model: TransformerBridge, face: Face) -> str | None:
+    """What differs when a few layers of `face` write through a schedule, in float32.
+
+    None for nothing: logits are those of the hooked model, read in one pass for each text.
+    """
     few = few_layers(model)
     together = Step.of(*few.layer_calls)
     plans = [few, Plan(few.steps[::-1], few.n_layers), Plan((together,), few.n_layers)]
@@ -216,8 +237,8 @@ def _difference(model: TransformerBridge) -> str | None:
     style = Style(Ending(min(3, context - size - 4) or 1), model.tokenizer, pad_of(model))
     logits: list[Tensor] = []
     try:
-        with in_float32(model):
-            face = hooked(model)
+        stacks = () if face.root is model.original_model else ((face.root, face.blocks),)
+        with in_float32(model, *stacks):
             seen = windows(face.root.config)
             assert seen is not None
             texts = written(face, plans, prompts, style, seen, see=logits.append)
