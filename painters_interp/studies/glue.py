@@ -17,12 +17,22 @@ _SHARES = (1 / 3, 2 / 3)  # of the layers: windows under which models are fine-t
 _TUNING = Tuning(epochs=2, rate=1e-4, batch=16)
 
 
+def _plans(n: int) -> pd.DataFrame:
+    return experiments.variants(n, experiments.every_window(n))
+
+
+def smaller_half(table: pd.DataFrame, n: int) -> list[int]:
+    """The windows of two layers up to half of them; the smallest where there is none."""
+    sizes = sorted({int(size) for size in table["affected"].dropna() if size >= 2})
+    return [size for size in sizes if size <= n // 2] or sizes[:1]
+
+
 def _frozen_calls(on: Learnt) -> int:
-    return on.calls(experiments.variants(on.n))
+    return on.calls(_plans(on.n))
 
 
 def _frozen(on: Learnt) -> Found:
-    plans = experiments.variants(on.n)
+    plans = _plans(on.n)
     items = on.items(plans)
     table = on.scores(plans, items)
     found = means(table, items, on.seed)
@@ -41,13 +51,13 @@ def _with_ends(found: Sampled) -> pd.DataFrame:
 
 
 def _judged(found: Sampled, n: int) -> list[Claim]:
-    some = found.where(affected=range(2, max(3, n // 2 + 1)))
+    sizes = smaller_half(found.rows, n)
+    some = found.where(affected=sizes)
     mean = {name: some.where(variant=name).mean() for name in ORDER}
     others = [mean[name] for name in ORDER if name != "repeat"]
     least = Quantity(
         min(one.value for one in others), np.min([one.samples for one in others], axis=0)
     )
-    sizes = sorted({int(size) for size in some.rows["affected"]})
     return [
         Claim(
             f"Not all layers are needed: mean score with the {sizes[0]} middle layers skipped",

@@ -177,6 +177,14 @@ def test_effective_depth_is_the_share_of_layers_that_would_do_the_same_evenly(fo
     assert {"easy", "hard", "probe_facts", "probe_order"} < {*table.index}
 
 
+@pytest.mark.parametrize("n", [4, 5, 6, 7, 12, 24])
+def test_heads_are_judged_on_windows_that_are_there(n: int) -> None:
+    sizes = glue.smaller_half(glue._plans(n), n)
+    assert sizes
+    assert min(sizes) > 1
+    assert all(size <= n // 2 for size in sizes) or len(sizes) == 1
+
+
 def test_a_second_seed_draws_other_samples_of_the_same_values(on) -> None:
     study = studies.STUDIES["2601.18302"]
     one = carried_out(study, on).claims
