@@ -30,6 +30,7 @@ from .outputs import folder_for, try_folder, write_report
 if TYPE_CHECKING:
     from ..studies import Found, Study
 
+_BESIDE = 2.0  # seconds that statistics and figures take
 _FEWEST = 8  # items of a task that a budget leaves
 _UNITS = {"": 60, "s": 1, "min": 60, "h": 3600}
 
@@ -103,7 +104,11 @@ def _seconds(text: str) -> float:
 
 
 def _estimate(on: Any, study: "Study") -> float:
-    return study.calls(on) * float(on.pace)
+    """Seconds that a study takes here, from a short trial of all that it does."""
+    from ..progress import silent
+
+    with silent():
+        return study.calls(on).seconds() + _BESIDE
 
 
 def _fitting(on: Any, estimate: float, seconds: float) -> int:

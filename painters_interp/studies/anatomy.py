@@ -10,6 +10,7 @@ from .claims import Claim, Sampled
 from .repeats import gains
 from .study import Found, Setting, Study
 from .views import LOSS
+from .work import Work
 
 _OF = 30  # layers of the model that was published
 CRITICAL, HARMFUL, DAMPED = (8, 9, 10, 11), (14, 17), 0.9
@@ -25,7 +26,7 @@ def _plans(n: int) -> pd.DataFrame:
     return typed(pd.concat([drops, damped], ignore_index=True))
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     plans = _plans(on.n)
     return on.loss_calls(plans, on.choosing) + on.loss_calls(plans, on.judging)
 

@@ -11,6 +11,7 @@ from ..tables import typed
 from .claims import Claim, Sampled
 from .repeats import gains
 from .study import Found, Setting, Study
+from .work import Work
 
 SCALES, TIMES = (0.25, 0.5, 1.0), (2, 3, 4)
 _PLACES = 4  # blocks, one behind the other
@@ -34,7 +35,7 @@ def _plans(n: int) -> pd.DataFrame:
     return typed(pd.DataFrame(rows).assign(experiment="damped_blocks", n_layers=n))
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     plans = _plans(on.n)
     return on.loss_calls(plans, on.choosing) + on.loss_calls(plans, on.judging)
 

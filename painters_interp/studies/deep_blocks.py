@@ -12,6 +12,7 @@ from .claims import Claim, Sampled, spearman
 from .influence import counts, quarter
 from .study import Found, Setting, Study, between, of_measure
 from .views import removal_curves
+from .work import Work
 
 
 def _block(n: int, size: int, start: int, name: str) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def _plans(n: int, starts: dict[int, int]) -> pd.DataFrame:
     return typed(pd.DataFrame(rows).assign(experiment="blocks", n_layers=n))
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     plans = _plans(on.n, {size: on.n - 1 - size for size in counts(on.n)})
     return on.similarity_calls() // 2 + on.kl_calls(plans, on.judging)
 

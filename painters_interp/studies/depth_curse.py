@@ -7,9 +7,10 @@ from ..figures import depth_curves
 from .claims import Claim, spearman
 from .study import Found, Setting, Study, along, of_measure
 from .views import along_depth
+from .work import Work
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     return on.similarity_calls() + on.kl_calls(experiments.single_layers(on.n))
 
 

@@ -1,14 +1,15 @@
 """Do language models use their depth efficiently (arXiv 2505.13898)."""
 
 from ..figures import depth_curves, effects_heatmap
-from ..patching import effects_calls, resampled_effects
+from ..patching import resampled_effects
 from ..texts import in_pieces
 from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study, along, of_measure
+from .work import Work
 
 
-def _calls(on: Setting) -> int:
-    return on.similarity_calls() + 2 * effects_calls(on.model, on.texts)
+def _calls(on: Setting) -> Work:
+    return on.similarity_calls() + 2 * on.effects_calls()
 
 
 def _carry_out(on: Setting) -> Found:

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from ..comparison import calls_needed as similarity_calls
 from ..damage import document_losses
 from ..figures import depth_curves
 from ..measures import curve_table
@@ -12,14 +11,15 @@ from ..statistics import LEVEL, RESAMPLES
 from ..strategies import full
 from .claims import Claim, Quantity
 from .study import Found, Setting, Study, along, of_measure
+from .work import Work
 
 _EVEN = 0.05  # of depth: what does not count as a difference
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     own = [text for texts in on.texts_by_task().values() for text in texts]
     # All texts, their halves, and their loss before; then those of every task.
-    return 3 * on.similarity_calls() + similarity_calls(on.model, own)
+    return 3 * on.similarity_calls() + on.similarity_calls(texts=own)
 
 
 def _carry_out(on: Setting) -> Found:

@@ -12,6 +12,7 @@ from .claims import Claim, Quantity, Sampled
 from .learnt import LIMIT, Learnt, learnt, means
 from .painters import ORDER
 from .study import Found, Study
+from .work import Work
 
 _SHARES = (1 / 3, 2 / 3)  # of the layers: windows under which models are fine-tuned
 _TUNING = Tuning(epochs=2, rate=1e-4, batch=16)
@@ -27,7 +28,7 @@ def smaller_half(table: pd.DataFrame, n: int) -> list[int]:
     return [size for size in sizes if size <= n // 2] or sizes[:1]
 
 
-def _frozen_calls(on: Learnt) -> int:
+def _frozen_calls(on: Learnt) -> Work:
     return on.calls(_plans(on.n))
 
 
@@ -97,7 +98,7 @@ def _few(n: int) -> pd.DataFrame:
     return experiments.variants(n, firsts, seeds=1)
 
 
-def _tuned_calls(on: Learnt) -> int:
+def _tuned_calls(on: Learnt) -> Work:
     return on.calls(_few(on.n)) + on.calls(_few(on.n), _TUNING)
 
 

@@ -16,6 +16,7 @@ from .claims import Claim, Sampled
 from .influence import SEEDS, counts, quarter, removed_in
 from .study import Found, Setting, Study, along
 from .views import LOSS, removal_curves
+from .work import Work
 
 
 def _costs(on: Setting, plans: Sequence[Plan]) -> Float[np.ndarray, " plan"]:
@@ -28,7 +29,7 @@ def _table(n: int, plans: Sequence[Plan]) -> pd.DataFrame:
     return pd.DataFrame(labels)
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     n, most = on.n, quarter(on.n)
     order = list(range(n - 1, -1, -1))
     plans = [Plan(map(Step.of, range(kept)), n) for kept in range(n, n - most, -1)]

@@ -1,13 +1,18 @@
 """Healing (arXiv 2407.09298, A.2): a model is fine-tuned under a plan, and what that regains."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import pandas as pd
 
 from .. import strategies as s
 from ..learning import Healed, Tuning, heal
 from ..plans import Plan
+from ..progress import trial
 from ..texts import in_pieces
 from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study
+from .work import Work
 
 _TUNING = Tuning(epochs=3, rate=5e-5, batch=4)
 _BACK = 3  # a pass forward and one back
@@ -21,12 +26,29 @@ def _plans(n: int) -> dict[str, Plan]:
     return {"intact": s.full(n), "skip": s.skip(n, window), "parallel": s.parallel(n, window)}
 
 
-def _calls(on: Setting) -> int:
-    learnt, judged = (
-        sum(map(len, in_pieces(on.model, part)[0])) for part in (on.choosing, on.judging)
-    )
+def _calls(on: Setting) -> Work:
+    calls = _number(on, on.choosing, on.judging)
+    return Work(calls, partial(_seconds, on, calls))
+
+
+def _number(on: Setting, *texts: Sequence[str]) -> int:
+    """Token-layer calls of learning from some texts and being judged by others."""
+    learnt, judged = (sum(map(len, in_pieces(on.model, part)[0])) for part in texts)
     calls = sum(len(plan.calls) for plan in _plans(on.n).values())
     return calls * (_BACK * _TUNING.epochs * learnt + 2 * judged) + 3 * on.n * judged
+
+
+def _seconds(on: Setting, calls: int) -> float:
+    """What a copy of the model takes, and what a few texts take beyond that, for all of them."""
+    few = on.choosing[: _TUNING.batch]
+    plan = s.full(on.n)
+    once = Tuning(epochs=1, batch=_TUNING.batch)
+    judged = on.judging[:1]
+    alone = trial(partial(heal, on.model, plan, few[:1], judged, tuning=once))
+    more = trial(partial(heal, on.model, plan, few, judged, tuning=once))
+    tokens = sum(map(len, in_pieces(on.model, few[1:])[0]))
+    pace = max(0.0, more - alone) / (_BACK * on.n * tokens)
+    return len(_plans(on.n)) * alone + pace * calls
 
 
 def _carry_out(on: Setting) -> Found:

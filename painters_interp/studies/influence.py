@@ -10,6 +10,7 @@ from ..figures import depth_curves
 from .claims import Claim, Sampled, spearman
 from .study import Found, Setting, Study, along, of_measure
 from .views import along_depth, removal_curves
+from .work import Work
 
 SEEDS = 5
 
@@ -42,7 +43,7 @@ def _plans(n: int, order: list[int]) -> pd.DataFrame:
     return pd.concat([drops, removed_in(n, order, "by influence")], ignore_index=True)
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     # Which order it will be makes little difference to what sharing saves.
     plans = _plans(on.n, list(range(on.n)))
     return on.similarity_calls() // 2 + on.kl_calls(plans, on.judging)

@@ -7,6 +7,7 @@ from .. import experiments
 from ..figures import grid_heatmap
 from .claims import Claim, Quantity, Sampled, correlation, ranks
 from .study import Found, Setting, Study
+from .work import Work
 
 _LAYERS = 12  # of each grid, at most
 
@@ -17,7 +18,7 @@ def _plans(n: int) -> pd.DataFrame:
     return pd.concat(both, ignore_index=True)
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     return on.kl_calls(_plans(on.n))
 
 

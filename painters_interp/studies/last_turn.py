@@ -5,9 +5,10 @@ import numpy as np
 from ..figures import similarity_heatmap
 from .claims import Claim
 from .study import Found, Setting, Study, between, of_measure
+from .work import Work
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     return on.similarity_calls()
 
 

@@ -1,9 +1,8 @@
 """What studies of trained heads and fine-tuned models are given: tasks to learn, as of GLUE."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,19 @@ from ..learning import TASKS, Examples, Tuning, classify_items, named
 from ..learning.classification import all_examples
 from ..learning.features import final_features, pool_of, sequences
 from ..learning.tuning import tuning_calls
-from ..models import Model, as_model
+from ..models import Model, as_model, copied
+from ..plans import Plan
+from ..progress import trial
 from ..strategies import full
 from ..tables import above_chance, labelled, primary
 from ..tables.items import summarise
 from ..tables.labels import labels_for
 from .claims import Sampled
 from .study import medians
+from .work import Work
 
 LIMIT = 400  # examples to learn from, and to score
-_TRIED = 8  # examples that a pace is measured on
+_TRIED = 64  # examples that a pace is measured on, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,17 +69,6 @@ class Learnt:
             "seed": self.seed,
         }
 
-    @cached_property
-    def pace(self) -> float:
-        """Seconds of a token-layer call, measured on a few examples."""
-        few = sequences(self.model, self.tasks[0].train.texts[:_TRIED])
-        intact = full(self.n)
-        for _ in range(2):  # the first pass warms up
-            start = time.perf_counter()
-            final_features(self.model, [intact], few, pool_of(self.model, None))
-            seconds = time.perf_counter() - start
-        return seconds / few.calls([intact])
-
     def items(self, plans: pd.DataFrame, tuning: Tuning | None = None) -> pd.DataFrame:
         """Every scored example under every plan: of heads, or with `tuning` of all weights."""
         train = "head" if tuning is None else "all"
@@ -91,16 +82,44 @@ class Learnt:
         labels = labels_for(plans, self.n)
         return labelled(labels, summarise(own, intact=str(full(self.n)), seed=self.seed))
 
-    def calls(self, plans: pd.DataFrame, tuning: Tuning | None = None) -> int:
-        """Token-layer calls of `items`."""
+    def calls(self, plans: pd.DataFrame, tuning: Tuning | None = None) -> Work:
+        """What `items` takes."""
         chosen = [*dict.fromkeys(plans_of(plans))]
+        calls = self._number(self.tasks, chosen, tuning)
+        return Work(calls, partial(self._seconds, chosen, tuning, calls))
+
+    def _number(
+        self, tasks: Sequence[Examples], plans: Sequence[Plan], tuning: Tuning | None
+    ) -> int:
         read = [
             [sequences(self.model, part.texts) for part in (task.train, task.scored)]
-            for task in self.tasks
+            for task in tasks
         ]
         if tuning is None:
-            return sum(part.calls(chosen) for parts in read for part in parts)
-        return sum(tuning_calls(tuning, plan, *parts) for plan in chosen for parts in read)
+            return sum(part.calls(plans) for parts in read for part in parts)
+        return sum(tuning_calls(tuning, plan, *parts) for plan in plans for parts in read)
+
+    def _seconds(self, plans: Sequence[Plan], tuning: Tuning | None, calls: int) -> float:
+        """What a few examples of the first task take: the pace of their calls, and beside that
+        what each head takes, which grows with the examples, or each copy of the model."""
+        intact = [full(self.n)]
+        few = self.tasks[0].limited(min(_TRIED, len(self.tasks[0].scored)), self.seed)
+        one = self._trial(few, intact, tuning)
+        if tuning is None:
+            texts = sequences(self.model, few.train.texts)
+            read = partial(final_features, self.model, intact, texts, pool_of(self.model, None))
+            pace = trial(read) / texts.calls(intact)
+            beside = max(0.0, one - pace * self._number([few], intact, None))
+            share = sum(len(task.train) for task in self.tasks) / len(few.train)
+            return pace * calls + beside * share * len(plans)
+        beside = trial(partial(copied, self.model))
+        pace = max(0.0, one - beside) / self._number([few], intact, tuning)
+        return pace * calls + beside * len(plans) * len(self.tasks)
+
+    def _trial(self, few: Examples, plans: Sequence[Plan], tuning: Tuning | None) -> float:
+        train = "head" if tuning is None else "all"
+        asked: dict[str, Any] = {"train": train, "seed": self.seed, "tuning": tuning}
+        return trial(partial(classify_items, self.model, list(plans), few, **asked))
 
 
 def learnt(

@@ -5,10 +5,11 @@ import pandas as pd
 
 from ..figures import depth_curves
 from ..measures import Curve, curve_table
-from ..patching import loop_calls, loop_turns
+from ..patching import loop_turns
 from ..statistics import LEVEL, RESAMPLES
 from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study, of_measure
+from .work import Work, total
 
 _TIMES = 8
 _PLACES = (0.25, 0.5, 0.75)  # of depth
@@ -21,8 +22,8 @@ def _blocks(n: int) -> list[tuple[int, int]]:
     return [(first, first + size - 1) for first in firsts]
 
 
-def _calls(on: Setting) -> int:
-    return sum(loop_calls(on.model, on.texts, *block, _TIMES) for block in _blocks(on.n))
+def _calls(on: Setting) -> Work:
+    return total(on.loop_calls(*block, _TIMES) for block in _blocks(on.n))
 
 
 def _carry_out(on: Setting) -> Found:

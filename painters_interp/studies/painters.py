@@ -23,6 +23,7 @@ from ..tables import above_chance, primary
 from ..tables.scores import median_intervals
 from .claims import Claim, Quantity, Sampled, correlation, ranks
 from .study import Found, Setting, Study, between, medians, of_measure
+from .work import Work
 
 # Of what the paper calls semantic, and of what it says needs order (section 3.4).
 SEMANTIC = {
@@ -47,7 +48,7 @@ def _tables(n: int) -> dict[str, pd.DataFrame]:
     }
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     every = pd.concat(_tables(on.n).values(), ignore_index=True)
     streams = 2 * on.similarity_calls() + sum(map(on.similarity_calls, _explained(on.n).values()))
     return streams + on.score_calls(every)

@@ -10,6 +10,7 @@ from ..tables import typed
 from .claims import Claim, spearman
 from .study import Found, Setting, Study
 from .views import removal_curves
+from .work import Work
 
 
 def _plans(n: int) -> pd.DataFrame:
@@ -29,7 +30,7 @@ def _plans(n: int) -> pd.DataFrame:
     return typed(pd.DataFrame(rows).assign(experiment="pairs", n_layers=n))
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     return on.kl_calls(_plans(on.n))
 
 

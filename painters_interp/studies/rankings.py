@@ -9,16 +9,17 @@ from .. import experiments
 from ..tables import from_matrices
 from .claims import Claim, Quantity, Sampled, correlation, ranks
 from .study import Found, Setting, Study
+from .work import Work, total
 
 
 def _plans(n: int) -> pd.DataFrame:
     return experiments.single_layers(n).query("variant in ('intact', 'drop')")
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     plans = _plans(on.n)
     parts = [on.choosing, on.judging, *on.texts_by_task().values()]
-    return sum(on.kl_calls(plans, texts) for texts in parts) + on.loss_calls(plans, on.choosing)
+    return total(on.kl_calls(plans, texts) for texts in parts) + on.loss_calls(plans, on.choosing)
 
 
 def _carry_out(on: Setting) -> Found:

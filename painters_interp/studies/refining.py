@@ -5,20 +5,20 @@ import pandas as pd
 
 from ..figures import depth_curves
 from ..measures import Curve, curve_table
-from ..patching import corpus_lens, lens_calls
 from ..statistics import LEVEL, RESAMPLES
 from .claims import Claim, spearman
 from .study import Found, Setting, Study, of_measure
+from .work import Work
 
 _SHOWN = ("lens_rank", "lens_frequent", "lens_agreement", "lens_kl")
 
 
-def _calls(on: Setting) -> int:
-    return lens_calls(on.model, on.texts)
+def _calls(on: Setting) -> Work:
+    return on.lens_calls()
 
 
 def _carry_out(on: Setting) -> Found:
-    lens = corpus_lens(on.model, on.texts)
+    lens = on.lens()
     curves = _table([lens[name] for name in _SHOWN], on.seed)
     return Found(
         tables={"lens": curves, "settled": _table([lens["settled"]], on.seed)},

@@ -7,6 +7,7 @@ from .. import experiments
 from ..figures import grid_heatmap
 from .claims import Claim, Quantity, Sampled, correlation
 from .study import Found, Setting, Study
+from .work import Work
 
 _ENDS = 16  # layers at which a block may begin or end, at most
 
@@ -15,7 +16,7 @@ def _plans(n: int) -> pd.DataFrame:
     return experiments.block_repeats(n, range(0, n, -(-n // _ENDS)))
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     plans = _plans(on.n)
     return on.loss_calls(plans, on.choosing) + on.loss_calls(plans, on.judging)
 

@@ -11,6 +11,7 @@ from ..figures import depth_curves
 from ..statistics import percentiles
 from .claims import Claim, Sampled, spearman
 from .study import Found, Setting, Study, along, of_measure
+from .work import Work
 
 PERMUTATIONS = 8
 
@@ -28,7 +29,7 @@ def _plans(n: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).drop_duplicates()
 
 
-def _calls(on: Setting) -> int:
+def _calls(on: Setting) -> Work:
     return on.similarity_calls() + on.kl_calls(_plans(on.n))
 
 

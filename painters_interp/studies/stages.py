@@ -5,16 +5,16 @@ import pandas as pd
 from ..experiments import single_layers
 from ..figures import depth_curves
 from ..measures import curve_table
-from ..patching import corpus_lens, lens_calls
 from ..statistics import LEVEL, RESAMPLES
 from .claims import Claim, Sampled
 from .study import Found, Setting, Study, medians, of_measure
+from .work import Work
 
 _SHOWN = ("lens_entropy", "lens_agreement", "lens_overlap", "lens_kl")
 
 
-def _calls(on: Setting) -> int:
-    return on.score_calls(single_layers(on.n)) + lens_calls(on.model, on.texts)
+def _calls(on: Setting) -> Work:
+    return on.score_calls(single_layers(on.n)) + on.lens_calls()
 
 
 def _carry_out(on: Setting) -> Found:
@@ -22,7 +22,7 @@ def _carry_out(on: Setting) -> Found:
     items = on.items(plans)
     scores = on.scores(plans, items)
     kept = medians(scores, items, on.seed)
-    found = corpus_lens(on.model, on.texts)
+    found = on.lens()
     lens = {name: found[name] for name in _SHOWN}
     curves = pd.concat(
         [curve_table(curve, LEVEL, RESAMPLES, on.seed) for curve in lens.values()],

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from .. import figures, report
 from ..comparison import Similarity, similarity
 from ..comparison import calls_needed as similarity_calls
 from ..damage import calls_needed as kl_calls
-from ..damage import resampled_kl
+from ..damage import document_divergences, resampled_kl
 from ..errors import TableError, TextError
 from ..evaluation import (
     PROBES,
@@ -24,13 +24,22 @@ from ..evaluation import (
     prepare,
     results,
     score_items,
+    seconds_needed,
     task,
-    time_per_call,
 )
 from ..experiments import plans as plans_of
 from ..measures import Curve, Matrix
 from ..models import Model, as_model, identity
+from ..patching import (
+    corpus_lens,
+    effects,
+    effects_calls,
+    lens_calls,
+    loop_calls,
+    loop_turns,
+)
 from ..plans import Plan
+from ..progress import trial
 from ..statistics import resamplings
 from ..storage import provenance, write_table
 from ..tables import above_chance, primary
@@ -38,8 +47,10 @@ from ..tables.items import runs
 from ..tables.scores import resampled_medians
 from ..texts import Texts, as_texts
 from .claims import Claim, Sampled, as_table
+from .work import Work
 
 LIMIT = 32  # items of each task
+_TRIED = 4  # texts on which a pace is measured
 _BITS = "bits_per_byte"  # the metric that is a loss
 
 
@@ -78,11 +89,6 @@ class Setting:
         counts = {"items": self.questions.items, "texts": len(self.texts)}
         return {"tasks": tasks, **counts, "seed": self.seed}
 
-    @cached_property
-    def pace(self) -> float:
-        """Seconds of a token-layer call, measured on a few of the questions."""
-        return time_per_call(self.model, self.questions)
-
     @property
     def choosing(self) -> tuple[str, ...]:
         """The texts on which something is chosen."""
@@ -98,9 +104,13 @@ class Setting:
         found, samples = resampled_kl(self.model, plans, texts or self.texts, self.seed)
         return Sampled(found, found["kl"].to_numpy(dtype=float), samples)
 
-    def kl_calls(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> int:
-        """Token-layer calls of `kl`."""
-        return kl_calls(self.model, plans_of(plans), texts or self.texts)
+    def kl_calls(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> Work:
+        """What `kl` takes."""
+        chosen = plans_of(plans)
+        return self._work(
+            partial(kl_calls, self.model, chosen), texts,
+            partial(document_divergences, self.model, chosen),
+        )  # fmt: skip
 
     def loss(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> Sampled:
         """Loss of every labelled plan, in bits per byte of `texts`."""
@@ -113,9 +123,11 @@ class Setting:
         values = found["value"].to_numpy(dtype=float)
         return Sampled(found, values, run.resampled(self.seed)[:, places])
 
-    def loss_calls(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> int:
-        """Token-layer calls of `loss`."""
-        return prepare(self.model, self._reading(texts or self.texts)).calls(plans_of(plans))
+    def loss_calls(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> Work:
+        """What `loss` takes."""
+        asked = prepare(self.model, self._reading(texts or self.texts))
+        chosen = plans_of(plans)
+        return Work(asked.calls(chosen), partial(seconds_needed, self.model, asked, chosen))
 
     def _reading(self, texts: Sequence[str]) -> OwnTask:
         return task("texts", [{"text": text} for text in texts], "loglikelihood_rolling")
@@ -135,9 +147,11 @@ class Setting:
         own = items[items["plan"].isin(plans["plan"])]
         return results(self.model, plans, self.questions, own)
 
-    def score_calls(self, plans: pd.DataFrame) -> int:
-        """Token-layer calls of `items`."""
-        return self.questions.calls(plans_of(plans))
+    def score_calls(self, plans: pd.DataFrame) -> Work:
+        """What `items` takes."""
+        chosen = plans_of(plans)
+        seconds = partial(seconds_needed, self.model, self.questions, chosen)
+        return Work(self.questions.calls(chosen), seconds)
 
     def similarity(
         self, measures: Sequence[str], plan: Plan | None = None, texts: Sequence[str] | None = None
@@ -145,9 +159,58 @@ class Setting:
         """Measures of the streams of `texts`."""
         return similarity(self.model, texts or self.texts, measures, plan=plan, seed=self.seed)
 
-    def similarity_calls(self, plan: Plan | None = None) -> int:
-        """Token-layer calls of `similarity` on all texts."""
-        return similarity_calls(self.model, self.texts, plan)
+    def similarity_calls(
+        self, plan: Plan | None = None, texts: Sequence[str] | None = None
+    ) -> Work:
+        """What `similarity` takes, of few measures."""
+        read = partial(similarity, self.model, measures=["cosine", "update_ratio"], plan=plan)
+        return self._work(partial(similarity_calls, self.model, plan=plan), texts, read)
+
+    def lens(self) -> dict[str, Curve]:
+        """The logit lens over all texts."""
+        return corpus_lens(self.model, self.texts)
+
+    def lens_calls(self) -> Work:
+        """What `lens` takes."""
+        read = partial(corpus_lens, self.model)
+        return self._work(partial(lens_calls, self.model), None, read)
+
+    def effects_calls(self) -> Work:
+        """What the effects of every layer on all texts take."""
+        read = partial(effects, self.model)
+        return self._work(partial(effects_calls, self.model), None, read)
+
+    def loop_calls(self, first: int, last: int, times: int) -> Work:
+        """What the steps of a loop over all texts take."""
+        read = partial(loop_turns, self.model, first=first, last=last, times=times)
+        calls = partial(loop_calls, self.model, first=first, last=last, times=times)
+        return self._work(calls, None, read)
+
+    def _work(
+        self,
+        calls: Callable[[Sequence[str]], int],
+        texts: Sequence[str] | None,
+        read: Callable[[Sequence[str]], object],
+    ) -> Work:
+        """What reading texts takes: as one of middle length does, and what more of them add."""
+        chosen = texts or self.texts
+        middle = sorted(chosen, key=len)[max(0, len(chosen) - _TRIED) // 2 :][:_TRIED]
+        total = calls(chosen)
+        return Work(total, partial(_seconds, calls, read, middle, total))
+
+
+def _seconds(
+    calls: Callable[[Sequence[str]], int],
+    read: Callable[[Sequence[str]], object],
+    few: Sequence[str],
+    total: int,
+) -> float:
+    one = few[:1]
+    alone, together = trial(partial(read, one)), trial(partial(read, few))
+    pace = (together - alone) / max(1, calls(few) - calls(one))
+    if pace <= 0:  # what else runs here has drowned it
+        return together * total / calls(few)
+    return max(0.0, alone - pace * calls(one)) + pace * total
 
 
 def between(found: Similarity, name: str) -> Matrix:
@@ -251,14 +314,14 @@ def asked(
 
 @dataclass(frozen=True)
 class Study:
-    """A paper as something to carry out: `calls` are the token-layer calls that it takes.
+    """A paper as something to carry out: `calls` is the work that it takes.
 
     `ask` makes the setting that both are given, of `limit` items unless told otherwise.
     """
 
     id: str
     title: str
-    calls: Callable[[Any], int]
+    calls: Callable[[Any], Work]
     carry_out: Callable[[Any], Found]
     fewest_layers: int = 4
     ask: Callable[..., Any] = asked
