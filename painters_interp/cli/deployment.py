@@ -89,8 +89,14 @@ def export(
 
 
 def search(
-    calls: Annotated[int, typer.Option(min=1, help="Layer calls that the plan may make.")],
     model: Model = DEFAULT_MODEL,
+    calls: Annotated[
+        int | None, typer.Option(min=1, help="Layer calls that the plan may make.")
+    ] = None,
+    time: Annotated[
+        float | None,
+        typer.Option(help="Instead: a share of the intact model's measured time per token."),
+    ] = None,
     edits: Annotated[
         str,
         typer.Option(
@@ -131,6 +137,10 @@ def search(
     from ..deployment.edits import named
     from ..deployment.searching import METHODS, OBJECTIVES, refuse
 
+    if (calls is None) == (time is None):
+        raise PaintersError("a search needs a budget; add --calls or --time, one of them")
+    if time is not None and not 0 < time <= 1:
+        raise PaintersError(f"--time {time} is no share of the intact model's time; give 0.8, say")
     names = named(listed(edits))
     one_of(method, METHODS, "--method")
     one_of(objective, OBJECTIVES, "--objective")
@@ -144,12 +154,14 @@ def search(
         try_folder(store)
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
-    refuse(calls, len(bridge.blocks))
+    if calls is not None:
+        refuse(calls, len(bridge.blocks))
     found = deployment.search(
         bridge,
         documents(bridge, lines, limit) if objective != "tasks" else lines,
         chosen,
         calls=calls,
+        time=time,
         edits=names,
         method=method,
         objective=objective,

@@ -12,4 +12,5 @@ from .rounds import explored as explored
 from .searching import Search as Search
 from .searching import search as search
 from .sequences import in_sequence as in_sequence
+from .timing import calls_within as calls_within
 from .timing import latency as latency

@@ -30,6 +30,7 @@ from . import objectives
 from .edits import named
 from .objectives import Objective
 from .rounds import Rounds, at_random, explored
+from .timing import calls_within
 
 METHODS = ("greedy", "beam")
 OBJECTIVES = ("kl", "loss", "tasks")
@@ -74,7 +75,8 @@ def search(
     texts: Texts | None = None,
     tasks: Any = None,
     *,
-    calls: int,
+    calls: int | None = None,
+    time: float | None = None,
     edits: str | Sequence[str] = "drop",
     method: str = "greedy",
     objective: str | None = None,
@@ -85,7 +87,7 @@ def search(
     seed: int = 0,
     store: str | Path | None = None,
 ) -> Search:
-    """Search the best plan of at most `calls` layer calls.
+    """Search the best plan under a budget of layer calls, or of measured time.
 
     Begins with the intact model. All candidates of a round are scored together, so that they share
     their beginnings. What is chosen on one half of the texts (or items) is judged on the other,
@@ -99,6 +101,8 @@ def search(
         data: folder of local task data.
         limit: items per task, below 1 a share of them.
         calls: the budget, from 1 to the model's number of layers.
+        time: the budget as a share of the intact model's measured time per token, instead: as many
+            calls as `calls_within` says.
         edits: out of drop, drop_block, swap, move, replace, repeat, repeat_block, parallel, damp.
         method: "greedy", or "beam" of `width` plans.
         objective: "kl" to the intact model (the default), "loss" on texts, or "tasks".
@@ -124,6 +128,7 @@ def search(
     model = as_model(model)
     ready(model)
     start = full(len(model.blocks))
+    calls = _budget(model, calls, time)
     asked = _asked(start, calls, edits, method, objective, tasks, width, rounds)
     goal = _objective(model, asked["objective"], texts, tasks, data, limit, seed, store)
     ledger = _Ledger(model, goal, asked | {"seed": seed}, store)
@@ -132,6 +137,12 @@ def search(
     rivals = _rivals(model, goal, went, calls, asked["edits"], ledger, tried, seed)
     judged = _judged(goal, went, rivals, tried)
     return Search(went.best, went.trace, judged, ledger.facts)
+
+
+def _budget(model: TransformerBridge, calls: int | None, time: float | None) -> int:
+    if (calls is None) == (time is None):
+        raise PlanError("give a budget: calls=..., or time=... as a share of the intact model's")
+    return calls_within(model, time) if calls is None and time is not None else calls or 0
 
 
 def refuse(calls: int, n_layers: int) -> None:

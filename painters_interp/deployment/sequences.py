@@ -79,6 +79,10 @@ def _refuse_foreign(model: TransformerBridge) -> None:
     root, name = model.original_model, model.cfg.model_name
     if getattr(root.config, "quantization_config", None) is not None:
         raise UnsupportedModelError(f"{name} is quantised; load it in floating point to write it")
+    if any(weight.is_meta for weight in root.parameters()):
+        raise UnsupportedModelError(
+            f"the weights of {name} are offloaded, and fetched when they are needed; load it whole"
+        )
     if type(root).__module__.startswith("transformers_modules"):
         raise UnsupportedModelError(
             f"{name} runs code of its own, without which a checkpoint would not load; {_RECIPE}"

@@ -15,10 +15,10 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
 from ..arguments import several
-from ..errors import PaintersError, UnsupportedModelError
+from ..errors import PaintersError, PlanError, UnsupportedModelError
 from ..execution import as_plan, loop_under, measuring, ready
 from ..models import Model, as_model, device_of, identity, of_planned
-from ..plans import Call, Plan
+from ..plans import Call, Plan, Step
 from ..progress import progress
 from ..strategies import full
 from ..tables import MODEL, labelled, typed
@@ -235,3 +235,54 @@ def _medians(values: Float[np.ndarray, " turn"], seed: int) -> Float[np.ndarray,
     drawn = np.random.default_rng(seed).integers(len(values), size=(1000, len(values)))
     medians: np.ndarray = np.median(values[drawn], axis=1)
     return medians
+
+
+def calls_within(
+    model: Model,
+    time: float,
+    batch: int = 1,
+    length: int = 128,
+    *,
+    new: int = 16,
+    repeats: int = 10,
+    seed: int = 0,
+) -> int:
+    """How many layer calls fit into a share of the intact model's measured time.
+
+    Calls take alike long wherever they stand, so the middle layers are left out, more and fewer of
+    them by halves, and the time per token is measured (of a prompt, where nothing is written).
+
+    Args:
+        model: a bridge, a Hugging Face model, or a name.
+        time: the share, above 0 and up to 1.
+        batch: rows.
+        length: tokens of a prompt.
+        new: tokens to write.
+        repeats: how often each is measured.
+        seed: as for `latency`.
+
+    Returns:
+        The largest number of calls whose median ratio was no larger.
+
+    Raises:
+        PlanError: a share that is none, or in which not even one call fits.
+
+    Example:
+        >>> calls_within(model, 1.0, length=8, new=2, repeats=2)
+        6
+    """
+    model = as_model(model)
+    n = len(model.blocks)
+    if not 0 < time <= 1:
+        raise PlanError(f"time={time} is no share of the intact model's time; give 0.8, say")
+    fits, exceeds = (n, n + 1) if time == 1 else (0, n)
+    while exceeds - fits > 1:
+        calls = (fits + exceeds) // 2
+        kept = [Step.of(i) for i in range(n) if not (calls + 1) // 2 <= i < n - calls // 2]
+        asked = {"new": new, "repeats": repeats, "seed": seed}
+        row = latency(model, Plan(kept, n), batch, length, **asked).iloc[-1]
+        ratio = row["token_ratio"] if row["new"] else row["prefill_ratio"]
+        fits, exceeds = (calls, exceeds) if ratio <= time else (fits, calls)
+    if not fits:
+        raise PlanError(f"not even one layer call fits into {time} of the intact model's time")
+    return fits

@@ -13,7 +13,7 @@ from transformers import DynamicCache
 import painters_interp as painters
 from painters_interp import figures
 from painters_interp.deployment import timing
-from painters_interp.errors import PaintersError, TableError
+from painters_interp.errors import PaintersError, PlanError, TableError
 from painters_interp.execution import loop_under
 from painters_interp.figures.frontier import frontier_of
 from painters_interp.models import weights_digest
@@ -77,6 +77,24 @@ def test_medians_and_their_intervals() -> None:
     found = timing._summary(taken, base, seed=0)
     assert found["prefill_ratio"] == found["prefill_ratio_high"] == 0.5
     assert found["token"] == 1.0
+
+
+@pytest.mark.parametrize(("time", "calls"), [(1.0, 6), (0.99, 5), (0.7, 4), (0.5, 3), (0.2, 1)])
+def test_a_share_of_time_becomes_as_many_calls_as_fit(
+    time: float, calls: int, decoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(self: Any, tokens: torch.Tensor, new: int) -> tuple[float, float]:
+        """Every call takes a second."""
+        return 1.0, float(len(self.plan.calls))
+
+    monkeypatch.setattr(timing._Runner, "seconds", seconds)
+    assert painters.deployment.calls_within(decoder, time) == calls
+
+
+def test_not_even_one_call_fits(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing._Runner, "seconds", lambda self, tokens, new: (1.0, 1.0))
+    with pytest.raises(PlanError, match=r"not even one layer call fits into 0\.5"):
+        painters.deployment.calls_within(decoder, 0.5)
 
 
 def test_an_encoder_writes_nothing(encoder: Any) -> None:

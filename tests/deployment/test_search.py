@@ -213,6 +213,9 @@ class TestSearch:
         [
             ({"calls": 0}, PlanError, "calls=0 is no budget"),
             ({"calls": 7}, PlanError, "this model makes 6"),
+            ({"calls": None}, PlanError, "give a budget"),
+            ({"time": 0.5}, PlanError, "give a budget"),
+            ({"calls": None, "time": 1.5}, PlanError, "no share of the intact model's time"),
             ({"edits": "shake"}, PlanError, "no edit 'shake'; there are drop"),
             ({"edits": []}, PlanError, "no edits"),
             ({"texts": TEXTS[:3]}, TextError, "3 are too few; give 4 or more"),
