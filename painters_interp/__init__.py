@@ -32,6 +32,7 @@ _NAMES = {
     "execution": ["applied", "check", "token_logprobs"],
     "models": ["load_model"],
     "plans": ["Plan"],
+    "report": ["read_run"],
     "storage": ["store"],
     "streams": ["capture"],
     "tables": ["items", "scores"],

@@ -40,6 +40,7 @@ from .learning import heal as heal
 from .learning import readers as readers
 from .models import load_model as load_model
 from .plans import Plan as Plan
+from .report import read_run as read_run
 from .storage import store as store
 from .streams import capture as capture
 from .tables import items as items

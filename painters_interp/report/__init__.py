@@ -10,7 +10,8 @@ from .page import PAGE as PAGE
 from .page import page as page
 from .page import writable_page as writable_page
 from .page import write_page as write_page
+from .run import Run as Run
+from .run import read_run as read_run
 from .saved import Saved as Saved
 from .saved import items_beside as items_beside
 from .saved import read as read
-from .saved import read_run as read_run

@@ -76,6 +76,19 @@ DRAWINGS: dict[str, Callable[[Saved], Figure]] = {
 }
 
 
+def figure_of(name: str, saved: Saved, venue: str | None = None) -> Figure | None:
+    """The figure of the table of this name; a warning that says why, and None, for nothing to draw.
+
+    Raises OutputError for an unknown venue.
+    """
+    try:
+        with figures.publication(venue):
+            return DRAWINGS[name](saved)
+    except TableError as error:
+        warnings.warn(f"no figure of {name}: {error}", stacklevel=3)
+        return None
+
+
 def draw(
     folder: str | Path,
     names: Iterable[str] | None = None,
@@ -117,14 +130,8 @@ def draw(
     tables = {name: read(folder / name) for name in present}
     drawn: list[Path] = []
     for name, saved in tables.items():
-        try:
-            with figures.publication(venue):
-                figure = DRAWINGS[name](saved)
-        except TableError as error:
-            warnings.warn(f"no figure of {name}: {error}", stacklevel=2)
-            written = []
-        else:
-            written = figures.save(figure, folder / name, formats)
+        figure = figure_of(name, saved, venue)
+        written = [] if figure is None else figures.save(figure, folder / name, formats)
         for ending in figures.FORMATS:
             if (older := folder / f"{name}.{ending}") not in written:
                 older.unlink(missing_ok=True)

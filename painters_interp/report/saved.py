@@ -1,18 +1,20 @@
 """A table in a folder, and the items it rests on: what a figure is drawn from."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..errors import TableError
-from ..storage import FORMATS, read_table
+from ..storage import FORMATS, read_provenance, read_table
 from ..tables import MODEL, TASK, typed
 
 _KEY = [*MODEL, "plan", *TASK, "seed"]
 
-_ITEMS = ".items.parquet"
+ITEMS = ".items.parquet"
 
 _NUMBERS = {
     *("value", "stderr", "chance", "delta", "delta_low", "delta_high", "p", "p_adjusted"),
@@ -21,11 +23,16 @@ _NUMBERS = {
 }
 
 
-class Saved(NamedTuple):
-    """A table as it was written; `items` is None where it does not rest on any."""
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """A table as it was written, and what produced it (nothing, where none says).
+
+    `items` is None where the table does not rest on any.
+    """
 
     table: pd.DataFrame
     items: pd.DataFrame | None
+    provenance: Mapping[str, Any]
 
 
 def items_beside(path: str | Path) -> Path:
@@ -41,9 +48,13 @@ def items_beside(path: str | Path) -> Path:
         >>> items_beside("runs/mine/variants.csv").name
         'variants.items.parquet'
     """
+    return _beside(path, ITEMS)
+
+
+def _beside(path: str | Path, ending: str) -> Path:
     path = Path(path)
     name = path.stem if path.suffix in FORMATS else path.name
-    return path.with_name(f"{name}{_ITEMS}")
+    return path.with_name(f"{name}{ending}")
 
 
 def read(path: str | Path) -> Saved:
@@ -66,45 +77,16 @@ def read(path: str | Path) -> Saved:
     """
     table, items = read_table(path), items_beside(path)
     _refuse_words(table, Path(path).name)
+    facts = read_provenance(path) if _beside(path, ".json").is_file() else {}
     if not items.is_file():
-        return Saved(table, None)
+        return Saved(table, None, facts)
     rows = read_table(items)
     if not _rests_on(table, rows):
         raise TableError(
             f"{items} holds the items of another run than {Path(path).name}; delete it, or write "
             "both again"
         )
-    return Saved(table, rows)
-
-
-def read_run(folder: str | Path) -> dict[str, Saved]:
-    """Every table in a folder by its name, each with its items.
-
-    So `median_intervals(*read_run("runs/smollm2-135m")["variants"])` are scores with intervals.
-
-    Args:
-        folder: Where the tables lie.
-
-    Returns:
-        Tables and items, by the tables' names.
-
-    Raises:
-        TableError: as `read` does, and where there is no table.
-
-    Example:
-        >>> path = painters.store.write_table(table, tmp_path / "all" / "mine", {})
-        >>> [*read_run(tmp_path / "all")]
-        ['mine']
-    """
-    endings = {path: path.with_suffix("") for path in sorted(Path(folder).glob("*.*"))}
-    found = {
-        stem.name: read(path)
-        for path, stem in endings.items()
-        if path.suffix in FORMATS and not path.name.endswith(_ITEMS)
-    }
-    if not found:
-        raise TableError(f"no tables in {folder}; `painters run --out {folder}` writes some")
-    return found
+    return Saved(table, rows, facts)
 
 
 def sides_of(table: pd.DataFrame) -> tuple[str, str] | None:

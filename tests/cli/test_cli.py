@@ -132,9 +132,9 @@ def test_runs_into_one_folder_leave_each_others_tables_as_they_are(
         own = (experiments, "report.html")
         others = [path for path in older if not path.name.startswith(own)]
         assert {path: path.read_bytes() for path in others} == {p: older[p] for p in others}
-        table, items = report.read(tmp_path / experiments)
-        assert set(table["n"]) == {limit}
-        assert items["item"].nunique() == limit
+        saved = report.read(tmp_path / experiments)
+        assert set(saved.table["n"]) == {limit}
+        assert saved.items["item"].nunique() == limit
     assert {*report.read_run(tmp_path)} == {"variants", "loops"}
     code, out, _ = painters("figures", tmp_path)
     assert code == 0

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from painters_interp import experiments, report, storage, tables
+from painters_interp.errors import OutputError
 from painters_interp.report.drawing import DRAWINGS
 
 
@@ -71,3 +72,38 @@ def test_figures_are_drawn_for_a_venue_and_none_of_another_format_stays(tmp_path
     [one] = report.draw(tmp_path, formats=["svg"], venue="cvpr")
     assert f'width="{3.25 * 72:g}pt"' in one.read_text()
     assert not (tmp_path / "similarity.pdf").exists()
+
+
+def test_a_run_is_read_in_one_call_and_draws_itself_by_name(tmp_path):
+    table = matrices(6, 6)
+    storage.write_table(table, tmp_path / "similarity", {"seed": 3})
+    storage.write_table(table, tmp_path / "mine.parquet", {})
+    run = report.read_run(tmp_path)
+    assert dict(run["similarity"].provenance) == {"seed": 3}
+    assert len(run["mine"].table) == 36
+    assert [*run.figures()] == ["similarity"]
+    with pytest.raises(KeyError, match=r"loops; .* holds mine, similarity"):
+        run["loops"]
+    with pytest.raises(OutputError, match="no venue 'arxiv'"):
+        run.figures("arxiv")
+
+
+def test_a_table_that_another_program_wrote_is_drawn_the_same_and_has_no_provenance(tmp_path):
+    table = matrices(6, 6)
+    storage.write_table(table, tmp_path / "own" / "similarity", {})
+    (tmp_path / "other").mkdir()
+    pd.read_csv(tmp_path / "own" / "similarity.csv").to_csv(tmp_path / "other" / "similarity.csv")
+    own = report.read_run(tmp_path / "own").figures()["similarity"]
+    with pytest.warns(UserWarning, match="read unchecked"):
+        run = report.read_run(tmp_path / "other")
+    assert run["similarity"].provenance == {}
+    cells = [each.axes[0].collections[0].get_array() for each in (own, run.figures()["similarity"])]
+    np.testing.assert_array_equal(*cells)
+
+
+def test_of_a_run_what_has_nothing_to_draw_is_said_and_the_rest_is_drawn(tmp_path):
+    storage.write_table(matrices(4, 4), tmp_path / "similarity", {})
+    lost = experiments.swaps(4).assign(kl=np.nan, kl_low=np.nan, kl_high=np.nan)
+    storage.write_table(lost, tmp_path / "swaps", {})
+    with pytest.warns(UserWarning, match="no figure of swaps"):
+        assert [*report.read_run(tmp_path).figures()] == ["similarity"]

@@ -141,7 +141,7 @@ def test_a_run_is_read_with_its_items_in_one_call(table, items, tmp_path):
     run = report.read_run(tmp_path)
     assert {*run} == {"variants", "mine"}
     assert run["mine"].items is None
-    found = median_intervals(*run["variants"])
+    found = median_intervals(run["variants"].table, run["variants"].items)
     pd.testing.assert_frame_equal(found, median_intervals(table, items), check_dtype=False)
     with pytest.raises(TableError, match=r"no tables in .*nowhere"):
         report.read_run(tmp_path / "nowhere")
