@@ -35,9 +35,10 @@ def generate(
     """What `model` writes after every prompt under every plan, always the likeliest token.
 
     All plans and prompts are written together, as many at a time as fit into 4 GiB of keys and
-    values: the tokens are those of `original_model.generate` inside `applied`, but for choices
-    within rounding. A model that cannot do this (hooks on it, layers that keep states) writes plan
-    by plan, with a warning that says why.
+    values, which is said where it takes several parts: the tokens are those of
+    `original_model.generate` inside `applied`, but for choices within rounding. Where no hook
+    hangs, the plain face writes, a stock model over the same tensors. A model that cannot do
+    this (hooks on it, layers that keep states) writes plan by plan, with a warning that says why.
 
     Args:
         model: Whatever `load_model` takes or returns.

@@ -109,7 +109,9 @@ def _together(
             for prompt, text in zip(some, more, strict=True):
                 found[plan][prompt] = text
 
-    for some, chosen in batches(model, plans, prompts, style.ending.new, memory):
+    parts = [*batches(model, plans, prompts, style.ending.new, memory)]
+    _say_split(model, plans, prompts, style.ending.new, parts)
+    for some, chosen in parts:
         write(chosen, some, advance)
         for prompt in some:
             # Layers that mask by themselves may make NaN of pads, in float64.
@@ -163,6 +165,28 @@ def batches(
             taken += size
         yield range(start, start + count), range(first, len(plans))
         start += count
+
+
+def _say_split(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    prompts: Sequence[Ids],
+    new: int,
+    parts: Sequence[tuple[range, range]],
+) -> None:
+    """Warn of texts that are not all written together, with the memory that is reserved."""
+    if len(parts) < 2:
+        return
+    sizes = [
+        len(some) * sum(bytes_needed(model, plans[k], len(prompts[some[0]]) + new) for k in chosen)
+        for some, chosen in parts
+    ]
+    most, whole = (size / 2**20 for size in (max(sizes), sum(sizes)))
+    warnings.warn(
+        f"texts are written in {len(parts)} parts of up to {most:,.2f} MiB of keys, values and "
+        f"logits; all together would take {whole:,.2f} MiB",
+        stacklevel=4,
+    )
 
 
 def bytes_needed(model: TransformerBridge, plan: Plan, columns: int) -> int:
