@@ -111,7 +111,25 @@ def calls_needed(
     plan: Plan | str | None = None,
     batch_size: int = 8,
 ) -> int:
-    """Token-layer calls of one pass of `similarity` over `texts`, padding included."""
+    """Token-layer calls of one pass of `similarity` over `texts`, padding included.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        texts: The documents.
+        plan: The plan under which the states are taken; none for the intact model.
+        batch_size: Texts in one forward pass.
+
+    Returns:
+        How many tokens go through how many layers, multiplied.
+
+    Raises:
+        TextError: texts that cannot be read.
+        PlanError: a plan that the model cannot run.
+
+    Example:
+        >>> calls_needed(model, ["abc"])  # a token begins the text
+        24
+    """
     return Source.of(as_model(model), as_texts(texts), plan, batch_size).calls
 
 

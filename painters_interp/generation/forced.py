@@ -27,10 +27,29 @@ def forced_logprobs(
 ) -> list[Float[np.ndarray, " token"]]:
     """Log-probability in nats of each token of each continuation, decoded after its prompt.
 
-    The prompts are read in one pass, left-padded in batches of `rows`; then the continuations are
-    fed one token at a time, whatever the model would have said. With `cache="exact"` this equals
-    one pass over prompt and continuation. Raises TextError for an empty prompt or continuation
-    and for what exceeds the context, and what `applied` raises.
+    The prompts are read in one pass, left-padded; then the continuations are fed one token at a
+    time, whatever the model would have said. With `cache="exact"` this equals one pass over prompt
+    and continuation.
+
+    Args:
+        model: Whatever `load_model` takes or returns.
+        plan: The plan that is decoded under.
+        prompts: Token ids of each prompt.
+        continuations: Token ids of what follows each prompt.
+        cache: "exact" or "averaged", as for `applied`.
+        rows: How many prompts go through the model together.
+
+    Returns:
+        An array for each continuation, shape (token,).
+
+    Raises:
+        TextError: an empty prompt or continuation, and what exceeds the context.
+        PlanError: a plan that the model cannot run.
+
+    Example:
+        >>> [found] = forced_logprobs(model, plan, [[1, 8, 9]], [[10, 11]])
+        >>> found.shape
+        (2,)
     """
     model = as_model(model)
     for prompt, continuation in zip(prompts, continuations, strict=True):

@@ -58,13 +58,33 @@ def texts_under(
     advance: Advance = lambda calls: None,
     memory: int = MEMORY,
 ) -> list[list[Written]]:
-    """What the model writes greedily after every prompt under every plan, as [plan][prompt].
+    """What the model writes greedily after every prompt under every plan.
 
-    `ending.eos` is added to what the model's own settings call an end. Plans and prompts go
-    through one schedule, as many at once as fit into `memory` bytes: fewer prompts first, then
-    fewer plans. `advance` is told the token-layer calls that are made or spared.
+    Plans and prompts go through one schedule, as many at once as fit into `memory` bytes: fewer
+    prompts first, then fewer plans.
 
-    Raises what `applied` raises for each plan.
+    Args:
+        model: A model with hooks.
+        plans: Plans of this model.
+        prompts: Token ids of each prompt, as tuples.
+        ending: What ends a text, besides what the model's own settings call an end.
+        cache: "exact" or "averaged", as for `applied`.
+        advance: Told the token-layer calls that are made or spared.
+        memory: Bytes of keys and values.
+
+    Returns:
+        What was written, as [plan][prompt].
+
+    Raises:
+        PlanError: a plan that the model cannot run.
+
+    Example:
+        >>> from painters_interp.generation import Ending
+        >>> [[written]] = texts_under(
+        ...     model, [painters.Plan.parse("0-2 5", 6)], [(1, 8, 9)], Ending(new=2)
+        ... )
+        >>> len(written.tokens)
+        2
     """
     for plan in plans:  # before anything runs
         with applied(model, plan, cache=cache):

@@ -35,7 +35,20 @@ def of_planned(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function of a model and plans take a planned model, whose plan is then its plan.
 
     The plan need not be named again: `similarity(held, texts)` is that of the plan that is held.
-    The function applies it to the intact model itself. Raises PlanError for any other plan.
+    The function applies it to the intact model itself.
+
+    Args:
+        function: One whose first argument is the model, and one of whose others is `plan` or
+            `plans`.
+
+    Returns:
+        The function, which raises PlanError for any other plan than the one that is held.
+
+    Example:
+        >>> counted = of_planned(lambda model, plan: len(painters.Plan.of(plan, 6)))
+        >>> with painters.planned(model, "0-2 5") as held:
+        ...     counted(held)
+        4
     """
     form = signature(function)
 
