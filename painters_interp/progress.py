@@ -71,7 +71,7 @@ def trial(work: Callable[[], object]) -> float:
     """
     start = time.perf_counter()
     work()
-    if (first := time.perf_counter() - start) > 4 * _LONG:
+    if (first := time.perf_counter() - start) > 2 * _LONG:
         return first
     start, runs, passed = time.perf_counter(), 0, 0.0
     while passed < _LONG and runs < _MOST:

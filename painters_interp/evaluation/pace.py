@@ -14,7 +14,7 @@ from .questions import Questions
 from .scoring import score, time_per_call
 from .writing import Prompts
 
-_TRIALS = 4
+_TRIALS = 3
 _SHORTEST = 6  # plans of few layer calls that are scored to see what a plan costs beside them
 
 
