@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from .comparisons import compare
 from .deployment import export, latency, per_input, search
+from .depths import damage, logit_lens, stitch
 from .divergences import kl
 from .failures import status_of, warnings_in_a_line
 from .figures import figures
@@ -68,6 +69,9 @@ for command in (
     evaluate,
     generate,
     kl,
+    damage,
+    logit_lens,
+    stitch,
     grid,
     classify,
     readers,

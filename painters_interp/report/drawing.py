@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from .. import figures
 from ..errors import TableError
 from ..experiments import GRIDS
-from ..tables import above_chance, primary, to_matrices
+from ..tables import above_chance, primary, require, to_matrices
 from ..tables.scores import median_intervals, select_and_report
 from .saved import Saved, read, sides_of
 
@@ -45,6 +45,22 @@ def _loops(saved: Saved) -> Figure:
     return figures.loop_heatmap(rows)
 
 
+def _damage(saved: Saved) -> Figure:
+    require(saved.table, "measure", "variant", "rho", "rho_low", "rho_high")
+    rho = saved.table.drop_duplicates(["measure", "variant"])
+    ends = {"rho_low": "low", "rho_high": "high"}
+    return figures.damage_scatter(saved.table, rho.rename(columns=ends))
+
+
+def _stitching(saved: Saved) -> Figure:
+    """Curves of one source state for every target state; otherwise the map of all pairs."""
+    require(saved.table, "target_state", "map")
+    if not saved.table.duplicated(["target_state", "map"]).any():
+        return figures.stitching_curves(saved.table)
+    fitted = saved.table.loc[saved.table["map"].isin(_FITTED), "map"]
+    return figures.stitching_heatmap(saved.table, fitted.iloc[0])
+
+
 def _clear(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of tasks that tell anything; TableError if there are none."""
     rows = above_chance(primary(table))
@@ -56,6 +72,8 @@ def _clear(table: pd.DataFrame) -> pd.DataFrame:
 def _of_table(draw: Callable[[pd.DataFrame], Figure]) -> Callable[[Saved], Figure]:
     return lambda saved: draw(saved.table)
 
+
+_FITTED = ("ridge", "orthogonal")
 
 # A table's file name, and the figure that is drawn from it.
 DRAWINGS: dict[str, Callable[[Saved], Figure]] = {
@@ -69,6 +87,9 @@ DRAWINGS: dict[str, Callable[[Saved], Figure]] = {
     "variants": _variants,
     "loops": _loops,
     "decoding": _of_table(figures.decoding_curves),
+    "logit_lens": _of_table(figures.logit_lens),
+    "damage": _damage,
+    "stitching": _stitching,
     "patch_residual": _of_table(figures.patching_heatmap),
     "patch_across": _of_table(figures.crossing_heatmap),
     "patch_effects": _of_table(figures.effects_heatmap),
