@@ -28,7 +28,7 @@ from .options import (
 from .outputs import folder_for, try_folder, write_report
 
 if TYPE_CHECKING:
-    from ..studies import Found, Study
+    from ..studies import Study
 
 _BESIDE = 2.0  # seconds that statistics and figures take
 _FEWEST = 8  # items of a task that a budget leaves
@@ -92,7 +92,7 @@ def study(
     found = carried_out(chosen, on, **facts)
     for path in [*found.save(folder), *write_report(folder)]:
         print(f"  {path}")
-    print(_told(found))
+    print(found)
 
 
 def _seconds(text: str) -> float:
@@ -141,12 +141,3 @@ def _refuse_others(folder: Path, on: Any, study: "Study", facts: dict[str, Any])
                 f"{folder} holds this study of another {fact} ({there.get(fact)}, not "
                 f"{here[fact]}); give another --out, or delete it"
             )
-
-
-def _told(found: "Found") -> str:
-    """The claims, a line each: verdict, what was found with its interval, the sentence."""
-    rows = found.claims.itertuples(index=False)
-    return "\n".join(
-        f"{row.verdict:9} {row.value:.3g} [{row.low:.3g}, {row.high:.3g}] ({row.rule}): {row.claim}"
-        for row in rows
-    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from math import inf
 from typing import Any
 
@@ -114,6 +115,31 @@ def as_table(claims: Sequence[Claim]) -> pd.DataFrame:
         for c in claims
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def as_lines(table: pd.DataFrame) -> str:
+    """Such a table for a terminal: verdict, value with its interval, the rule, the sentence."""
+    return "\n".join(
+        f"{row.verdict:9} {_with_interval(row)} ({row.rule}): {row.claim}"
+        for row in table.itertuples(index=False)
+    )
+
+
+def as_html(table: pd.DataFrame) -> str:
+    """Such a table for a notebook; whatever the sentences hold is escaped."""
+    head = "".join(f"<th>{name}</th>" for name in ("verdict", "value [95 %]", "rule", "claim"))
+    rows = (
+        (row.verdict, _with_interval(row), row.rule, row.claim)
+        for row in table.itertuples(index=False)
+    )
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _with_interval(row: Any) -> str:
+    return f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]"
 
 
 def ranks(values: Float[np.ndarray, "*resample row"]) -> Float[np.ndarray, "*resample row"]:

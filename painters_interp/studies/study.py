@@ -46,7 +46,7 @@ from ..tables import above_chance, primary
 from ..tables.items import runs
 from ..tables.scores import resampled_medians
 from ..texts import Texts, as_texts
-from .claims import Claim, Sampled, as_table
+from .claims import Claim, Sampled, as_html, as_lines, as_table
 from .work import Work
 
 LIMIT = 32  # items of each task
@@ -254,7 +254,7 @@ def medians(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> Sampled:
     return Sampled(found, found["score"].to_numpy(dtype=float), samples)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Found:
     """What a study found: tables, the items that some rest on, figures of them, and claims."""
 
@@ -268,6 +268,14 @@ class Found:
     def claims(self) -> pd.DataFrame:
         """A row per claim: claim, published, value, low, high, rule, verdict, tried."""
         return as_table(self.judged)
+
+    def __repr__(self) -> str:
+        """Its claims, a line each."""
+        return as_lines(self.claims)
+
+    def _repr_html_(self) -> str:
+        """Its claims as a table."""
+        return as_html(self.claims)
 
     @cached_property
     def figures(self) -> dict[str, Figure]:

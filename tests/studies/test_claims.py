@@ -109,3 +109,12 @@ def test_shapley_values_are_means_of_what_each_removal_adds() -> None:
 
 def _calls(text: str) -> tuple[int, ...]:
     return studies.shapley.experiments.Plan.parse(text, 6).layer_calls
+
+
+def test_what_was_found_shows_its_claims_as_lines_and_escaped_in_a_notebook() -> None:
+    found = studies.Found({}, [Claim("A < B & C", "p. 3", spread(1, 2), above=0)])
+    assert repr(found).startswith("holds     1.5 [")
+    assert repr(found).endswith(": A < B & C")
+    html = found._repr_html_()
+    assert "<td>A &lt; B &amp; C</td>" in html
+    assert html.count("<tr>") == 2
