@@ -61,6 +61,8 @@ def heal(
 
     Says the loss on held-out texts of the intact model, before and after,
     and writes the healed model as a checkpoint into OUT.
+
+    Example: painters heal "0-12 17-29" --texts my_documents.txt --out healed
     """
     from .. import learning
     from ..execution import as_plan

@@ -85,6 +85,8 @@ def classify(
 
     Every plan has heads of its own; the intact model comes first. Takes
     encoders and decoders.
+
+    Example: painters classify "0-2 5" --model minilm-l6 --tasks probe_acceptability
     """
     from ..errors import PaintersError
     from ..execution import as_plan
@@ -180,6 +182,8 @@ def readers(
     """Train a linear reader at every state, and read every other state with it: heatmaps.
 
     In the raw stream, and with each state standardised by itself.
+
+    Example: painters readers --task probe_acceptability --limit 300
     """
     from .. import learning
     from ..errors import TaskError

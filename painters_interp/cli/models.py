@@ -12,14 +12,20 @@ def fetch(
         str, typer.Argument(parser=model_of, metavar="MODEL", help="A model, as for --model.")
     ] = DEFAULT_MODEL,
 ) -> None:
-    """Put a model on this machine's disk, so that it loads without a network."""
+    """Put a model on this machine's disk, so that it loads without a network.
+
+    Example: painters fetch smollm2-135m
+    """
     from ..models import fetch as fetched
 
     print(fetched(name))
 
 
 def models() -> None:
-    """List what can be loaded, and what is there already."""
+    """List what can be loaded, and what is there already.
+
+    Example: painters models
+    """
     from ..models import catalog
 
     for row in catalog():
@@ -37,6 +43,8 @@ def check(
     """Prove that plans run exactly on a model: cached decoding, shared prefixes, padding.
 
     Without --plan, on one plan of every kind.
+
+    Example: painters check --model EleutherAI/pythia-410m --plan "0-12 (13-16) 17-23"
     """
     from ..execution import as_plan, specimens
     from ..execution import check as checked

@@ -57,7 +57,11 @@ def residual(
     venue: Venue = None,
     formats: Formats = ALL_FORMATS,
 ) -> None:
-    """Put the clean run's stream into the corrupted run, layer by layer, token by token."""
+    """Put the clean run's stream into the corrupted run, layer by layer, token by token.
+
+    Example: painters patch residual "The capital of France is" "The capital of Italy is"
+    --right " Paris" --wrong " Rome"
+    """
     from ..patching import patch_residual
 
     answers, places = _answers(metric, right, wrong), whole_numbers(positions, "--positions")
@@ -89,7 +93,10 @@ def across(
     venue: Venue = None,
     formats: Formats = ALL_FORMATS,
 ) -> None:
-    """Put the stream before layer i before layer j, for all i and j: who can read whom?"""
+    """Put the stream before layer i before layer j, for all i and j: who can read whom?
+
+    Example: painters patch across "The capital of France is" --positions -1
+    """
     from ..patching import crossing
 
     answers, places = _answers(metric, right, wrong), whole_numbers(positions, "--positions")
@@ -120,7 +127,10 @@ def effects(
     venue: Venue = None,
     formats: Formats = ALL_FORMATS,
 ) -> None:
-    """Drop each layer, or run each plan, and see how much every later layer's update changes."""
+    """Drop each layer, or run each plan, and see how much every later layer's update changes.
+
+    Example: painters patch effects --texts my_documents.txt --at 4
+    """
     from ..patching import effects as measured
 
     look = look_of(venue, formats)

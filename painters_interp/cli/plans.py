@@ -15,7 +15,10 @@ def plan(
         int, typer.Option(min=1, max=_MOST_LAYERS, help="Number of layers of the model.")
     ] = 30,
 ) -> None:
-    """Say a plan in words, and count its layer calls."""
+    """Say a plan in words, and count its layer calls.
+
+    Example: painters plan "0-8 (9-20)*3 21-29"
+    """
     from ..plans import Plan
 
     value = Plan.parse(text, n_layers=layers)

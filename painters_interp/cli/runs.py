@@ -72,6 +72,8 @@ def run(
     Writes each figure as PDF, PNG and SVG, its table as CSV, what produced it as
     JSON, and every single item that was scored beside the table that rests on
     it. Tables that other runs left in the folder stay as they are.
+
+    Example: painters run --experiments single_layers,variants --limit 16
     """
     from ..report import PAGE, writable_page
 

@@ -67,6 +67,8 @@ def evaluate(
     delta is the difference to the intact model with its 95 % interval over
     items; p_adj is the chance of one as large by luck, corrected for the
     number of plans.
+
+    Example: painters evaluate "0-12 17-29" --tasks arc_easy,piqa --limit 100
     """
     from ..evaluation import prepare, results, score_items
     from ..evaluation.measurements import MEASUREMENTS, TASK_METRICS

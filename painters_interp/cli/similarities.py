@@ -69,7 +69,10 @@ def similarity(
     venue: Venue = None,
     formats: Formats = ALL_FORMATS,
 ) -> None:
-    """Heatmaps and curves of how alike the residual streams at all depths are (Fig. 3)."""
+    """Heatmaps and curves of how alike the residual streams at all depths are (Fig. 3).
+
+    Example: painters similarity --texts my_documents.txt --measures cosine,cka
+    """
     from .. import comparison
     from ..comparison.passes import VIEWS
     from ..execution import as_plan

@@ -38,6 +38,8 @@ def generate(
     """Go on from texts under plans, greedily; the intact model comes first.
 
     || marks where a text parts from that of the intact model.
+
+    Example: painters generate "Once upon a time" --plans "0-12 17-29; 0-12 16-13 17-29"
     """
     from ..execution import as_plan
     from ..execution.slots import CACHES

@@ -1,14 +1,18 @@
-"""`painters kl`, `compare` and `doctor`."""
+"""`painters kl`, `compare` and `doctor`; and what is the same for all verbs."""
 
 import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import tiny
+from typer.main import get_command
 
 from painters_interp import cli, kl_to_intact, load_model
+from painters_interp.cli.application import app
 from painters_interp.models import network
 
 
@@ -114,3 +118,27 @@ def test_doctor_names_what_is_missing(painters: Any, monkeypatch: pytest.MonkeyP
     out = painters("doctor")[1]
     assert "here: here" in out
     assert "more: without not-there; pip install 'painters_interp[more]'" in out
+
+
+def verbs(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, inner in command.commands.items():
+        if hasattr(inner, "commands"):
+            yield from verbs(inner, *names, name)
+        else:
+            yield (*names, name), inner
+
+
+VERBS = dict(verbs(get_command(app)))
+
+
+@pytest.mark.parametrize("names", VERBS, ids=" ".join)
+def test_every_verb_has_an_example_that_is_understood(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs" / "smollm2-135m").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    _, found, example = VERBS[names].help.partition("Example: painters ")
+    assert found
+    words = shlex.split(example)
+    assert tuple(words[: len(names)]) == names
+    VERBS[names].make_context("painters", words[len(names) :])
