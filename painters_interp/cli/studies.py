@@ -10,10 +10,12 @@ import typer
 from ..errors import OutputError, PaintersError
 from .documents import lines_of
 from .options import (
+    ALL_FORMATS,
     DEFAULT_MODEL,
     Data,
     Device,
     Dtype,
+    Formats,
     Limit,
     Model,
     Out,
@@ -21,8 +23,10 @@ from .options import (
     Store,
     Tasks,
     Texts,
+    Venue,
     computable,
     loaded,
+    look_of,
     task_names,
 )
 from .outputs import folder_for, try_folder, write_report
@@ -53,6 +57,8 @@ def study(
     seed: Seed = 0,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Carry out what a paper did, and say which of its claims hold here.
 
@@ -68,7 +74,7 @@ def study(
     if name is None:
         print(studies.listed().to_string(index=False, header=False))
         return
-    chosen = named(name)
+    chosen, look = named(name), look_of(venue, formats)
     seconds = None if budget is None else _seconds(budget)
     folder = folder_for(model, out) / chosen.id
     try_folder(folder)
@@ -90,7 +96,7 @@ def study(
     facts = {name: asked[name] for name in ("data", "limit")}
     _refuse_others(folder, on, chosen, facts)
     found = carried_out(chosen, on, **facts)
-    for path in [*found.save(folder), *write_report(folder)]:
+    for path in [*found.save(folder, **look), *write_report(folder)]:
         print(f"  {path}")
     print(found)
 

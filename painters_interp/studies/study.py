@@ -282,18 +282,36 @@ class Found:
         """The figures, drawn when they are first asked for."""
         return {name: draw() for name, draw in self.drawings.items()}
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write tables with their items and provenance, figures and claims; returns the paths.
+    def save(
+        self,
+        folder: str | Path,
+        venue: str | None = None,
+        formats: str | Sequence[str] | None = None,
+    ) -> list[Path]:
+        """Write tables with their items and provenance, figures and claims.
 
-        Raises OutputError where a file of the same name was not written by this package.
+        Args:
+            folder: where to; it is made.
+            venue: whose widths and sizes of type the figures get (see `figures.publication`).
+            formats: of figures, out of pdf, png, svg; all three if not given.
+
+        Returns:
+            The paths.
+
+        Raises:
+            OutputError: where a file of the same name was not written by this package, and for an
+                unknown venue or format.
         """
-        folder, drawn = Path(folder), self.figures
+        folder = Path(folder)
+        with figures.publication(venue):  # drawn before anything is written
+            drawn = self.figures if venue is None else {n: d() for n, d in self.drawings.items()}
         tables = {**self.tables, "claims": self.claims}
         written = [write_table(t, folder / name, self.provenance) for name, t in tables.items()]
         for name, items in self.items.items():
             written.append(write_table(items, report.items_beside(folder / name), self.provenance))
-        for name, figure in drawn.items():
-            written += figures.save(figure, folder / name)
+        with figures.publication(venue):
+            for name, figure in drawn.items():
+                written += figures.save(figure, folder / name, formats)
         return written
 
 

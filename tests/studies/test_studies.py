@@ -1,5 +1,6 @@
 """Every study, on a tiny model: what it finds, what it says, what it writes."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import tiny
 import torch
 
 import painters_interp as painters
-from painters_interp import experiments, storage, studies
+from painters_interp import experiments, figures, storage, studies
 from painters_interp import strategies as s
 from painters_interp.cli.application import answer
 from painters_interp.errors import PaintersError, TableError, TextError
+from painters_interp.figures import style
 from painters_interp.learning import Tuning
 from painters_interp.studies import glue
 from painters_interp.studies.registry import carried_out
@@ -195,7 +197,15 @@ def test_a_second_seed_draws_other_samples_of_the_same_values(on) -> None:
 
 def test_the_command_says_which_claims_hold(checkpoint, tmp_path, capsys) -> None:
     words = ["study", "2601.18302", "--model", str(checkpoint), "--limit", "6", "--budget", "1h"]
-    assert answer([*words, "--out", str(tmp_path / "out")]) == 0
+    look = ["--venue", "icml", "--formats", "svg"]
+    assert answer([*words, *look, "--out", str(tmp_path / "out")]) == 0
+    drawn = [*(tmp_path / "out" / "2601.18302").glob("*.[ps][dnv][fg]")]
+    assert {path.suffix for path in drawn} == {".svg"}
+    points = re.search(r'width="([\d.]+)pt"', drawn[0].read_text())
+    assert points
+    with figures.publication("icml"):
+        columns = [style.width(count) * 72 / 25.4 for count in (1, 2)]
+    assert min(abs(float(points[1]) - column) for column in columns) < 1
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("The last layer's turn: 30 items, 6 texts, about ")
     assert [line.split()[0] in ("holds", "fails", "undecided") for line in out[-2:]] == [True, True]
