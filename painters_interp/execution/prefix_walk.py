@@ -206,8 +206,8 @@ def copyable(model: TransformerBridge, face: Face | None) -> bool:
     Tried in float32 on a few layers with every kind among them, with and without padding on the
     left, to 1e-4 of the largest number. Offloaded weights of other formats are not tried.
     """
-    tried, known = partial(_agrees, model, face), None if face is None else (face.known,)
-    return widens(model) and _alike.told(model, tried, known, else_=False)
+    tried = partial(_agrees, model, face)
+    return widens(model) and _alike.told(model, tried, face is None, else_=False)
 
 
 @torch.no_grad()
