@@ -248,6 +248,21 @@ def in_order(
         yield padded(sequences, range(start, stop), device, pad)
 
 
+def batched(
+    model: TransformerBridge,
+    sequences: Sequence[Sequence[int]],
+    at_once: Mapping[str, int],
+) -> list[Batch]:
+    """The sequences in batches of alike lengths, on the device of the model.
+
+    `at_once` says how many tokens a batch may have, by kind of device: "cpu", and "cuda" for all
+    others.
+    """
+    device = device_of(model)
+    room = at_once.get(device.type, at_once["cuda"])
+    return list(by_length(sequences, room, device, pad_of(model)))
+
+
 def by_length(
     sequences: Sequence[Sequence[int]], max_tokens: int, device: torch.device, pad: int = 0
 ) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ import typer
 
 from ..errors import PaintersError
 from .options import Plans, Seed, path_of
-from .outputs import try_table
+from .outputs import intervals, short, try_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,16 +82,11 @@ def _both(results: list[Path], plans: list[str]) -> "tuple[pd.DataFrame, str, st
 
 def readable(found: "pd.DataFrame") -> "pd.DataFrame":
     """The columns one looks at, numbers short, each difference with its interval."""
-
-    def short(number: float) -> str:
-        return "" if number != number else f"{number:.4g}"
-
     shown = found[["task", "metric"]].copy()
     shown["first"], shown["second"] = (
         found[name].map(short) for name in ("value", "against_value")
     )
     shown["delta"] = found["delta"].map(short)
-    ends = zip(found["delta_low"].map(short), found["delta_high"].map(short), strict=True)
-    shown["95 % interval"] = [f"[{low}, {high}]" if low else "" for low, high in ends]
+    shown["95 % interval"] = intervals(found, "delta_low", "delta_high")
     shown["p"] = found["p"].map(short)
     return shown.assign(n=found["n"])

@@ -27,7 +27,7 @@ from .options import (
     path_of,
     task_names,
 )
-from .outputs import try_folder, try_table
+from .outputs import intervals, short, try_folder, try_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,15 +110,10 @@ def evaluate(
 
 def readable(table: "pd.DataFrame") -> "pd.DataFrame":
     """The columns one looks at, numbers short, each difference with its interval."""
-
-    def short(number: float) -> str:
-        return "" if number != number else f"{number:.4g}"
-
     shown = table[["plan", "task", "metric"]].copy()
     for column in ("value", "stderr", "chance", "delta"):
         shown[column] = table[column].map(short)
-    ends = zip(table["delta_low"].map(short), table["delta_high"].map(short), strict=True)
-    shown["95 % interval"] = [f"[{low}, {high}]" if low else "" for low, high in ends]
+    shown["95 % interval"] = intervals(table, "delta_low", "delta_high")
     shown["p_adj"] = table["p_adjusted"].map(short)
     return shown.assign(n=table["n"])
 

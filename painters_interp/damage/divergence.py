@@ -14,13 +14,13 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
 from ..execution import as_plan, divergences, face_of, measuring, ready, record_on
-from ..models import Model, as_model, device_of, identity, numbers, of_planned
+from ..models import Model, as_model, identity, numbers, of_planned
 from ..notices import say_nan
 from ..plans import Plan, shared_calls
 from ..progress import progress
 from ..tables import MODEL, labelled, typed
 from ..tables.labels import Plans, labels_for
-from ..texts import Batch, Texts, as_texts, by_length, in_pieces, pad_of
+from ..texts import Batch, Texts, as_texts, batched, in_pieces
 
 _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 4096}
 _OWN = ("kl", "kl_stderr", "kl_low", "kl_high", "n_documents", "n_tokens")
@@ -181,6 +181,4 @@ def calls_needed(model: Model, plans: Sequence[Plan], texts: Texts) -> int:
 def _batches(model: TransformerBridge, texts: Sequence[str]) -> tuple[list[Batch], list[int]]:
     """Pieces of texts in batches of alike lengths, and the text that each piece is of."""
     pieces, owners = in_pieces(model, texts)
-    device = device_of(model)
-    room = _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE["cuda"])
-    return list(by_length(pieces, room, device, pad_of(model))), owners
+    return batched(model, pieces, _TOKENS_AT_ONCE), owners

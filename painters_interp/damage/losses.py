@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 
 from ..execution import face_of, measuring, record_on, refuse_bidirectional, score_targets
-from ..models import Model, as_model, device_of, numbers
+from ..models import Model, as_model, numbers
 from ..notices import say_nan
 from ..plans import Plan, shared_calls
 from ..progress import progress
-from ..texts import Texts, as_texts, by_length, in_pieces, pad_of
+from ..texts import Texts, as_texts, batched, in_pieces
 
 _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 4096}
 
@@ -46,9 +46,7 @@ def document_losses(
     refuse_bidirectional(model)
     texts = as_texts(texts)
     pieces, owners = in_pieces(model, texts, context)
-    device = device_of(model)
-    room = _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE["cuda"])
-    batches = list(by_length(pieces, room, device, pad_of(model)))
+    batches = batched(model, pieces, _TOKENS_AT_ONCE)
     sums, tokens = np.zeros((len(texts), len(plans))), np.zeros(len(texts))
     total = sum(batch.tokens.numel() for batch in batches) * shared_calls(plans)
     with measuring(model), progress("loss under plans", total) as advance:
@@ -58,7 +56,7 @@ def document_losses(
             rows = [
                 (row, pos) for row, length in enumerate(batch.lengths) for pos in range(length - 1)
             ]
-            sources = torch.tensor(rows, device=device)
+            sources = torch.tensor(rows, device=batch.tokens.device)
             targets = batch.tokens[sources[:, 0], sources[:, 1] + 1]
             found = score_targets(model, plans, recording, sources, targets, advance)
             documents = [owners[batch.indices[row]] for row, _ in rows]

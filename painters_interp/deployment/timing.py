@@ -128,12 +128,7 @@ class _Runner:
     @classmethod
     def of(cls, model: TransformerBridge, plan: Plan) -> "_Runner":
         """A stock model of its own where that is the same, else the model under the plan."""
-        whole = all(
-            step.scale == 1 and isinstance(step.branches[0], Call) and not step.branches[0].half
-            for step in plan
-            if len(step.branches) == 1
-        ) and all(len(step.branches) == 1 for step in plan)
-        if whole:
+        if all(map(_whole_layer, plan)):
             try:
                 root = in_sequence(model, plan, attention=None).to(device_of(model)).eval()
             except UnsupportedModelError:  # whose config cannot say this order
@@ -158,6 +153,13 @@ class _Runner:
                 )
             written = _now(tokens.device)
         return read - start, (written - read) / new if new else np.nan
+
+
+def _whole_layer(step: Step) -> bool:
+    match step.branches:
+        case (Call(half=None),):
+            return step.scale == 1
+    return False
 
 
 def _now(device: torch.device) -> float:

@@ -229,9 +229,8 @@ def packable(model: TransformerBridge, depth: int) -> bool:
 
     Tried on random sequences of up to that length, rounded up to a power of two, with branches
     early and late, in float32, on a few layers with every kind among them, on both faces, to 1e-3
-    nats. Offloaded
-    weights of other formats are not tried, and not packed; nor, for this time, is a model whose
-    numbers there are NaN, or for whose trial memory runs out.
+    nats. Offloaded weights of other formats are not tried, and not packed; nor, for this time, is
+    a model whose numbers there are NaN, or for whose trial memory runs out.
     """
     if not widens(model):
         return False

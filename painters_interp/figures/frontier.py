@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import require
-from . import appearance, style, wishes
+from . import appearance, style
 
 _ALONG = {
     "token_ratio": "time per token (1 intact)",
@@ -27,8 +27,6 @@ def latency_frontier(
     label: str | None = None,
     *,
     ax: Axes | None = None,
-    names: wishes.Names = None,
-    palette: wishes.Palette = None,
 ) -> Figure:
     """A score against measured latency: every plan, those that none is faster and better than.
 
@@ -43,8 +41,6 @@ def latency_frontier(
         higher_is_better: Of the score.
         label: What the score is, beside its axis.
         ax: Draw into these axes.
-        names: What plans are called.
-        palette: Their colours.
 
     Returns:
         The figure.

@@ -87,8 +87,7 @@ def crossing_heatmap(
     """Can layer j read what layer i wrote? Source states downwards, target states across.
 
     Lighter is closer to the unpatched run, for a loss and a gain alike. The scale of "kl" ends at
-    10
-    nats: the rest is as far away as can be.
+    10 nats: the rest is as far away as can be.
 
     Args:
         table: The result of `patching.crossing`.

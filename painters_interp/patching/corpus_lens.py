@@ -11,11 +11,11 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..execution import Head, head, measuring, ready
 from ..measures import Curve
-from ..models import Model, as_model, device_of, numbers
+from ..models import Model, as_model, numbers
 from ..notices import say_nan
 from ..progress import progress
 from ..streams import see_states
-from ..texts import Batch, Texts, as_texts, by_length, in_pieces, pad_of
+from ..texts import Batch, Texts, as_texts, batched, in_pieces
 from .prompts import refuse_masked
 
 _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 2048}
@@ -67,7 +67,7 @@ def corpus_lens(model: Model, texts: Texts, frequent: int = 50) -> dict[str, Cur
     settled, kinds = np.zeros((len(texts), 2)), np.zeros((len(texts), 2))
     total = lens_calls(model, texts)
     with measuring(model), progress("logit lens", total) as advance:
-        for batch in _batches(model, pieces):
+        for batch in batched(model, pieces, _TOKENS_AT_ONCE):
             seen, owner = _seen(model, batch), _documents(batch, owners)
             with head(model) as logits_of:  # in which no layer runs
                 for rows in _parts(seen[0], int(model.cfg.d_vocab)):
@@ -117,12 +117,6 @@ def _most_common(pieces: Sequence[Sequence[int]], frequent: int) -> Int[Tensor, 
     """The most frequent tokens; of equal ones those that come first."""
     counted = Counter(token for piece in pieces for token in piece)
     return torch.tensor([token for token, _ in counted.most_common(frequent)])
-
-
-def _batches(model: TransformerBridge, pieces: Sequence[Sequence[int]]) -> list[Batch]:
-    device = device_of(model)
-    room = _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE["cuda"])
-    return list(by_length(pieces, room, device, pad_of(model)))
 
 
 def _seen(model: TransformerBridge, batch: Batch) -> list[Float[Tensor, "token d_model"]]:

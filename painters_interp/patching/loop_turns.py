@@ -9,13 +9,13 @@ from torch import Tensor
 
 from ..execution import ready
 from ..measures import Curve
-from ..models import Model, as_model, device_of, numbers
+from ..models import Model, as_model, numbers
 from ..notices import say_nan
 from ..plans import Plan
 from ..progress import progress
 from ..strategies import damped_block
 from ..streams import see_states
-from ..texts import Texts, as_texts, by_length, in_pieces, pad_of
+from ..texts import Texts, as_texts, batched, in_pieces
 
 _TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 8192}
 
@@ -57,9 +57,7 @@ def loop_turns(
     texts = as_texts(texts)
     pieces, owners = in_pieces(model, texts)
     sums, counts = np.zeros((2, len(texts), max(2, times))), np.zeros((len(texts), 1))
-    device = device_of(model)
-    room = _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE["cuda"])
-    batches = list(by_length(pieces, room, device, pad_of(model)))
+    batches = batched(model, pieces, _TOKENS_AT_ONCE)
     total = sum(batch.tokens.numel() for batch in batches) * len(plan.calls)
     with progress("loops", total) as advance:
         for batch in batches:
