@@ -2,11 +2,9 @@
 
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +17,7 @@ from ..execution import applied, as_plan, in_float32, out_of_memory, undisturbed
 from ..models import Model, as_model, device_of, of_planned
 from ..models.quiet import first_line, without_bars
 from ..plans import Plan
-from ..storage import writable_folder
+from ..storage import replacing
 from .cards import card
 from .sequences import in_sequence
 
@@ -71,7 +69,7 @@ def export(
     refuse_folder(folder, force)
     refuse_shard(shard)
     fresh = in_sequence(model, plan)
-    with _replacing(folder) as part:
+    with replacing(folder) as part:
         _write(model, plan, fresh, part, shard)
         del fresh
         _refuse_others(model, plan, part)
@@ -98,31 +96,6 @@ def refuse_shard(shard: str) -> None:
     """Raise OutputError for what is no size of a file."""
     if not re.fullmatch(r"[1-9]\d{0,5}(KB|MB|GB)", shard):
         raise OutputError(f"shard={shard!r} is no size of a file; write it as 500MB or 5GB")
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """An empty folder beside `folder`, which takes its place when the block succeeds."""
-    parent = writable_folder(folder.resolve().parent)
-    part, gone = (parent / f".{folder.name}-{uuid4().hex}" for _ in range(2))
-    try:
-        part.mkdir()
-        yield part
-        with suppress(FileNotFoundError):
-            folder.replace(gone)
-        try:
-            part.replace(folder)
-        except OSError:
-            if gone.exists():
-                gone.replace(folder)
-            raise
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise _unwritable(folder, error) from error
-    finally:
-        for left in (part, gone):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _unwritable(folder: Path, error: Exception) -> OutputError:

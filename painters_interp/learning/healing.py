@@ -5,13 +5,11 @@ texts that it has not seen is held against that of the model before, and of the 
 """
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -30,7 +28,14 @@ from ..models import Model, as_model, identity, load_model, stock_copy, weights_
 from ..plans import Plan, shared_calls
 from ..progress import progress
 from ..statistics import LEVEL, RESAMPLES
-from ..storage import provenance, read_provenance, read_table, writable_folder, write_table
+from ..storage import (
+    provenance,
+    read_provenance,
+    read_table,
+    replacing,
+    writable_folder,
+    write_table,
+)
 from ..strategies import full
 from ..texts import Texts, as_texts, in_pieces, pad_of, padded
 from .adapters import Lora, adapted, merged
@@ -123,19 +128,11 @@ class Healed:
         """
         folder = Path(folder).expanduser()
         refuse_occupied(folder)
-        half = writable_folder(folder.parent) / f".{uuid4().hex}.part"
-        try:
-            stock_copy(self.model).save_pretrained(half)
+        with replacing(folder) as part:
+            stock_copy(self.model).save_pretrained(part)
             if self.model.tokenizer is not None:
-                self.model.tokenizer.save_pretrained(half)
-            write_table(self.documents, half / _TABLE, provenance(**self.facts))
-            if folder.exists():
-                shutil.rmtree(folder)
-            half.replace(folder)
-        except OSError as error:
-            raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
+                self.model.tokenizer.save_pretrained(part)
+            write_table(self.documents, part / _TABLE, provenance(**self.facts))
         return folder
 
     @classmethod

@@ -1,8 +1,9 @@
 """Files that appear whole or not at all, and places tried before there is anything to write."""
 
+import shutil
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -67,6 +68,50 @@ def writable_file(path: str | Path) -> Path:
     except (OSError, ValueError) as error:
         raise _unwritable(path.parent, error) from error
     return path
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`, which takes its place when the block succeeds.
+
+    Args:
+        folder: What is to appear; what stands there is gone only when the new one is whole.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        OutputError: if it cannot be written; then what stood there stands there still.
+
+    Example:
+        >>> with replacing(tmp_path / "results") as part:
+        ...     _ = (part / "note.txt").write_text("whole")
+        >>> [path.name for path in (tmp_path / "results").iterdir()]
+        ['note.txt']
+    """
+    parent = writable_folder(folder.resolve().parent)
+    part, gone = (parent / f".{folder.name}-{uuid4().hex}" for _ in range(2))
+    try:
+        part.mkdir()
+        yield part
+        with suppress(FileNotFoundError):
+            folder.replace(gone)
+        try:
+            part.replace(folder)
+        except OSError:
+            if gone.exists():
+                gone.replace(folder)
+            raise
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        reason = error.strerror or error
+        raise OutputError(
+            f"{folder} cannot be written ({reason}); nothing is left of it"
+        ) from error
+    finally:
+        for left in (part, gone):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_whole(path: Path, content: bytes) -> Path:
