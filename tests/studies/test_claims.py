@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from painters_interp import studies
+from painters_interp import Plan, studies
 from painters_interp.studies import Claim, Quantity, Sampled
 from painters_interp.studies.claims import as_table, correlation, ranks, spearman
 from painters_interp.studies.repeats import gains
@@ -108,7 +108,7 @@ def test_shapley_values_are_means_of_what_each_removal_adds() -> None:
 
 
 def _calls(text: str) -> tuple[int, ...]:
-    return studies.shapley.experiments.Plan.parse(text, 6).layer_calls
+    return Plan.parse(text, 6).layer_calls
 
 
 def test_what_was_found_shows_its_claims_as_lines_and_escaped_in_a_notebook() -> None:
