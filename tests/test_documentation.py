@@ -70,10 +70,15 @@ LINES = [
 
 @pytest.mark.parametrize(("page", "line"), [(p, line) for p, line in LINES if "painters " in line])
 def test_its_command_lines_are_understood(page: Path, line: str, tmp_path: Path) -> None:
-    command, words = get_command(app), shlex.split(line)[1:]
+    command, words = get_command(app), shlex.split(line, comments=True)[1:]
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     command.make_context("painters", [str(tmp_path) if w == "FOLDER" else w for w in words])
+
+
+def test_every_verb_is_shown() -> None:
+    shown = {shlex.split(line)[1] for _, line in LINES if line.startswith("painters ")}
+    assert shown == {*get_command(app).commands}
 
 
 def test_every_page_of_the_gallery_shows_its_figure() -> None:

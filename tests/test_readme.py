@@ -1,7 +1,6 @@
 """The README's example runs as printed, and what it shows is there."""
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,14 +12,16 @@ from tokenizers import processors
 from typer.main import get_command
 
 import painters_interp as painters
+from painters_interp import studies
 from painters_interp.cli.application import app
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.mark.slow
 def test_the_example_runs_as_printed(tmp_path: Path) -> None:
-    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(code.splitlines()) <= 10
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -30,37 +31,34 @@ def test_the_example_runs_as_printed(tmp_path: Path) -> None:
     assert {path.suffix for path in tmp_path.glob("single_layers.*")} == {".pdf", ".png", ".svg"}
 
 
-def test_it_shows_figures_that_are_there() -> None:
-    images = re.findall(r"!\[.*?\]\((.*?)\)", (ROOT / "README.md").read_text())
-    assert images
-    assert all((ROOT / image).is_file() for image in images)
+def test_sixty_seconds_are_enough() -> None:
+    assert len(README.splitlines()) <= 150
 
 
-COMMANDS = re.findall(r"^ {4}(painters .+?)(?: {2,}#.*)?$", (ROOT / "README.md").read_text(), re.M)
+def test_what_it_links_to_is_there() -> None:
+    links = re.findall(r"\]\((?!http)(.*?)\)", README)
+    assert "figures/variants.png" in links
+    assert not [link for link in links if not (ROOT / link).is_file()]
 
 
-@pytest.mark.parametrize("line", COMMANDS)
-def test_its_command_lines_are_understood(line: str, tmp_path: Path) -> None:
-    command, words = get_command(app), shlex.split(line)[1:]
-    while hasattr(command, "commands"):
-        command = command.commands[words.pop(0)]
-    command.make_context("painters", [str(tmp_path) if w == "FOLDER" else w for w in words])
+ROWS = re.findall(r"^\| .*? \| `([a-z_.]+[a-z])` \| `([a-z-]+)` \|$", README, re.MULTILINE)
 
 
-def test_it_names_functions_that_are_there() -> None:
-    text = (ROOT / "README.md").read_text()
-    named = re.findall(r"^- `([a-z_]+)\(", text, re.M)
-    assert {"similarity", "evaluate", "kl_to_intact"} <= {*named}
-    assert all(callable(getattr(painters, name)) for name in named)
-    listed = re.search(r"^- `patching`: (.*?);", text, re.M | re.S)
-    assert listed
-    patched = re.findall(r"`([a-z_]+)`", listed[1])
-    assert len(patched) == 6
-    assert all(callable(getattr(painters.patching, name)) for name in patched)
+@pytest.mark.parametrize(("name", "verb"), ROWS)
+def test_what_it_can_do_has_a_function_and_a_verb(name: str, verb: str) -> None:
+    room, _, function = name.rpartition(".")
+    there = getattr(painters, room) if room else painters
+    assert function in dir(there)
+    assert getattr(there, function) is not None
+    assert verb in get_command(app).commands
+
+
+def test_it_counts_the_studies() -> None:
+    assert f"{len(studies.STUDIES)} studies" in README
 
 
 def test_it_names_verbs_that_make_knows() -> None:
-    named = set(re.findall(r"^ +make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    named = set(re.findall(r"^ +make ([a-z-]+)", README, re.MULTILINE))
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named
     assert named <= known
@@ -69,13 +67,13 @@ def test_it_names_verbs_that_make_knows() -> None:
 def test_it_counts_the_architectures_that_were_tried() -> None:
     rows = re.findall(r"^\| (?!architecture|---).*$", (ROOT / "tests" / "ZOO.md").read_text(), re.M)
     refused = sum("| refused: " in row for row in rows)
-    told = re.findall(r"(\d+) handled, (\d+) refused", (ROOT / "README.md").read_text())
+    told = re.findall(r"(\d+) handled, (\d+) refused", README)
     assert told == [(str(len(rows) - refused), str(refused))]
 
 
 def test_it_says_how_a_text_is_read(tiny_folder: Path) -> None:
     """A tokenizer that adds nothing: `model("text")` has one token more than what is read here."""
-    assert '`model("text", prepend_bos=False)` reads the same' in (ROOT / "README.md").read_text()
+    assert '`model("text", prepend_bos=False)` reads the same' in README
     tokenizer = tiny.tokenizer(tiny_folder)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("$A")
     model = painters.load_model(tiny.stock("llama", torch.float32), tokenizer=tokenizer)
