@@ -1,5 +1,6 @@
 """The options of all commands: each is called the same, and means the same, wherever it is."""
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -142,7 +143,15 @@ Store = Annotated[
     ),
 ]
 Dtype = Annotated[str | None, typer.Option(help="float32 (default), bfloat16, float16, float64.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; a GPU if there is one.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        "--device-map",
+        help="cpu, cuda, cuda:1, mps; a GPU if there is one. To spread layers over devices: auto, "
+        "balanced, balanced_low_0, sequential, or a JSON file that maps modules to devices.",
+    ),
+]
 
 
 Venue = Annotated[
@@ -167,12 +176,31 @@ def look_of(venue: str | None, formats: str) -> dict[str, Any]:
 
 
 def computable(device: str | None, dtype: str | None) -> None:
-    """Raise PaintersError for a device or a number format that cannot be computed with here."""
+    """Raise PaintersError for a place or a number format that cannot be computed with here."""
     from ..models.device import dtype_of, place_of
 
     dtype_of(dtype)
-    if place_of(device).type == "meta":
+    asked = _place(device)
+    if "device" in asked and place_of(device).type == "meta":
         raise PaintersError(f"device {device!r} holds no numbers; use cpu, cuda or cuda:N")
+
+
+def _place(device: str | None) -> dict[str, Any]:
+    """One device, or how layers are spread, as arguments of `load_model`. Raises PaintersError."""
+    from ..models.placement import WAYS, Placement
+
+    if device in WAYS:
+        return {"device_map": device}
+    if device is None or not device.endswith(".json"):
+        return {"device": device}
+    try:
+        found = json.loads(path_of(device).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PaintersError(f"{device} cannot be read as a device map: {error}") from error
+    if not isinstance(found, dict) or not all(type(v) in (int, str) for v in found.values()):
+        raise PaintersError(f'{device} is no device map: {{"model.layers.0": 0, ...}} is one')
+    Placement.of(None, found)
+    return {"device_map": found}
 
 
 def loaded(model: str, device: str | None, dtype: str | None) -> "TransformerBridge":
@@ -180,7 +208,7 @@ def loaded(model: str, device: str | None, dtype: str | None) -> "TransformerBri
     from ..models import load_model
 
     computable(device, dtype)
-    return load_model(model, device=device, dtype=dtype)
+    return load_model(model, dtype=dtype, **_place(device))
 
 
 def listed(text: str) -> list[str]:

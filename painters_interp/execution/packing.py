@@ -27,7 +27,7 @@ from .kinds import few_layers
 from .layer_arguments import Arguments
 from .plain import plain
 from .prefix_walk import Recording, head, record, record_on, walk
-from .widening import in_float32, widens
+from .widening import in_float32
 
 Place = tuple[int, int]
 _TOLERANCE = 1e-3
@@ -229,11 +229,9 @@ def packable(model: TransformerBridge, depth: int) -> bool:
 
     Tried on random sequences of up to that length, rounded up to a power of two, with branches
     early and late, in float32, on a few layers with every kind among them, on both faces, to 1e-3
-    nats. Offloaded weights of other formats are not tried, and not packed; nor, for this time, is
-    a model whose numbers there are NaN, or for whose trial memory runs out.
+    nats. Not packed for this time is a model whose numbers there are NaN, or for whose trial memory
+    runs out.
     """
-    if not widens(model):
-        return False
     depth = min(max(8, 1 << (depth - 1).bit_length()), int(model.cfg.n_ctx) - 1)
     return _packable.told(model, lambda: _agrees(model, depth), depth, else_=False)
 

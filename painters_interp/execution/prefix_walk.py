@@ -30,7 +30,7 @@ from .slots import InjectorSlot, Recorded, RecorderSlot
 from .stepping import after_step
 from .sublayers import refuse_halves
 from .watched import logits_at, refuse_hooked_head
-from .widening import in_float32, widens
+from .widening import in_float32
 
 Advance = Callable[[int], object]
 Repeated = Callable[[int], tuple[Arguments, ...]]
@@ -193,9 +193,7 @@ def copies_of(model: TransformerBridge, recording: Recording) -> Copies | None:
     wide, face = widths(recording.stream.device, size), recording.face
     if len(wide) == 1 or recording.repeated is None or (face is None and user_hooks(model)):
         return None
-    if not (
-        widens(model) and _alike.told(model, lambda: _agrees(model, face), not face, else_=False)
-    ):
+    if not copyable(model, face):
         return None
     return {1: recording.calls} | {times: recording.repeated(times) for times in wide[1:]}
 
@@ -204,10 +202,9 @@ def copyable(model: TransformerBridge, face: Face | None) -> bool:
     """Whether the layers of a face make the same of a batch and of copies of it.
 
     Tried in float32 on a few layers with every kind among them, with and without padding on the
-    left, to 1e-4 of the largest number. Offloaded weights of other formats are not tried.
+    left, to 1e-4 of the largest number.
     """
-    tried = partial(_agrees, model, face)
-    return widens(model) and _alike.told(model, tried, face is None, else_=False)
+    return _alike.told(model, partial(_agrees, model, face), face is None, else_=False)
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ from .prefix_walk import Advance, head
 from .slots import Recorded, RecorderSlot
 from .stepping import after_step
 from .sublayers import refuse_halves
-from .widening import in_float32, widens
+from .widening import in_float32
 
 _TOLERANCE = 1e-3
 # Tokens that go through a layer together: more of them would only fill memory.
@@ -122,14 +122,11 @@ def resumable(model: TransformerBridge, plan: Plan, length: int) -> bool:
     """Whether runs of `plan` on prompts of up to `length` tokens go on from keys and values.
 
     Tried once per model and length (rounded up to a power of two) on random tokens, a few layers
-    with every kind among them against themselves, in float32, to 1e-3 nats. Offloaded weights of
-    other formats are not tried, and not resumed; nor, for this time, is a model whose numbers there
-    are NaN, or for whose trial memory runs out.
+    with every kind among them against themselves, in float32, to 1e-3 nats. Not resumed for this
+    time is a model whose numbers there are NaN, or for whose trial memory runs out.
     """
     family = ready(model)
     if not family.causal or any(family.recurs[layer] for layer in plan.layer_calls):
-        return False
-    if not widens(model):
         return False
     length = min(max(8, 1 << (length - 1).bit_length()), int(model.cfg.n_ctx))
     return _resumable.told(model, lambda: _agrees(model, length), length, else_=False)

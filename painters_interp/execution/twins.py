@@ -5,6 +5,7 @@ module that the hooked model has in its place. So whatever is done to the weight
 `.to()` or by putting others there, is done to both; and what is done to the modules is noticed.
 """
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,18 +16,20 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from accelerate.hooks import ModelHook, add_hook_to_module
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.initialization import no_init_weights
 
+from ..borrowed.of_accelerate import hook_of, without_placing
 from ..borrowed.of_torch import HOOKS, children, own_buffers, own_parameters, share_tensors
 from ..borrowed.of_transformer_lens import inner
 from ..borrowed.of_transformers import IDLE_ATTRIBUTES, attentions, use_attention
 from .fused import FUSED
 from .guards import made_by, out_of_memory, settings, submodules
 
-# What these hang on modules leaves what they compute as it is. Others prune, normalise, offload.
+# What these hang on modules leaves what they compute as it is. Others prune and normalise.
 _HARMLESS = ("transformers", "transformer_lens", "painters_interp")
 _SCALARS = (bool, int, float, str, type(None))
 # These differ between modules that compute the same.
@@ -41,6 +44,20 @@ class Twin:
 
     root: Any
     number: int
+
+
+class _Lent(ModelHook):  # type: ignore[misc]
+    """The hook by which a module of the hooked model fetches and moves the tensors of both."""
+
+    def __init__(self, hook: Any) -> None:
+        super().__init__()
+        self._hook = hook
+
+    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return self._hook.pre_forward(module, *args, **kwargs)
+
+    def post_forward(self, module: nn.Module, output: Any) -> Any:
+        return self._hook.post_forward(module, output)
 
 
 def stock_modules(model: TransformerBridge) -> dict[str, nn.Module]:
@@ -73,6 +90,7 @@ def _made_of(module: nn.Module) -> tuple[object, ...]:
         id(own_parameters(module)),
         id(own_buffers(module)),
         tuple(_scalars(module)),
+        hook_of(module),
     )
 
 
@@ -87,7 +105,7 @@ def altered(model: TransformerBridge) -> bool:
     return any(
         any(made_by(hook) not in _HARMLESS for place in HOOKS for hook in held[place].values())
         or any(_foreign(value) for value in held.values() if type(value) in _FUNCTIONS)
-        for held in (vars(m) for m in submodules(model) if not isinstance(m, HookPoint))
+        for held in (without_placing(m) for m in submodules(model) if not isinstance(m, HookPoint))
     )
 
 
@@ -123,6 +141,8 @@ def twin_of(model: TransformerBridge, modules: dict[str, nn.Module]) -> Twin | N
         if type(module) is not type(other) or not {*_scalars(module)} <= {*_scalars(other)}:
             return None
         share_tensors(module, other)
+        if (hook := hook_of(other)) is not None:
+            add_hook_to_module(module, _Lent(hook))
     if root.can_generate():
         twin.generation_config = root.generation_config
     return Twin(twin.eval(), next(_numbers))
@@ -158,12 +178,14 @@ def _place(tensor: Tensor) -> Hashable:
 
 
 def fingerprint(tensors: list[Tensor]) -> tuple[float, ...]:
-    """Numbers that change with any number in `tensors`."""
-    sums = []
+    """Numbers that change with any number in `tensors`, but for those that are offloaded."""
+    sums = defaultdict(list)
     for tensor in tensors:
+        if tensor.is_meta:
+            continue
         rows = tensor.detach().reshape(-1, tensor.shape[-1] if tensor.ndim else 1).double()
         down, across = (
             torch.linspace(1, 2, n, dtype=rows.dtype, device=rows.device).sin() for n in rows.shape
         )
-        sums.append(down @ (rows @ across))
-    return tuple(torch.stack(sums).tolist()) if sums else ()
+        sums[tensor.device].append(down @ (rows @ across))
+    return tuple(number for found in sums.values() for number in torch.stack(found).tolist())

@@ -10,21 +10,15 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..borrowed.of_torch import own_parameters
 from ..borrowed.of_transformer_lens import outermost
-from ..errors import UnsupportedModelError
 from .anatomy import family_of
 from .guards import as_judged
 
 Stack = tuple[nn.Module, Sequence[nn.Module]]  # a model and its layers
 
 
-def widens(model: TransformerBridge) -> bool:
-    """Whether `in_float32` can hold the model: offloaded weights come anew at every call."""
-    return not any(tensor.is_meta for tensor in _narrow(_tensors(model.original_model)))
-
-
 def narrow(model: TransformerBridge) -> bool:
     """Whether any of its tensors is in half precision."""
-    return bool(_narrow(_tensors(model.original_model)))
+    return any(map(_is_narrow, _tensors(model.original_model)))
 
 
 @contextmanager
@@ -33,15 +27,10 @@ def in_float32(model: TransformerBridge, *others: Stack) -> Iterator[None]:
 
     A layer is widened when it is called, and is back when it returns; so are the matrices outside
     of the layers, embedding and head, with the modules that own them. Besides the model there is
-    room for the largest of these in float32. `others` are models over the same tensors, with their
-    layers, that are called meanwhile. Raises UnsupportedModelError for offloaded weights of half
-    precision.
+    room for the largest of these in float32. Offloaded weights are in float32 from when they are
+    fetched for a call until they go. `others` are models over the same tensors, with their
+    layers, that are called meanwhile.
     """
-    if not widens(model):
-        raise UnsupportedModelError(
-            f"{model.cfg.model_name}: its weights are offloaded and in half precision, in which "
-            "this cannot be judged; load it whole, or with dtype float32"
-        )
     family_of(model)  # it cannot be found once a part is in another format
     stacks: tuple[Stack, ...] = ((model.original_model, tuple(model.blocks)), *others)
     parts = [_parts(*stack) for stack in stacks]
@@ -52,6 +41,7 @@ def in_float32(model: TransformerBridge, *others: Stack) -> Iterator[None]:
             stack.enter_context(_widened_when_called(module, tensors))
         stack.enter_context(_restored(before := []))
         before += _widen(rest)
+        stack.enter_context(_fetched_wide(model.original_model))
         yield
 
 
@@ -101,6 +91,25 @@ def _widened_when_called(module: nn.Module, tensors: Collection[Tensor]) -> Iter
 
 
 @contextmanager
+def _fetched_wide(root: nn.Module) -> Iterator[None]:
+    """Let offloaded weights be fetched in float32: accelerate converts to the format it finds."""
+    tables = [own_parameters(module) for module in root.modules()]
+    aside = [
+        (table, name, weight)
+        for table in tables
+        for name, weight in table.items()
+        if weight is not None and weight.is_meta and _is_narrow(weight)
+    ]
+    try:
+        for table, name, weight in aside:
+            table[name] = nn.Parameter(weight.data.float(), requires_grad=weight.requires_grad)
+        yield
+    finally:
+        for table, name, weight in aside:
+            table[name] = weight
+
+
+@contextmanager
 def _restored(before: _Held) -> Iterator[None]:
     try:
         yield
@@ -123,8 +132,12 @@ def _put_back(before: _Held) -> None:
 
 
 def _narrow(tensors: Collection[Tensor]) -> list[Tensor]:
-    """Each tensor of numbers narrower than float32."""
-    return [t for t in tensors if t.is_floating_point() and t.itemsize < torch.float32.itemsize]
+    """Each tensor here of numbers narrower than float32."""
+    return [tensor for tensor in tensors if _is_narrow(tensor) and not tensor.is_meta]
+
+
+def _is_narrow(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.itemsize < torch.float32.itemsize
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

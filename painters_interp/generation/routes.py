@@ -21,7 +21,7 @@ from ..execution.faces import Face, hooked
 from ..execution.guards import Untold, nats_apart
 from ..execution.kinds import few_layers
 from ..execution.rotary import rotated_alike
-from ..execution.widening import in_float32, widens
+from ..execution.widening import in_float32
 from ..models import device_of
 from ..plans import Plan, Step
 from ..texts import pad_of
@@ -250,8 +250,6 @@ def _unfit(model: TransformerBridge, longest: int) -> str | None:
         )
     if windows(model.original_model.config) is None:
         return "some of its layers keep states instead of keys and values"
-    if not widens(model):
-        return "its weights are offloaded"
     return None
 
 

@@ -11,10 +11,11 @@ import torch
 
 from ..errors import ModelError
 from .capacity import refuse_impossible_config
-from .device import dtype_of, place_of
+from .device import dtype_of
 from .door import Model, as_model
 from .headless import adapted, encoder_class
 from .manifest import fingerprint, stamps
+from .placement import DeviceMap, Placement
 from .quiet import first_line, without_bars
 from .sources import Checkpoint, locate
 from .wrapping import wrapped
@@ -36,6 +37,8 @@ def load_model(
     *,
     tokenizer: Any = None,
     ignore_unused: bool = False,
+    device_map: DeviceMap | None = None,
+    offload_folder: str | Path | None = None,
 ) -> TransformerBridge:
     """Load a model with hooks, or give hooks to one in memory.
 
@@ -54,20 +57,33 @@ def load_model(
         ignore_unused: Whether weights of layers may be left over: a config that counts fewer
             layers than there are, or knows a part of them only. Heads of other purposes may
             always be.
+        device_map: For a model that is too large for one device: how accelerate spreads its
+            modules. "auto", "balanced", "balanced_low_0" and "sequential" fill the GPUs that there
+            are; a dict names the device of every module, where "disk" leaves it in its file until
+            it is called. Layers on GPUs and on the processor or disk at once, TransformerLens
+            cannot hook.
+        offload_folder: Where "disk" puts what cannot stay in the checkpoint's own files.
 
     Returns:
         The bridge, in evaluation mode; a model in memory stays in the mode it is in.
 
     Raises:
-        ModelError: where the model or its tokenizer cannot be found, fetched or read, and where
-            its config and its weights are of two models.
+        ModelError: where the model or its tokenizer cannot be found, fetched or read, where its
+            config and its weights are of two models, and for devices that are not here.
+        UnsupportedModelError: for an architecture or a device map that TransformerLens cannot hook.
 
     Example:
         >>> load_model(model.original_model) is model  # in memory, and hooked already
         True
     """
     if not isinstance(model, str | Path):
-        _refuse_options(device=device, dtype=dtype, revision=revision)
+        _refuse_options(
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            device_map=device_map,
+            offload_folder=offload_folder,
+        )
         return as_model(model, tokenizer)
     if Path(model).suffix == ".json" and Path(model).expanduser().is_file():
         from ..deployment.recipes import opened
@@ -80,8 +96,10 @@ def load_model(
             trust_remote_code=trust_remote_code,
             tokenizer=tokenizer,
             ignore_unused=ignore_unused,
+            device_map=device_map,
+            offload_folder=offload_folder,
         )
-    place, kind = place_of(device), dtype_of(dtype)
+    place, kind = Placement.of(device, device_map, offload_folder), dtype_of(dtype)
     source = locate(model, revision, trust_remote_code)
     return load_checkpoint(source, place, kind, trust_remote_code, tokenizer, ignore_unused)
 
@@ -98,7 +116,7 @@ def _refuse_options(**options: Any) -> None:
 
 def load_checkpoint(
     source: Checkpoint,
-    place: torch.device | None = None,
+    place: Placement | None = None,
     dtype: torch.dtype = torch.float32,
     trust_remote_code: bool = False,
     tokenizer: Any = None,
@@ -107,9 +125,10 @@ def load_checkpoint(
     """The hooked model of a folder, called by the name that the user knows."""
     refuse_impossible_config(source.folder, source.name)
     tokenizer = _tokenizer(source, trust_remote_code) if tokenizer is None else tokenizer
+    place = Placement() if place is None else place
     with without_bars(), _revision(source) as revision:
-        model = _read(source, dtype, trust_remote_code, ignore_unused)
-        model = model.to(place or place_of(None)).eval()
+        model = _read(source, place, dtype, trust_remote_code, ignore_unused)
+        model = place.placed(model).eval()
     bridge = wrapped(model, tokenizer, source.name, trust_remote_code)
     bridge.cfg.revision = revision()
     return bridge
@@ -130,10 +149,14 @@ def _revision(source: Checkpoint) -> Iterator[Callable[[], str | None]]:
 
 
 def _read(
-    source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool, ignore_unused: bool
+    source: Checkpoint,
+    place: Placement,
+    dtype: torch.dtype,
+    trust_remote_code: bool,
+    ignore_unused: bool,
 ) -> Any:
     """The plain Hugging Face model, in a class that holds every weight it needs."""
-    model, info = _from_files(source, dtype, trust_remote_code)
+    model, info = _from_files(source, place, dtype, trust_remote_code)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(
             f"{source.name} lacks {len(missing)} weights of {type(model).__name__}, such as "
@@ -150,7 +173,9 @@ def _read(
     return model
 
 
-def _from_files(source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool) -> tuple[Any, Any]:
+def _from_files(
+    source: Checkpoint, place: Placement, dtype: torch.dtype, trust_remote_code: bool
+) -> tuple[Any, Any]:
     """The model and what transformers says of its weights; an encoder alone where no head is."""
     from transformers import AutoConfig, AutoModel
 
@@ -163,6 +188,7 @@ def _from_files(source: Checkpoint, dtype: torch.dtype, trust_remote_code: bool)
             config=config,
             dtype=dtype,
             output_loading_info=True,
+            **place.options,
             **trust,
             **options,
         )

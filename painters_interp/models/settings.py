@@ -10,6 +10,7 @@ from torch import nn
 from transformer_lens.hook_points import HookPoint
 from transformers import GenerationConfig, PreTrainedConfig
 
+from ..borrowed.of_accelerate import without_placing
 from ..borrowed.of_transformers import IDLE_SETTINGS
 
 # Names of the model and of its files, and what changes while a model only works.
@@ -17,7 +18,8 @@ _IDLE = {
     *("name_or_path", "transformers_version", "architectures"),
     *("id2label", "label2id", "return_dict", "output_hidden_states", "output_attentions"),
     *("use_cache", "training", "max_seq_len_cached", "tokenizer_class"),
-    *("model_name", "revision", "device", "tokenizer_name", "original_architecture", "dtype"),
+    *("model_name", "revision", "device", "n_devices", "tokenizer_name"),
+    *("original_architecture", "dtype"),
     *IDLE_SETTINGS,
 }  # fmt: skip
 _PLAIN = (bool, int, float, complex, str, type(None))
@@ -30,7 +32,8 @@ def settings(model: Any) -> dict[str, Any]:
     """The config, how texts are written, and every module's class, numbers and functions.
 
     A norm's epsilon, an attention's scale and a forward that somebody exchanged are in no tensor
-    and often in no config. Hooks are not looked at, nor whether the model trains.
+    and often in no config. Hooks are not looked at, nor whether the model trains, nor by which
+    devices its layers are spread.
     """
     original = model.original_model
     return {
@@ -50,7 +53,7 @@ def _attributes(
 ) -> dict[str, Any]:
     found = {
         name: _plain(value, within)
-        for name, value in vars(holder).items()
+        for name, value in without_placing(holder).items()
         if name not in _IDLE and (private or not name.startswith("_"))
     }
     return {name: value for name, value in found.items() if value is not _NOTHING}

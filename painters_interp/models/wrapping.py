@@ -72,6 +72,7 @@ def wrapped(
     """
     from transformer_lens.model_bridge import TransformerBridge
 
+    from .device import device_of
     from .headless import encoders_known
 
     # A config may name another class or none; the bridge looks its adapter up by this.
@@ -97,6 +98,9 @@ def wrapped(
         module.training = training
     _keep_own_tokenizer(bridge, within(tokenizer, model))
     bridge.cfg.model_name = name
+    bridge.cfg.device = str(
+        device_of(bridge)
+    )  # where tokens go, also if the embedding is offloaded
     remember(bridge)
     return bridge
 

@@ -57,6 +57,7 @@ READING = (
 # Options, the commands that have them, and values that cannot be.
 WRONG = [
     ("--device", ALL, ["meta", "tpu"]),
+    ("--device-map", ("run", "evaluate", "check"), ["everywhere", "no.json", "config.json", ""]),
     ("--dtype", ALL, ["int4"]),
     ("--nonsense", ALL, ["1"]),
     ("--model", ALL, ["~nosuchuser", LONG, "no/such/place/anywhere", "folder", "file"]),
