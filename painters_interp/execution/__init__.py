@@ -26,6 +26,7 @@ from .plain import loop_under as loop_under
 from .plain import plain as plain
 from .prefix_walk import Head as Head
 from .prefix_walk import Recording as Recording
+from .prefix_walk import copies_of as copies_of
 from .prefix_walk import head as head
 from .prefix_walk import read_out as read_out
 from .prefix_walk import record as record

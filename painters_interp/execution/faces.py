@@ -90,10 +90,22 @@ class Face:
 
     def logits(self, rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
         """The final norm, the head, and what the model does besides, on rows of streams."""
-        dummy = torch.zeros((len(rows), 1), dtype=torch.long, device=self.device)
-        with self.running(lambda stream, calls: rows.unsqueeze(1)):
-            out: Tensor = self.root(input_ids=dummy, use_cache=False, return_dict=True).logits
+        out: Tensor = self._behind(self.root, rows).logits
         return out.squeeze(1)
+
+    def states(self, rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+        """What the model does between its last layer and its head, on rows of streams."""
+        out: Tensor = self._behind(self.root.base_model, rows).last_hidden_state
+        return out.squeeze(1)
+
+    def _behind(self, root: Any, rows: Tensor) -> Any:
+        """What `root` makes of rows that its layers might have left."""
+        dummy = torch.zeros((len(rows), 1), dtype=torch.long, device=self.device)
+        inputs = {"input_ids": dummy, "return_dict": True}
+        if self.family.causal:
+            inputs["use_cache"] = False
+        with self.running(lambda stream, calls: rows.unsqueeze(1)):
+            return root(**inputs)
 
 
 def _note(

@@ -67,7 +67,7 @@ def face_of(model: TransformerBridge, plans: Sequence[Plan] = ()) -> Face:
 def plain(model: TransformerBridge) -> Face | None:
     """The stock face of `model`, or None where it would not compute the same."""
     ready(model)
-    if user_hooks(model) or not has_head(model) or getattr(model, "compatibility_mode", False):
+    if user_hooks(model) or getattr(model, "compatibility_mode", False):
         return None
     # Its rotary frequencies are state, which two models cannot share.
     if rotated_alike(model.original_model.config) < torch.inf or altered(model):
@@ -120,6 +120,7 @@ def face_around(model: TransformerBridge, root: Any) -> Face:
 def agree(model: TransformerBridge, face: Face) -> bool:
     """Whether both faces predict the same, with and without padding on the left, all layers run.
 
+    Of an encoder that predicts nothing final states are compared, as logits are.
     Judged in float32, half precision one layer at a time; in half precision itself rounding hides
     other differences, but what is no number in one face must be none in the other.
     """
@@ -132,13 +133,13 @@ def agree(model: TransformerBridge, face: Face) -> bool:
     try:
         for mask in (left, None):
             with in_float32(model, (face.root, face.blocks)):
-                expected, found = (_logits(model, some, tokens, mask) for some in (None, face))
+                expected, found = (_rows(model, some, tokens, mask) for some in (None, face))
             if not nats_apart(found, expected) <= _TOLERANCE:  # nor for NaN
                 return False
             if not torch.equal(found.isfinite(), expected.isfinite()):  # a token that one excludes
                 return False
             if narrow(model):
-                ours, theirs = (_logits(model, some, tokens, mask) for some in (face, None))
+                ours, theirs = (_rows(model, some, tokens, mask) for some in (face, None))
                 if not torch.equal(ours.isfinite(), theirs.isfinite()):
                     return False
     except Exception as error:  # a stock layer that cannot be called as the hooked one is
@@ -148,11 +149,14 @@ def agree(model: TransformerBridge, face: Face) -> bool:
     return True
 
 
-def _logits(
+def _rows(
     model: TransformerBridge, face: Face | None, tokens: Tensor, mask: Tensor | None
 ) -> Tensor:
-    """Logits of the intact model at all real tokens."""
+    """Logits of the intact model at all real tokens; final states, where there is no head."""
     real = torch.ones_like(tokens) if mask is None else mask
     [(_, stream)] = walk(model, [full(len(model.blocks))], record_on(face, model, tokens, mask))
+    rows = stream[real.bool()]
+    if not has_head(model):
+        return rows
     with head(model, face) as logits_of:
-        return logits_of(stream[real.bool()])
+        return logits_of(rows)

@@ -92,13 +92,14 @@ def record_on(
     model: TransformerBridge,
     tokens: Int[Tensor, "batch pos"],
     mask: Int[Tensor, "batch pos"] | None = None,
+    **inputs: Tensor,
 ) -> Recording:
     """The same for the layers of another face of `model`; None stands for the hooked one."""
     if face is None:
-        return record(model, tokens, mask)
-    stream, calls = face.recorded(face.inputs(tokens, mask))
+        return record(model, tokens, mask, **inputs)
+    stream, calls = face.recorded(face.inputs(tokens, mask) | inputs)
     found = tuple(call.without_cache() for call in calls)
-    again = partial(_repeated, face, model, tokens, mask, {})
+    again = partial(_repeated, face, model, tokens, mask, inputs)
     return Recording(stream, found, tokens, mask, face, again)
 
 
@@ -113,10 +114,8 @@ def _repeated(
     """What the layers would be called with on so many copies of a batch."""
     tokens = tokens.repeat(times, 1)
     mask = None if mask is None else mask.repeat(times, 1)
-    if face is not None:
-        return record_on(face, model, tokens, mask).calls
     more = {name: torch.cat([value] * times) for name, value in inputs.items()}
-    return record(model, tokens, mask, **more).calls
+    return record_on(face, model, tokens, mask, **more).calls
 
 
 @contextmanager

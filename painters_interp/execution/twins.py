@@ -132,6 +132,7 @@ def twin_of(model: TransformerBridge, modules: dict[str, nn.Module]) -> Twin | N
     twin = next((twin for twin in made if twin is not None), None)
     if twin is None:
         return None
+    _leave_out(twin, modules)
     own = dict(twin.named_modules(remove_duplicate=False))
     if own.keys() != modules.keys():
         return None
@@ -146,6 +147,15 @@ def twin_of(model: TransformerBridge, modules: dict[str, nn.Module]) -> Twin | N
     if root.can_generate():
         twin.generation_config = root.generation_config
     return Twin(twin.eval(), next(_numbers))
+
+
+def _leave_out(twin: nn.Module, modules: dict[str, nn.Module]) -> None:
+    """Take out of a twin what its model was made without, as encoders are without a pooler."""
+    for path, module in twin.named_modules(remove_duplicate=False):
+        given = vars(modules.get(path, module))
+        for name in [name for name in children(module) if given.get(name, module) is None]:
+            delattr(module, name)
+            setattr(module, name, None)
 
 
 def _made(root: Any, attention: str) -> Any:

@@ -11,20 +11,29 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import ModelError, TextError
-from ..execution import applied, measuring, ready, record, user_hooks, walk
-from ..execution.slots import InjectorSlot
+from ..execution import (
+    applied,
+    copies_of,
+    face_of,
+    measuring,
+    ready,
+    record_on,
+    user_hooks,
+    walk,
+)
 from ..models import device_of, numbers
 from ..plans import Plan, shared_calls
 from ..progress import Advance
+from ..strategies import full
 from ..streams import see_states
 from ..texts import Batch, by_length, context_of, pad_of, padded, refuse_unknown
 from .examples import Text
 
-_TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16384}
+_TOKENS_AT_ONCE = {"cpu": 512, "cuda": 16384}
 POOLS = ("mean", "first", "last")
 
 Pool = Callable[[Float[Tensor, "batch pos d"], Int[Tensor, "batch pos"]], Float[Tensor, "batch d"]]
@@ -95,7 +104,8 @@ def final_features(
 ) -> Float[np.ndarray, "plan text d_model"]:
     """Every text's pooled final state under each of the distinct `plans`.
 
-    Float32, or float64 for a float64 model. On a model with hooks of the user every plan runs by
+    Float32, or float64 for a float64 model; read where nobody watches, as scores are, by the stock
+    model over the same tensors. On a model with hooks of the user every plan runs by
     itself, and each text in a pass of its own, as the hooks would see them. Memory: plans times
     texts times d_model numbers.
     """
@@ -110,17 +120,20 @@ def final_features(
                         found[index, row] = numbers(_watched(model, texts, row, pool))[0]
                         advance(len(ids) * len(plan.calls))
             return found
-        calls, finished = shared_calls(plans), _behind_the_layers(model)
+        calls, face = shared_calls(plans), face_of(model, plans)
         for batch in _batches(model, texts):
-            recording = record(model, batch.tokens, batch.mask, **types_of(texts, batch))
-            for places, stream in walk(model, plans, recording):
+            inputs = types_of(texts, batch)
+            recording = record_on(face, model, batch.tokens, batch.mask, **inputs)
+            copies = copies_of(model, recording)
+            for places, stream in walk(model, plans, recording, copies=copies):
+                vectors = numbers(pooled(stream, batch.mask, pool, face.states))
                 for place in places:
-                    vectors = pooled(stream, batch.mask, pool, finished)
-                    found[place, [*batch.indices]] = numbers(vectors)
+                    found[place, [*batch.indices]] = vectors
             advance(calls * int(batch.mask.sum()))
     return found
 
 
+@torch.no_grad()
 def state_features(
     model: TransformerBridge,
     texts: Sequences,
@@ -133,17 +146,37 @@ def state_features(
     act, on texts that are padded on the right. No state is held longer than it takes to pool it.
     """
     dtype = torch.promote_types(next(model.original_model.parameters()).dtype, torch.float32)
-    n_states = len(model.blocks) + 1
-    shape = (n_states, len(texts.ids), int(model.cfg.d_model))
+    depth = len(model.blocks)
+    shape = (depth + 1, len(texts.ids), int(model.cfg.d_model))
     found = np.empty(shape, dtype=str(dtype).removeprefix("torch."))
     for batch in _batches(model, texts):
 
         def keep(state: int, stream: Tensor, batch: Batch = batch) -> None:
             found[state, [*batch.indices]] = numbers(pooled(stream, batch.mask, pool))
 
-        see_states(model, batch.tokens, batch.mask, None, keep, **types_of(texts, batch))
-        advance((n_states - 1) * int(batch.mask.sum()))
+        _show_states(model, texts, batch, keep)
+        advance(depth * int(batch.mask.sum()))
     return found
+
+
+def _show_states(
+    model: TransformerBridge, texts: Sequences, batch: Batch, see: Callable[[int, Tensor], object]
+) -> None:
+    """Show every state of one batch, with its number: the streams of all beginnings of all layers.
+
+    Hooks of the user see the pass of the model itself.
+    """
+    inputs = types_of(texts, batch)
+    if user_hooks(model):
+        see_states(model, batch.tokens, batch.mask, None, see, **inputs)
+        return
+    whole = full(len(model.blocks))
+    beginnings = [Plan(whole.steps[:stop], whole.n_layers) for stop in range(1, whole.depth + 1)]
+    with measuring(model):
+        recording = record_on(face_of(model), model, batch.tokens, batch.mask, **inputs)
+        see(0, recording.stream)
+        for [last], stream in walk(model, beginnings, recording):
+            see(last + 1, stream)
 
 
 def _batches(model: TransformerBridge, texts: Sequences) -> Iterator[Batch]:
@@ -194,18 +227,3 @@ def _watched(
 def _states(output: Any) -> Float[Tensor, "batch pos d_model"]:
     states: Tensor = output.last_hidden_state
     return states
-
-
-def _behind_the_layers(model: TransformerBridge) -> Callable[[Tensor], Tensor]:
-    """What the model does between its last layer and its head, as a function of residual rows."""
-    family = ready(model)
-    slots = nn.ModuleList([InjectorSlot(family) for _ in model.blocks])
-    root = model.original_model.base_model
-
-    def finished(rows: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
-        dummy = torch.zeros((len(rows), 1), dtype=torch.long, device=rows.device)
-        slots[-1].stream = rows.unsqueeze(1)
-        with family.exchanged(slots):
-            return _states(root(input_ids=dummy)).squeeze(1)
-
-    return finished

@@ -13,6 +13,7 @@ import zoo
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from transformer_lens.model_bridge import TransformerBridge
+from transformers import BertModel
 
 from painters_interp import Plan, load_model, token_logprobs
 from painters_interp.execution import (
@@ -307,6 +308,24 @@ def test_a_checkpoint_from_disk_has_one(tmp_path: Path) -> None:
     model = load_model(tiny.save("llama", tmp_path), device="cpu")
     assert plain(model) is not None
     assert faces_apart(model) <= 1e-4
+
+
+@pytest.mark.parametrize("pooler", [True, False])
+def test_an_encoder_without_a_head_has_one(pooler: bool, tiny_folder: Path) -> None:
+    """A pooler reads the states and is no part of them."""
+    stock = BertModel(tiny.config("bert"), add_pooling_layer=pooler).eval()
+    model = load_model(stock, tokenizer=tiny.tokenizer(tiny_folder))
+    face = plain(model)
+    assert face is not None
+    tokens = tiny.tokens(3, 20)
+    mask = torch.ones_like(tokens)
+    mask[1, -5:] = 0
+    types = (torch.arange(20) > 8).long().expand_as(tokens)
+    ours, theirs = (record_on(f, model, tokens, mask, token_type_ids=types) for f in (face, None))
+    for plan in PLANS:
+        [(_, found)], [(_, expected)] = (walk(model, [plan], r) for r in (ours, theirs))
+        assert gap(found[mask.bool()], expected[mask.bool()]) <= 1e-5
+        assert torch.equal(face.states(found[0]), found[0])  # nothing comes behind the layers
 
 
 def test_draws_no_random_numbers_and_leaves_modes(llama: TransformerBridge) -> None:

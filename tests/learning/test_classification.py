@@ -12,10 +12,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, log_loss, matthews_corrcoef
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from transformer_lens.hook_points import HookPoint
 
 import painters_interp as painters
 from painters_interp.errors import ModelError, TaskError
-from painters_interp.execution import as_plan
+from painters_interp.execution import as_plan, prefix_walk
 from painters_interp.learning import classify, classify_items, examples
 from painters_interp.learning.examples import held_out
 from painters_interp.learning.features import final_features, sequences
@@ -62,6 +63,28 @@ def test_pairs_are_read_as_the_tokenizer_joins_them(encoder: Any) -> None:
         np.testing.assert_allclose(vectors, by_hand(encoder, PAIRS, "mean", plan), atol=1e-6)
     swapped = features(encoder, [pair[::-1] for pair in PAIRS], "mean")
     assert np.abs(found - swapped).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_features_are_read_where_no_hook_point_is(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = request.getfixturevalue(kind)
+    features(model, TEXTS, "mean")  # once it is known that both faces agree
+
+    def seen(*given: object) -> None:
+        raise AssertionError("a hook point was passed")
+
+    monkeypatch.setattr(HookPoint, "forward", seen)
+    assert np.isfinite(features(model, PAIRS, "mean")).all()
+
+
+def test_forks_of_pairs_go_through_a_layer_together(
+    encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = features(encoder, PAIRS, "mean")
+    monkeypatch.setattr(prefix_walk, "widths", lambda device, tokens: (1, 2, 4))
+    np.testing.assert_allclose(features(encoder, PAIRS, "mean"), alone, atol=1e-9)
 
 
 def test_a_line_break_joins_pairs_for_a_decoder(decoder: Any) -> None:
