@@ -100,15 +100,16 @@ def see_states(
 ) -> None:
     """Show every state of one batch to `see`, with its number, as the pass goes on.
 
-    `inputs` are what else the model takes. Nothing is computed past the last state.
+    `inputs` are what else the model takes. Nothing is computed past the last state. All states come
+    to where the model takes its tokens, also of a model whose layers are spread over devices.
     """
     where, depth = ("blocks", len(model.blocks)) if plan is None else ("steps", plan.depth)
     points = [f"{where}.0.hook_resid_pre"]
     points += [f"{where}.{k}.hook_resid_post" for k in range(depth)]
-    place = iter(range(len(points)))
+    place, home = iter(range(len(points))), device_of(model)
 
     def read(tensor: Tensor, hook: Any) -> None:
-        see(state := next(place), tensor)
+        see(state := next(place), tensor.to(home))
         if state == len(points) - 1:
             raise _LastStateRead
 

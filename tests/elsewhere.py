@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from transformer_lens.model_bridge import TransformerBridge
@@ -87,5 +88,23 @@ def elsewhere(model: TransformerBridge) -> Iterator[Elsewhere]:
     """Put `model`, all verdicts on which have been found, on the device that is not there."""
     with as_judged(model):
         model.original_model.to("meta")
+        with Elsewhere() as mode:
+            yield mode
+
+
+@contextmanager
+def halfway(model: TransformerBridge) -> Iterator[Elsewhere]:
+    """Spread `model` as accelerate does: the first layers stay, all behind them are elsewhere."""
+    root, blocks = model.original_model, [*model.blocks]
+    middle = len(blocks) // 2
+    behind = [*blocks[middle:], model.ln_final, model.unembed]
+    options = {"skip_keys": ["past_key_values"], "place_submodules": True}
+    with as_judged(model):
+        for place, modules in (("cpu", blocks[:middle]), ("meta", behind)):
+            for module in modules:
+                hook = AlignDevicesHook(torch.device(place), **options)
+                add_hook_to_module(module._original_component, hook)
+        home = AlignDevicesHook(torch.device("cpu"), io_same_device=True)
+        add_hook_to_module(root, home)
         with Elsewhere() as mode:
             yield mode

@@ -4,17 +4,19 @@ See `elsewhere` for the device, which has no numbers: what is computed is tested
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import tiny
 import torch
-from elsewhere import elsewhere
+from elsewhere import elsewhere, halfway
 from transformer_lens.model_bridge import TransformerBridge
 
 import painters_interp as painters
 from painters_interp import patching
 from painters_interp.damage import divergence
+from painters_interp.errors import UnsupportedModelError
 from painters_interp.evaluation import questions
 from painters_interp.execution import pack, record, walk
 from painters_interp.execution.plain import plain
@@ -133,3 +135,65 @@ def test_log_probabilities_stay_there(llama):
 def test_the_device_tells_who_mixes(llama):
     with pytest.raises(RuntimeError, match="device"), elsewhere(llama):
         next(llama.original_model.parameters()).sum(-1) + torch.ones(tiny.VOCAB)
+
+
+SPREAD = ["0-5", "0 (1-4)@0.5*2 5", "0-1 (3|[4-5]) 2 5", "3-5 0-2"]
+
+
+def under_plans(model: TransformerBridge) -> None:
+    prompt = {"input_ids": tiny.tokens(2, 9), "attention_mask": torch.ones(2, 9)}
+    for plan in SPREAD:
+        with painters.applied(model, plan):
+            assert model(tiny.tokens(2, 9)).shape == (2, 9, tiny.VOCAB)
+            model.original_model.generate(**prompt, max_new_tokens=3, do_sample=False)
+    with painters.applied(model, SPREAD[1], cache="averaged"):
+        model.original_model.generate(**prompt, max_new_tokens=3, do_sample=False)
+
+
+def scored(model: TransformerBridge) -> None:
+    painters.token_logprobs(model, SPREAD, tiny.tokens(2, 9))
+
+
+def scored_with_a_hook(model: TransformerBridge) -> None:
+    with model.hooks(fwd_hooks=[("blocks.1.hook_resid_post", lambda stream, hook: stream)]):
+        scored(model)
+
+
+def captured(model: TransformerBridge) -> None:
+    assert {batch.states.device.type for batch in painters.capture(model, TEXTS)} == {"cpu"}
+
+
+def timed(model: TransformerBridge) -> None:
+    painters.latency(model, SPREAD, length=8, new=2, repeats=2)
+
+
+def proved(model: TransformerBridge) -> None:
+    painters.check(model, SPREAD[2])
+
+
+@pytest.mark.filterwarnings("ignore:.* is undefined somewhere", "ignore:.* is NaN for")
+@pytest.mark.parametrize(
+    "do",
+    [*WORK, under_plans, scored, scored_with_a_hook, captured, timed, proved],
+    ids=lambda do: getattr(do, "__name__", do),
+)
+def test_layers_on_two_devices_never_mix_them(llama, do):
+    """A stream comes back to where its plan began; caches stay with the layer that fills them."""
+    ask = do if callable(do) else partial(WORK[do][0], batches=1)
+    ask(llama)
+    with halfway(llama):
+        ask(llama)
+
+
+def test_what_needs_weights_of_its_own_refuses_layers_on_two_devices(llama, tmp_path):
+    with halfway(llama):
+        for ask in (
+            lambda: painters.models.random_weights(llama),
+            lambda: painters.models.stock_copy(llama),
+            lambda: painters.export(llama, "0-4", tmp_path / "new"),
+        ):
+            with pytest.raises(UnsupportedModelError, match="spread over devices"):
+                ask()
+        with pytest.raises(UnsupportedModelError, match="load the model whole"):
+            patching.weights_swapped(llama, 1, 4).__enter__()
+    assert [*tmp_path.iterdir()] == []

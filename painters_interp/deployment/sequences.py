@@ -16,7 +16,7 @@ from ..borrowed.of_transformer_lens import plain_name
 from ..borrowed.of_transformers import use_attention, use_fastest_attention
 from ..errors import PlanError, UnsupportedModelError
 from ..execution import Family, as_plan, out_of_memory, ready, refuse_halves
-from ..models import Model, as_model
+from ..models import Model, as_model, refuse_copying
 from ..plans import Call, Half, Plan, Step
 
 # Settings that list the layers of a kind, where others say of every layer what it is.
@@ -77,12 +77,7 @@ def _slot(step: Step, plan: Plan) -> _Slot:
 
 def _refuse_foreign(model: TransformerBridge) -> None:
     root, name = model.original_model, model.cfg.model_name
-    if getattr(root.config, "quantization_config", None) is not None:
-        raise UnsupportedModelError(f"{name} is quantised; load it in floating point to write it")
-    if any(weight.is_meta for weight in root.parameters()):
-        raise UnsupportedModelError(
-            f"the weights of {name} are offloaded, and fetched when they are needed; load it whole"
-        )
+    refuse_copying(model)
     if type(root).__module__.startswith("transformers_modules"):
         raise UnsupportedModelError(
             f"{name} runs code of its own, without which a checkpoint would not load; {_RECIPE}"

@@ -120,7 +120,8 @@ def average(layers: Sequence[Any], new: int) -> None:
         else:
             length = held[0].shape[-2]
             recent = slice(length - min(new, length), length)
-        mean = torch.stack([entry[..., recent, :] for entry in held]).mean(dim=0)
+        latest = [entry[..., recent, :].to(held[0].device) for entry in held]
+        mean = torch.stack(latest).mean(dim=0)
         for layer, entry in zip(layers, held, strict=True):
             setattr(layer, name, _written(entry, recent, mean))
 

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from ..plans import Call, Plan, Step, schedule, turns
 from ..plans.sharing import Beginning, prefix_tree
 from .layer_arguments import Arguments
-from .slots import OpenSteps, stream_of
-from .sublayers import only
+from .slots import OpenSteps, output_of
 
 # By how many copies of the batch, one below the other, what the layers are called with.
 Copies = Mapping[int, tuple[Arguments, ...]]
@@ -120,9 +119,7 @@ def _called(
     """Run the layer that the forks wait for on all of them."""
     call = forks[0].next
     read = torch.cat([fork.stream for fork in forks]) if len(forks) > 1 else forks[0].stream
-    arguments, block = given[call.layer], blocks[call.layer]
-    with only(block, call.half):
-        output = stream_of(block(read, *arguments.args, **arguments.kwargs))
+    output = output_of(blocks[call.layer], call.half, read, given[call.layer])
     for fork, own in zip(forks, torch.chunk(output, len(forks)), strict=True):
         fork.take(own)
     return forks

@@ -50,7 +50,7 @@ class OpenSteps:
 
     def _added(self, output: Tensor) -> tuple[Tensor, Tensor]:
         stream, total = self._open.pop()
-        update = output - stream
+        update = output.to(stream.device) - stream  # layers may be spread over devices
         return stream, update if total is None else total + update
 
 
@@ -218,6 +218,13 @@ class InjectorSlot(nn.Module):
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         return self._family.output(hidden_states if self.stream is None else self.stream)
+
+
+def output_of(block: nn.Module, half: Half | None, stream: Tensor, arguments: Arguments) -> Tensor:
+    """What a layer, or half of it, makes of a stream, on the device where the stream is."""
+    with only(block, half):
+        output = stream_of(block(stream, *arguments.args, **arguments.kwargs))
+    return output.to(stream.device)
 
 
 def stream_of(output: Any) -> Tensor:

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from ..plans import Call, Step, turns
 from .layer_arguments import Arguments
-from .slots import OpenSteps, stream_of
-from .sublayers import only
+from .slots import OpenSteps, output_of
 
 See = Callable[[Call, Tensor, Tensor], object]
 
@@ -25,10 +24,8 @@ def after_step(
     """
     steps = OpenSteps()
     for call, turn, arguments in zip(step.calls, turns(step), given, strict=True):
-        block = blocks[call.layer]
         steps.begin(turn, stream)
-        with only(block, call.half):
-            output = stream_of(block(stream, *arguments.args, **arguments.kwargs))
+        output = output_of(blocks[call.layer], call.half, stream, arguments)
         see(call, stream, output)
         stream = steps.end(turn, output)
     return stream

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ..execution.faces import Face
 from ..execution.layer_arguments import Arguments
-from ..execution.slots import OpenSteps, stream_of
-from ..execution.sublayers import only
+from ..execution.slots import OpenSteps, output_of
 from ..plans import Call, Plan, Step, turns
 from .rooms import Room, as_cache, past_of
 from .trie import Level
@@ -171,9 +170,8 @@ def _after(
 
 def called(face: Face, call: Call, stream: Tensor, arguments: Arguments, room: Room) -> Tensor:
     """What a layer, or half of it, makes of `stream`; it reads and writes `room`."""
-    given, block = arguments.with_cache(as_cache(room)), face.blocks[call.layer]
-    with only(block, call.half):
-        return stream_of(block(stream, *given.args, **given.kwargs))
+    given = arguments.with_cache(as_cache(room))
+    return output_of(face.blocks[call.layer], call.half, stream, given)
 
 
 def _behind(levels: Sequence[Level], rooms: Sequence[Room], window: int | None) -> Room:

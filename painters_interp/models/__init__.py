@@ -7,7 +7,7 @@ What loads weights is imported on first use, so that listing and fetching need n
 import lazy_loader
 
 _NAMES = {
-    "copies": ["copied", "stock_copy"],
+    "copies": ["copied", "refuse_copying", "stock_copy"],
     "device": ["device_of", "numbers", "widened"],
     "door": ["Model", "as_model"],
     "headless": ["has_head", "refuse_headless"],

@@ -1,4 +1,5 @@
 from .copies import copied as copied
+from .copies import refuse_copying as refuse_copying
 from .copies import stock_copy as stock_copy
 from .device import device_of as device_of
 from .device import numbers as numbers

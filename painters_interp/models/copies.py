@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..borrowed.of_accelerate import hook_of
 from ..borrowed.of_torch import children
 from ..borrowed.of_transformer_lens import plain_name
-from ..errors import ModelError
+from ..errors import ModelError, UnsupportedModelError
 from .quiet import without_bars
 from .wrapping import wrapped
 
@@ -29,6 +30,7 @@ def copied(model: TransformerBridge) -> TransformerBridge:
 
     Raises:
         ModelError: where a weight is not where its class puts it.
+        UnsupportedModelError: for weights that are quantised, or spread over devices.
 
     Example:
         >>> second = copied(model)
@@ -36,6 +38,32 @@ def copied(model: TransformerBridge) -> TransformerBridge:
         (False, 6)
     """
     return wrapped(stock_copy(model), model.tokenizer, str(model.cfg.model_name))
+
+
+def refuse_copying(model: TransformerBridge) -> None:
+    """Refuse a model whose weights nothing can take from one place as plain numbers.
+
+    Args:
+        model: A model with hooks.
+
+    Raises:
+        UnsupportedModelError: for weights that are quantised, and for those that accelerate has
+            spread over devices, or fetches when they are needed.
+
+    Example:
+        >>> refuse_copying(model)  # it is whole
+    """
+    root, name = model.original_model, model.cfg.model_name
+    if getattr(root.config, "quantization_config", None) is not None:
+        raise UnsupportedModelError(
+            f"{name} is quantised, and this needs its weights as plain numbers; load it in "
+            "floating point"
+        )
+    if any(hook_of(module) is not None for module in root.modules()):
+        raise UnsupportedModelError(
+            f"the weights of {name} are offloaded or spread over devices, and this needs them on "
+            "one; load it without a device_map"
+        )
 
 
 def stock_copy(
@@ -53,11 +81,13 @@ def stock_copy(
 
     Raises:
         ModelError: where a weight is not where its class puts it.
+        UnsupportedModelError: for weights that are quantised, or spread over devices.
 
     Example:
         >>> type(stock_copy(model)).__name__
         'LlamaForCausalLM'
     """
+    refuse_copying(model)
     original = model.original_model
     weight = next(original.parameters())
     config = deepcopy(original.config)

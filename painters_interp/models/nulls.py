@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..borrowed.of_transformers import forget_source
+from .copies import refuse_copying
 from .door import Model, as_model
 from .quiet import without_bars
 from .wrapping import wrapped
@@ -27,11 +28,15 @@ def random_weights(model: Model, seed: int = 0) -> TransformerBridge:
     Returns:
         A second model in memory, of the same architecture, dtype and tokenizer.
 
+    Raises:
+        UnsupportedModelError: for a model that is quantised, or spread over devices.
+
     Example:
         >>> random_weights(model).cfg.n_layers
         6
     """
     model = as_model(model)
+    refuse_copying(model)
     original = model.original_model
     weight = next(original.parameters())
     config = deepcopy(original.config)

@@ -211,6 +211,12 @@ def _alike(model: TransformerBridge, layers: Sequence[int], part: str) -> list[d
             f"{model.cfg.model_name}: {offloaded} is offloaded, and read anew at every call; load "
             "the model whole to exchange or compare its weights"
         )
+    places = {str(tensor.device) for tensors in found for tensor in tensors.values()}
+    if len(places) > 1:
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name}: these layers are on {', '.join(sorted(places))}; load the "
+            "model whole to exchange or compare its weights"
+        )
     for layer, tensors in zip(layers, found, strict=True):
         _refuse_other_shapes(model, layers[0], found[0], layer, tensors)
     return found
