@@ -114,7 +114,7 @@ def carried_out(study: Study, on: Any, **asked: Any) -> Found:
             f"study {study.id} needs {study.fewest_layers} layers or more; "
             f"{on.model.cfg.model_name} has {on.n}"
         )
-    with progress(f"study {study.id}", study.calls(on)):
+    with progress(f"study {study.id}", int(study.calls(on))):
         found = study.carry_out(on)
     return Found(
         found.tables, found.judged, found.drawings, found.items, facts_of(on, study, **asked)

@@ -81,6 +81,7 @@ def found(on, learnt):
         if id not in kept:
             study = studies.STUDIES[id]
             with pytest.MonkeyPatch.context() as patch:  # tiny models learn fast, and large steps
+                patch.delenv("TQDM_DISABLE", raising=False)  # with a bar, as users see it
                 patch.setattr(glue, "_TUNING", Tuning(epochs=3, rate=1e-3, batch=8))
                 patch.setattr(glue, "_few", two_ways)
                 kept[id] = carried_out(study, on if study.ask is setting else learnt)
