@@ -14,9 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from jaxtyping import install_import_hook
-
-PACKAGE = Path(__file__).parents[1] / "painters_interp"
+from shapes import check_shapes
 
 # Tiny models gain nothing from more threads, and lose much where test workers share the cores.
 torch.set_num_threads(1)
@@ -27,21 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check types while tests run where they say shapes, which no static checker sees.
-
-    Elsewhere mypy has checked them, and every call of a small function would cost twice its time.
-    """
     if not config.getoption("--shapes-unchecked"):
-        install_import_hook(shaped_modules(), "beartype.beartype")
-
-
-def shaped_modules() -> list[str]:
-    """The package's modules whose annotations name shapes."""
-    return [
-        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
-        for path in PACKAGE.rglob("*.py")
-        if "from jaxtyping import" in path.read_text(encoding="utf-8")
-    ]
+        check_shapes()
 
 
 @pytest.hookimpl(trylast=True)
