@@ -2,11 +2,13 @@
 
 import os
 import socket
+import sys
 
 # Before any import of the libraries that read it: a missing model must fail, not be downloaded.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     fast = [item for item in items if not item.get_closest_marker("slow")]
     halves = [(slow[k::2], fast[k * len(fast) // 2 : (k + 1) * len(fast) // 2]) for k in (0, 1)]
     items[:] = [item for first, then in halves for item in (*first, *then)]
+
+
+# What the tests ask for of lm-eval's own tasks, whose fourteen thousand files take long to read.
+_ASKED_FOR = (
+    *("arc", "blimp", "glue", "gsm8k", "hellaswag", "lambada", "mmlu/default", "piqa"),
+    *("super_glue", "triviaqa", "wikitext", "winogrande"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_of_lm_evals_tasks() -> Iterator[None]:
+    """Where lm-eval's own tasks are wanted, those in a few of its folders."""
+    harness = sys.modules.get("painters_interp.evaluation.harness.tasks")
+    if harness is None:  # no test that was collected speaks to it
+        yield
+        return
+    import lm_eval.tasks
+
+    folders = [Path(lm_eval.tasks.__file__).parent / name for name in _ASKED_FOR]
+    assert all(folder.is_dir() for folder in folders), folders
+
+    def few(include_path: Any, include_defaults: bool) -> Any:
+        more = include_path if isinstance(include_path, list) else [include_path]
+        paths = [*folders, *more] if include_defaults else more
+        return lm_eval.tasks.TaskManager(include_path=paths, include_defaults=False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness, "TaskManager", few)
+        yield
 
 
 @pytest.fixture
