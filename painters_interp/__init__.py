@@ -28,6 +28,7 @@ _NAMES = {
     "deployment": ["export", "latency", "planned", "recipe", "search"],
     "evaluation": ["evaluate", "task"],
     "generation": ["generate"],
+    "experiments": ["cost"],
     "learning": ["classify", "heal", "readers"],
     "execution": ["applied", "check", "token_logprobs"],
     "models": ["load_model"],

@@ -34,6 +34,7 @@ from .evaluation import task as task
 from .execution import applied as applied
 from .execution import check as check
 from .execution import token_logprobs as token_logprobs
+from .experiments import cost as cost
 from .generation import generate as generate
 from .learning import classify as classify
 from .learning import heal as heal

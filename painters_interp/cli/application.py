@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .comparisons import compare
+from .costs import cost
 from .deployment import export, latency, per_input, search
 from .depths import damage, logit_lens, stitch
 from .divergences import kl
@@ -78,6 +79,7 @@ for command in (
     heal,
     search,
     latency,
+    cost,
     per_input,
     export,
     figures,
