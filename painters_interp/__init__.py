@@ -20,7 +20,7 @@ _ROOMS = (
         "figures",
     ),
     *("generation", "learning", "measures", "models", "patching", "plans", "report", "statistics"),
-    *("stitching", "storage", "strategies", "streams", "studies", "tables", "texts"),
+    *("stitching", "storage", "strategies", "streams", "studies", "sweeps", "tables", "texts"),
 )
 _NAMES = {
     "comparison": ["similarity"],
@@ -36,6 +36,7 @@ _NAMES = {
     "report": ["read_run"],
     "storage": ["store"],
     "streams": ["capture"],
+    "sweeps": ["sweep"],
     "tables": ["items", "scores"],
 }
 

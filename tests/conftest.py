@@ -98,6 +98,14 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama in float32 as a folder: leave it as you found it."""
+    import tiny
+
+    return tiny.save("llama", tmp_path_factory.mktemp("tiny-llama"))
+
+
+@pytest.fixture(scope="session")
 def default_model() -> Any:
     """The bundled default on the CPU in float32, shared: leave it as you found it."""
     from painters_interp.models import load_model

@@ -26,6 +26,7 @@ from .runs import run
 from .scores import evaluate
 from .similarities import similarity
 from .studies import study
+from .sweeps import status, sweep
 from .texts import generate
 
 
@@ -66,6 +67,8 @@ for command in (
     plan,
     run,
     study,
+    sweep,
+    status,
     similarity,
     evaluate,
     generate,
