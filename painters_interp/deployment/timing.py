@@ -59,8 +59,8 @@ def latency(
         seed: of the order, the tokens and the bootstrap.
 
     Returns:
-        A row per labelled plan, batch and length: model, revision, dtype, plan, calls, depth,
-        weight_bytes (of the layers that it calls and all around them, each once), runs_as,
+        A row per labelled plan, batch and length: model, revision, dtype, plan, n_layers, calls,
+        depth, weight_bytes (of the layers that it calls and all around them, each once), runs_as,
         device, threads, batch, length, new, repeats; prefill, prefill_low, prefill_high (seconds:
         median and its 95 % bootstrap interval), prefill_ratio, prefill_ratio_low,
         prefill_ratio_high (median of its ratios to the intact model, turn by turn); and the same
@@ -202,6 +202,7 @@ def _facts(model: TransformerBridge, runner: _Runner) -> dict[str, Any]:
     return {
         **facts,
         "plan": str(plan),
+        "n_layers": plan.n_layers,
         "calls": len(plan.calls),
         "depth": plan.depth,
         "weight_bytes": _weight_bytes(model, plan),

@@ -1,14 +1,23 @@
 """What plans are worth against how long they take."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from ..errors import TableError
-from ..tables import require
-from . import appearance, style
+from ..strategies import full
+from ..tables import is_intact, require
+from . import appearance, naming, style, wishes
 
+_LONGEST = 24  # characters of a plan's name
 _ALONG = {
     "token_ratio": "time per token (1 intact)",
     "prefill_ratio": "time to read a prompt (1 intact)",
@@ -27,10 +36,12 @@ def latency_frontier(
     label: str | None = None,
     *,
     ax: Axes | None = None,
+    names: wishes.Names = None,
 ) -> Figure:
     """A score against measured latency: every plan, those that none is faster and better than.
 
-    Bars are 95 % intervals of the times; the intact model is a ring.
+    Bars are 95 % intervals of the times; the intact model is a ring. Plans that nothing beats have
+    their names: their label where there is one, else their text.
 
     Args:
         times: What `latency` returned for one batch and length.
@@ -41,6 +52,7 @@ def latency_frontier(
         higher_is_better: Of the score.
         label: What the score is, beside its axis.
         ax: Draw into these axes.
+        names: What plans are called.
 
     Returns:
         The figure.
@@ -52,13 +64,13 @@ def latency_frontier(
         >>> from painters_interp import figures
         >>> times = pd.DataFrame({"plan": ["0-5", "0-2 5"], "token_ratio": [1.0, 0.7]})
         >>> times = times.assign(token_ratio_low=0.6, token_ratio_high=1.1)
-        >>> for name in ("prefill_ratio", "prefill_ratio_low", "prefill_ratio_high"):
-        ...     times[name] = [1.0, 0.7]
+        >>> times["n_layers"] = 6
         >>> found = pd.DataFrame({"plan": ["0-5", "0-2 5"], "kl": [0.0, 0.3]})
-        >>> len(figures.latency_frontier(times, found).axes)
-        1
+        >>> [ax] = figures.latency_frontier(times, found, names={"0-2 5": "short"}).axes
+        >>> [text.get_text() for text in ax.texts]
+        ['intact', 'short']
     """
-    require(times, "plan", along, f"{along}_low", f"{along}_high", "prefill_ratio")
+    require(times, "plan", along, f"{along}_low", f"{along}_high")
     require(scores, "plan", of)
     points = frontier_of(times, scores, of, along, higher_is_better)
     figure, [axis] = style.canvas(1, 70.0)
@@ -76,13 +88,42 @@ def latency_frontier(
         whole[along], whole[of], "o", markersize=8, markerfacecolor="none", markeredgecolor=colour,
         linestyle="none",
     )  # fmt: skip
-    for _, row in whole.iterrows():
-        axis.annotate(
-            "intact", (row[along], row[of]), xytext=(-6, 6), textcoords="offset points", ha="right"
-        )
-    axis.set(xlabel=_ALONG.get(along, along), ylabel=label or of)
+    axis.set(xlabel=f"{_ALONG.get(along, along)}, 95 % interval", ylabel=label or of)
+    axis.margins(x=0.12, y=0.12)
     sns.despine(ax=axis)
+    named = points[points["frontier"] | points["intact"]].sort_values(along, ascending=False)
+    texts = ["intact" if p["intact"] else _called(p, names or {}) for _, p in named.iterrows()]
+    _write_names(axis, texts, named[along].to_numpy(float), named[of].to_numpy(float))
     return style.finished(figure, [axis])
+
+
+def _called(point: "pd.Series[Any]", names: Mapping[str, str]) -> str:
+    label = str(point["label"]) if "label" in point and pd.notna(point["label"]) else ""
+    for name in (label, str(point["plan"])):
+        if name in names:
+            return names[name]
+    return naming.plain(naming.shortened(label or str(point["plan"]), _LONGEST))
+
+
+def _write_names(ax: Axes, texts: Sequence[str], x: np.ndarray, y: np.ndarray) -> None:
+    """Names over their points, inwards; higher, and tied to them, where others stand already."""
+    size = font_manager.FontProperties(size=plt.rcParams["xtick.labelsize"]).get_size_in_points()
+    ax.autoscale_view()  # now, for places depend on the limits
+    places = 72 / ax.figure.dpi * ax.transData.transform(np.column_stack([x, y]))
+    middle = 72 / ax.figure.dpi * ax.bbox.x0 + 36 * ax.bbox.width / ax.figure.dpi
+    taken: list[tuple[float, float, float]] = []  # left, right and bottom of a name, in points
+    for text, point, (across, up) in zip(texts, zip(x, y, strict=True), places, strict=True):
+        right, wide, height = across > middle, 0.55 * size * len(text), up + 6
+        left = across - wide if right else across
+        while any(left < b and a < left + wide and abs(height - h) < 1.2 * size
+                  for a, b, h in taken):  # fmt: skip
+            height += 0.3 * size
+        taken.append((left, left + wide, height))
+        tie = {"arrowstyle": "-", "linewidth": 0.4, "color": appearance.REFERENCE}
+        ax.annotate(text, point, xytext=(0, height - up), textcoords="offset points",
+                    ha="right" if right else "left", fontsize=size,
+                    path_effects=[withStroke(linewidth=2, foreground="white")],
+                    arrowprops=tie if height - up > 2 * size else None)  # fmt: skip
 
 
 def frontier_of(
@@ -102,10 +143,9 @@ def frontier_of(
                 f"{name} has several rows of plan {again.iloc[0]!r}; choose one batch and length, "
                 "one task and metric"
             )
-    # Its ratio to itself is 1 at every turn.
-    intact = times[["prefill_ratio", "prefill_ratio_low", "prefill_ratio_high"]].eq(1).all(axis=1)
-    ends = [along, f"{along}_low", f"{along}_high"]
-    points = times[["plan", *ends]].assign(intact=intact).merge(scores[["plan", of]], on="plan")
+    kept = ["plan", *(["label"] if "label" in times else []), along]
+    kept += [f"{along}_low", f"{along}_high"]
+    points = times[kept].assign(intact=_whole(times)).merge(scores[["plan", of]], on="plan")
     points = points[points[of].notna() & points[along].notna()].reset_index(drop=True)
     if points.empty:
         raise TableError("no plan has both a time and a score")
@@ -115,3 +155,11 @@ def frontier_of(
         for t, c in zip(points[along], cost, strict=True)
     ]
     return points.assign(frontier=[not one for one in beaten])
+
+
+def _whole(times: pd.DataFrame) -> "pd.Series[bool]":
+    """Which plans are the intact model: by their steps, or without a number of layers by label."""
+    if "n_layers" not in times:
+        return is_intact(times)
+    plans = zip(times["plan"], times["n_layers"], strict=True)
+    return pd.Series([text == str(full(int(n))) for text, n in plans], index=times.index)

@@ -119,9 +119,7 @@ def test_bad_input(decoder: Any, asked: dict, reason: str) -> None:
 
 class TestFrontier:
     TIMES = pd.DataFrame({"plan": ["0-3", "0-2", "0-1", "1-3"], "token_ratio": [1, 0.8, 0.5, 0.8]})
-    for _end in ("token_ratio_low", "token_ratio_high", "prefill_ratio", "prefill_ratio_low"):
-        TIMES[_end] = TIMES["token_ratio"]
-    TIMES["prefill_ratio_high"] = TIMES["token_ratio"]
+    TIMES = TIMES.assign(token_ratio_low=1.0, token_ratio_high=1.0, n_layers=4)
     SCORES = pd.DataFrame({"plan": ["0-3", "0-2", "0-1", "1-3"], "kl": [0.0, 1.0, 3.0, 2.0]})
 
     def test_is_what_no_other_plan_beats(self) -> None:
@@ -133,7 +131,14 @@ class TestFrontier:
 
     def test_is_drawn(self) -> None:
         [ax] = figures.latency_frontier(self.TIMES, self.SCORES).axes
-        assert ax.get_xlabel() == "time per token (1 intact)"
+        assert ax.get_xlabel() == "time per token (1 intact), 95 % interval"
+
+    def test_names_the_plans_that_none_beats(self) -> None:
+        times = self.TIMES.assign(label=["all", "$short$", "shorter", "beaten"])
+        [ax] = figures.latency_frontier(times, self.SCORES, names={"shorter": "brief"}).axes
+        assert [t.get_text() for t in ax.texts][:3] == ["brief", r"\$short\$", "intact"]
+        [ax] = figures.latency_frontier(times.drop(columns="n_layers"), self.SCORES).axes
+        assert "all" in [text.get_text() for text in ax.texts]  # no label says that it is intact
 
     def test_needs_one_row_a_plan(self) -> None:
         twice = pd.concat([self.SCORES, self.SCORES])
