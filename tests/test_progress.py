@@ -1,8 +1,10 @@
 """One bar for everything: it ends where it should, and is brief where nobody watches."""
 
+import nbformat
 import pytest
 import tiny
 import torch
+from nbclient import NotebookClient
 
 from painters_interp import comparison, progress
 
@@ -18,6 +20,34 @@ def test_a_bar_in_a_file_takes_a_few_lines_for_thousands_of_steps(monkeypatch, c
     states = [state for state in states if state.strip()]
     assert len(states) <= 3
     assert "100%" in states[-1]
+
+
+WORK = """
+from painters_interp.progress import progress
+with progress("outer", 4) as advance:
+    advance(2)
+    with progress("inner", 1) as inner:
+        inner(2)
+"""
+
+
+def test_a_notebook_shows_a_bar_of_text_and_keeps_nothing_of_it(monkeypatch) -> None:
+    monkeypatch.delenv("TQDM_DISABLE")
+    seen = []
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(WORK)])
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3")
+    keep = client.process_message
+
+    def looked_at(message, *rest):
+        seen.append(message)
+        return keep(message, *rest)
+
+    monkeypatch.setattr(client, "process_message", looked_at)
+    [cell] = client.execute().cells
+    shown = [message["content"].get("data", {}).get("text/plain", "") for message in seen]
+    assert any("outer:" in text for text in shown)
+    assert any("inner:" in text for text in shown)
+    assert all(out.output_type == "display_data" and not out.data for out in cell.outputs)
 
 
 @pytest.mark.parametrize("other", [None, comparison.SHUFFLED, "a model"])

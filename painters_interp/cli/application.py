@@ -8,7 +8,6 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .comparisons import compare
-from .costs import cost
 from .deployment import export, latency, per_input, search
 from .depths import damage, logit_lens, stitch
 from .divergences import kl
@@ -26,7 +25,6 @@ from .runs import run
 from .scores import evaluate
 from .similarities import similarity
 from .studies import study
-from .sweeps import status, sweep
 from .texts import generate
 
 
@@ -67,8 +65,6 @@ for command in (
     plan,
     run,
     study,
-    sweep,
-    status,
     similarity,
     evaluate,
     generate,
@@ -82,7 +78,6 @@ for command in (
     heal,
     search,
     latency,
-    cost,
     per_input,
     export,
     figures,

@@ -7,7 +7,7 @@ import typer
 
 from ..errors import PaintersError
 from .options import Plans, Seed, path_of
-from .outputs import intervals, short, try_table
+from .outputs import try_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,12 +42,13 @@ def compare(
     """
     from .. import items
     from ..storage import provenance, write_table
+    from ..tables import readable
 
     if out is not None:
         try_table(out)
     table, first, second = _both(results, plan or [])
     found = items.compare(table, first, second, seed)
-    print(readable(found).to_string(index=False, na_rep=""))
+    print(readable(found).to_string(index=False))
     if out is not None:
         asked = {"results": [str(path) for path in results], "first": first, "second": second}
         print(write_table(found, out, provenance(**asked, seed=seed)))
@@ -78,15 +79,3 @@ def _both(results: list[Path], plans: list[str]) -> "tuple[pd.DataFrame, str, st
     raise PaintersError(
         "give one item table and two plans of it (--plan A --plan B), or two runs of lm-eval"
     )
-
-
-def readable(found: "pd.DataFrame") -> "pd.DataFrame":
-    """The columns one looks at, numbers short, each difference with its interval."""
-    shown = found[["task", "metric"]].copy()
-    shown["first"], shown["second"] = (
-        found[name].map(short) for name in ("value", "against_value")
-    )
-    shown["delta"] = found["delta"].map(short)
-    shown["95 % interval"] = intervals(found, "delta_low", "delta_high")
-    shown["p"] = found["p"].map(short)
-    return shown.assign(n=found["n"])

@@ -26,7 +26,6 @@ from .options import (
     path_of,
 )
 from .outputs import folder_for, try_table, try_tables, write_all
-from .scores import readable
 
 if TYPE_CHECKING:
     from ..learning import Examples, Readers
@@ -94,7 +93,7 @@ def classify(
     from ..report import items_beside
     from ..storage import write_table
     from ..strategies import full
-    from ..tables import labelled
+    from ..tables import labelled, readable
     from ..tables.items import summarise
     from ..tables.labels import labels_for
 
@@ -115,7 +114,7 @@ def classify(
     found = classify_items(bridge, named, chosen, **asked, tuning=recipe)
     labels = labels_for(named, len(bridge.blocks))
     table = labelled(labels, summarise(found, intact=str(intact)))
-    print(readable(table).to_string(index=False, na_rep=""))
+    print(readable(table.drop(columns="label")).to_string(index=False))
     if out is not None:
         facts = facts_of(bridge, chosen, **asked, data=data, epochs=epochs if recipe else None)
         print(write_table(table, out, facts))

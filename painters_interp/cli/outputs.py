@@ -14,17 +14,6 @@ if TYPE_CHECKING:
 _FIGURES = (".pdf", ".png", ".svg")
 
 
-def short(number: float) -> str:
-    """A number as one looks at it; nothing for NaN."""
-    return "" if number != number else f"{number:.4g}"
-
-
-def intervals(table: "pd.DataFrame", low: str, high: str) -> list[str]:
-    """The intervals between two columns of a table; nothing where there is none."""
-    ends = zip(table[low].map(short), table[high].map(short), strict=True)
-    return [f"[{one}, {other}]" if one else "" for one, other in ends]
-
-
 def folder_for(model: str, out: Path | None) -> Path:
     """Where the results of a model go: `out`, or runs/<model>; nothing is made yet."""
     if out is None:

@@ -27,10 +27,9 @@ from .options import (
     path_of,
     task_names,
 )
-from .outputs import intervals, short, try_folder, try_table
+from .outputs import try_folder, try_table
 
 if TYPE_CHECKING:
-    import pandas as pd
     from transformer_lens.model_bridge import TransformerBridge
 
     from ..evaluation import Questions
@@ -77,6 +76,7 @@ def evaluate(
     from ..report import items_beside
     from ..storage import write_table
     from ..strategies import full
+    from ..tables import readable
 
     if items and out is None:
         raise PaintersError("--items needs a place to write to; add --out")
@@ -103,19 +103,9 @@ def evaluate(
         facts = facts_of(bridge, questions, **asked)
         written = [write_table(found, items_beside(out), facts)] if items else []
         written.insert(0, write_table(table, out, facts))
-    print(readable(table).to_string(index=False, na_rep=""))
+    print(readable(table.drop(columns="label")).to_string(index=False))
     for path in written if out is not None else ():
         print(path)
-
-
-def readable(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The columns one looks at, numbers short, each difference with its interval."""
-    shown = table[["plan", "task", "metric"]].copy()
-    for column in ("value", "stderr", "chance", "delta"):
-        shown[column] = table[column].map(short)
-    shown["95 % interval"] = intervals(table, "delta_low", "delta_high")
-    shown["p_adj"] = table["p_adjusted"].map(short)
-    return shown.assign(n=table["n"])
 
 
 def facts_of(bridge: "TransformerBridge", questions: "Questions", **asked: Any) -> dict[str, Any]:

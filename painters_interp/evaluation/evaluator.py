@@ -13,7 +13,7 @@ from ..execution import as_plan
 from ..models import Model, as_model, of_planned
 from ..progress import progress
 from ..strategies import full
-from ..tables import labelled
+from ..tables import Results, labelled
 from ..tables.items import joined, summarise
 from ..tables.labels import Plans, labels_for, with_intact
 from .harness.included import Include
@@ -198,7 +198,7 @@ def _results(
 ) -> pd.DataFrame:
     if any(part.prompts.requests for part in parts):
         labels = labels.assign(cache=cache)
-    return labelled(labels, summarise(items, intact=str(full(len(model.blocks)))))
+    return Results(labelled(labels, summarise(items, intact=str(full(len(model.blocks))))))
 
 
 def _questions(

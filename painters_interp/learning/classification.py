@@ -19,7 +19,7 @@ from ..plans import Plan
 from ..progress import Advance, progress
 from ..storage import writable_folder
 from ..strategies import full
-from ..tables import MODEL, labelled
+from ..tables import MODEL, Results, labelled
 from ..tables.items import item_table, joined, summarise
 from ..tables.labels import Plans, labels_for, with_intact
 from .examples import METRICS, Examples, Table, examples
@@ -98,7 +98,7 @@ def classify(
     if intact:
         labels = with_intact(labels, str(full(len(model.blocks))))
     found = classify_items(model, labels, tasks, data, train, limit, seed, pool=pool, tuning=tuning)
-    return labelled(labels, summarise(found, intact=str(full(len(model.blocks)))))
+    return Results(labelled(labels, summarise(found, intact=str(full(len(model.blocks))))))
 
 
 def classify_items(

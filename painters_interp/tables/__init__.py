@@ -28,3 +28,5 @@ from .results import primary as primary
 from .results import scaled as scaled
 from .results import scored as scored
 from .results import summarise_seeds as summarise_seeds
+from .showing import Results as Results
+from .showing import readable as readable

@@ -33,6 +33,7 @@ from ..errors import TableError
 from ..statistics.aggregations import AGGREGATIONS, Aggregation
 from .columns import DIFFERENCE, MEASURED, MODEL, TASK, require, typed
 from .published import Files, rows_of
+from .showing import Results
 
 _METRIC = ("aggregation", "higher_is_better")
 RUN = (*MODEL, *TASK, "seed", "requests")
@@ -396,7 +397,7 @@ def compare(items: pd.DataFrame, first: str, second: str, seed: int = 0) -> pd.D
     _refuse_unpaired(found, first, second)
     rows = [_comparison(run, run.plans.index(first), run.plans.index(second), seed)
             for run in found]  # fmt: skip
-    return typed(pd.DataFrame(rows))
+    return Results(typed(pd.DataFrame(rows)))
 
 
 def _refuse_unpaired(found: Sequence[Run], first: str, second: str) -> None:

@@ -1,0 +1,91 @@
+"""Tables of results that show what one looks at: the columns that matter, with their intervals."""
+
+from typing import Any
+
+import pandas as pd
+
+from .columns import require
+
+_WIDEST = 48  # characters of a cell; a plan of many steps is cut in what is shown, not in the table
+_DIFFERENCE = ("delta", "delta_low", "delta_high")
+_OF_PLANS = ("plan", "task", "metric", "value", "stderr", "chance", *_DIFFERENCE, "p_adjusted", "n")
+_OF_A_PAIR = ("task", "metric", "value", "against_value", *_DIFFERENCE, "p", "n")
+_TEXTS = ("label", "plan", "task", "metric")
+_SHORTER = {"p_adjusted": "p_adj"}
+_OF_SIDES = {"value": "first", "against_value": "second"}
+
+
+class Results(pd.DataFrame):
+    """A data frame that is shown as `readable`, and is for all else one like any other.
+
+    Where a column that this needs was taken away, it is shown as pandas shows a frame.
+
+    Example:
+        >>> Results(table)
+        label   plan  task metric ...delta    95 % interval p_adj n
+        ...
+    """
+
+    @property
+    def _constructor(self) -> type["Results"]:
+        return Results
+
+    def __repr__(self) -> str:
+        """One aligned table for a terminal."""
+        if not _is_readable(self):
+            return repr(pd.DataFrame(self))
+        most = pd.get_option("display.max_rows")
+        return readable(self).to_string(index=False, max_rows=most, max_colwidth=_WIDEST)
+
+    def _repr_html_(self) -> str | None:
+        """The same table for a notebook; whatever stands in its cells is escaped."""
+        if not _is_readable(self):
+            html: str | None = pd.DataFrame(self)._repr_html_()  # type: ignore[operator]
+            return html
+        most = pd.get_option("display.max_rows")
+        with pd.option_context("display.max_colwidth", _WIDEST):
+            return readable(self).to_html(index=False, max_rows=most, border=0)
+
+
+def _is_readable(table: pd.DataFrame) -> bool:
+    named = {*table.columns}
+    return len(table) > 0 and any({*columns} <= named for columns in (_OF_PLANS, _OF_A_PAIR))
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns one looks at, numbers short, each difference with its 95 % interval.
+
+    Args:
+        table: What `evaluate` or `items.compare` returned.
+
+    Returns:
+        A frame of texts, row for row; an empty text where there is no number.
+
+    Raises:
+        TableError: where a column is not there, or there is no row.
+
+    Example:
+        >>> readable(painters.items.compare(answers, "0-2 5", "0-5"))["delta"].tolist()
+        ['-0.375']
+    """
+    pair = "against_value" in table
+    columns = _OF_A_PAIR if pair else _OF_PLANS
+    require(table, *columns)
+    names = _OF_SIDES if pair else _SHORTER
+    shown = {c: [*map(str, table[c])] for c in _TEXTS if c in table and not (pair and c == "plan")}
+    named, plans = shown.get("label", []), shown.get("plan", [])
+    if not any(name not in ("intact", plan) for name, plan in zip(named, plans, strict=False)):
+        shown.pop("label", None)
+    for column in (c for c in columns if c not in (*_TEXTS, "delta_low", "delta_high")):
+        shown[names.get(column, column)] = [*map(short, table[column])]
+        if column == "delta":
+            ends = (map(short, table[f"delta_{end}"]) for end in ("low", "high"))
+            shown["95 % interval"] = [
+                f"[{a}, {b}]" if a else "" for a, b in zip(*ends, strict=True)
+            ]
+    return pd.DataFrame(shown)
+
+
+def short(number: Any) -> str:
+    """A number as one looks at it, of four digits at most; nothing for what is missing."""
+    return "" if pd.isna(number) else f"{number:.4g}"
