@@ -6,16 +6,20 @@ replaced. `python tests/test_notebooks.py [STEM ...]` executes them anew and sto
 """
 
 import copy
+import itertools
 import os
 import re
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+import painters_interp as painters
 
 # Bars that move are no output to store; as under pytest, so when this file is run.
 os.environ["TQDM_DISABLE"] = os.environ["HF_HUB_OFFLINE"] = "1"
@@ -24,9 +28,9 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # What the tests put for what takes long, so that every output keeps its form; readers see it whole.
 SMALLER = {
-    "01_quickstart": {"limit=16": "limit=4", "limit=64": "limit=8"},
+    "01_quickstart": {"limit=16": "limit=4", "limit = 64": "limit = 8"},
     "02_shared_canvas": {
-        "limit=16": "limit=6",
+        "limit = 16": "limit = 6",
         "few = texts[:4]": "few = [text[:60] for text in texts[:2]]",
     },
     "03_patching_and_swaps": {
@@ -34,17 +38,23 @@ SMALLER = {
         "range(1, n, 3), texts[:2]": "range(1, n, 9), texts[:2]",
         "for j in (12, 18, 24)": "for j in (18,)",
     },
-    "04_which_differences_are_real": {"limit=64": "limit=32"},
-    "05_encoders_and_readers": {
-        "limit=200": "limit=60",
-        "limit=300": "limit=90",
-        "limit=600": "limit=120",
-    },
+    "04_which_differences_are_real": {"limit = 64": "limit = 32"},
+    "05_encoders_and_readers": {"limit = 300": "limit = 60"},
     "06_from_finding_to_use": {
         "search(model, texts,": "search(model, [text[:30] for text in texts],",
         "length=64, new=4, repeats=4": "length=16, new=2, repeats=2",
     },
+    "07_the_paper_figure_by_figure": {
+        "limit = 16": "limit = 6",
+        "single_layers(n))": "single_layers(n).query('layer in (0, 15, 29) or layer.isna()'))",
+        "for size in (9, 6, 3)": "for size in (6, 3)",
+        "max_times=4": "max_times=2",
+        "seeds=2": "seeds=1",
+        "limit=20 * limit": "limit=10 * limit",
+    },
+    "08_your_own_model_and_tasks": {"limit = 16": "limit = 4"},
 }
+LINES = 10  # of a cell of code, at most
 IMAGES = ("image/png", "image/svg+xml", "image/jpeg")
 NUMBER = re.compile(r"[-+]?\b\d+(?:[.,]\d+)*(?:e[-+]?\d+)?\b|\bnan\b", re.IGNORECASE)
 
@@ -112,6 +122,54 @@ def test_a_notebook_runs_and_shows_what_is_stored(path: Path, tmp_path: Path) ->
         assert form(now) == form(before), f"{path.name} is to be executed anew:\n{now.source}"
 
 
+def badge(stem: str) -> str:
+    """What opens a notebook in Colab, from the address that the package gives."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    address = project["urls"]["Repository"]
+    colab = address.replace("https://github.com", "https://colab.research.google.com/github")
+    return (
+        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"({colab}/blob/main/notebooks/{stem}.ipynb) There, first: `%pip install git+{address}`"
+    )
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestForm:
+    @pytest.fixture
+    def cells(self, path: Path) -> list[Any]:
+        cells: list[Any] = nbformat.read(path, as_version=4).cells  # type: ignore[no-untyped-call]
+        return cells
+
+    def test_it_opens_with_what_is_learnt_and_ends_with_what_to_try(
+        self, path: Path, cells: list[Any]
+    ) -> None:
+        assert cells[0].source.startswith(badge(path.stem) + "\n\n# ")
+        assert "**What you will learn**" in cells[0].source
+        assert "## What to try next" in cells[-1].source
+
+    def test_its_parameters_stand_in_a_cell_of_their_own(self, cells: list[Any]) -> None:
+        [tagged] = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+        assert cells.index(tagged) == 1
+        names = re.findall(r"^(\w+) = ", tagged.source, re.M)
+        assert names[:3] in (["model", "tasks", "limit"], ["models", "tasks", "limit"])
+
+    def test_its_cells_are_short(self, cells: list[Any]) -> None:
+        code = [cell.source for cell in cells if cell.cell_type == "code"]
+        assert not [source for source in code if len(source.splitlines()) > LINES]
+
+    def test_its_sections_end_with_a_sentence(self, cells: list[Any]) -> None:
+        for cell, after in itertools.pairwise(cells):
+            if after.cell_type == "markdown" and after.source.lstrip().startswith("#"):
+                assert cell.cell_type == "markdown", f"no sentence before {after.source[:40]!r}"
+
+    def test_it_imports_what_is_public(self, cells: list[Any]) -> None:
+        rooms = {name for name in painters.__all__ if not name.startswith("_")}
+        for cell in cells:
+            for path in re.findall(r"(?:from|import) painters_interp\.([\w.]+)", cell.source):
+                assert path.split(".")[0] in rooms
+                assert path in {*rooms, "measures.zones"}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_committed_executed_and_names_no_machine(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
@@ -169,7 +227,9 @@ def store(path: Path) -> None:
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        cell.metadata = {}
+        cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
+    first = notebook.cells[0]
+    first.source = "\n\n".join([badge(path.stem), first.source[first.source.index("# ") :]])
     nbformat.write(notebook, path)  # type: ignore[no-untyped-call]
 
 

@@ -152,11 +152,12 @@ def examples(
     """
     name = name or ("examples" if isinstance(table, pd.DataFrame) else Path(table).stem)
     rows = table if isinstance(table, pd.DataFrame) else read(Path(table), name)
+    _refuse_unusable(rows, name)
     text, second = _text_columns(rows, name, text, second)
     texts = texts_of(rows, name, [text] if second is None else [text, second])
     right, classes = rights_of(rows, name, label, numbers)
     split = Split(texts, right, np.arange(len(rows)))
-    learnt = _learnt(rows, right, classes, seed)
+    learnt = _learnt(rows, name, right, classes, seed)
     chosen = metrics_of(name, tuple(metrics), classes)
     train, scored = split.at(np.flatnonzero(learnt)), split.at(np.flatnonzero(~learnt))
     return Examples(name, train, scored, chosen, classes).checked()
@@ -177,6 +178,13 @@ def read(path: Path, name: str) -> pd.DataFrame:
         raise TaskError(f"task {name!r}: there is no file {path}") from error
     except (ValueError, OSError) as error:
         raise TaskError(f"task {name!r}: {path} cannot be read ({error})") from error
+
+
+def _refuse_unusable(rows: pd.DataFrame, name: str) -> None:
+    if rows.empty:
+        raise TaskError(f"task {name!r}: the table has no rows")
+    if double := list(rows.columns[rows.columns.duplicated()]):
+        raise TaskError(f"task {name!r}: two columns are called {double[0]!r}")
 
 
 def _text_columns(
@@ -246,13 +254,22 @@ def _as_numbers(labels: "pd.Series[Any]", name: str) -> Float[np.ndarray, " text
 
 
 def _learnt(
-    rows: pd.DataFrame, right: Float[np.ndarray, " text"], classes: tuple[object, ...], seed: int
+    rows: pd.DataFrame,
+    name: str,
+    right: Float[np.ndarray, " text"],
+    classes: tuple[object, ...],
+    seed: int,
 ) -> Any:
     """Which rows are to learn from."""
     if "split" in rows:
         return rows["split"].isin(_LEARNT).to_numpy()
     learnt = np.ones(len(rows), dtype=bool)
     learnt[held_out(right, bool(classes), _HELD_OUT, seed)] = False
+    if learnt.all():
+        raise TaskError(
+            f"task {name!r}: none of {len(rows)} labels occurs twice, so no row can be set apart "
+            "to be scored; give more of each class, or numbers=True for labels that are numbers"
+        )
     return learnt
 
 
