@@ -10,12 +10,21 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from painters_interp import experiments
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "painters_interp"
 PAPERS = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md",
           "security.md": "SECURITY.md"}  # fmt: skip
 INTERNAL = {"errors", "streams", "texts", "execution"}  # beneath what users call
+LARGE = experiments.Shape(80, 8192, d_ff=28672, kv_width=1024, vocabulary=32_000)
+MODELS = {
+    "7B": (experiments.Shape(32, 4096, d_ff=11008, kv_width=4096, vocabulary=32_000), 2.0),
+    "70B": (LARGE, 2.0),
+    "70B, 4 bits": (LARGE, 0.5),
+}
 TRIED = """# What was tried
 
 A model is examined, not looked up in a list: before anything runs, its layers are tried, and a
@@ -79,6 +88,26 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         path = f"gallery/{picture.name}"
         files.append(File.generated(config, path, abs_src_path=str(picture)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Put what the code reckons into the page about costs."""
+    return (
+        markdown.replace("<!-- costs -->", costs()) if page.file.src_uri == "costs.md" else markdown
+    )
+
+
+def costs() -> str:
+    """What the paper's suite takes, by model and number of GPUs."""
+    lines = ["| model | GPUs | plans | shared calls | scoring | writing | plan by plan |"]
+    lines += ["|---" * 7 + "|"]
+    for name, (shape, weight_bytes) in MODELS.items():
+        for row in experiments.cost(shape, weight_bytes=weight_bytes).to_dict("records"):
+            hours = [row[part] for part in ("reading", "writing", "one_by_one")]
+            shown = [f"{h:,.3g} h" for h in hours] if row["copies"] else ["does not fit", "", ""]
+            cells = [name, row["gpus"], row["plans"], f"{row['shared']:,}", *shown]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
 
 
 def contents(pages: dict[str, str]) -> str:

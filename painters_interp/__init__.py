@@ -20,7 +20,7 @@ _ROOMS = (
         "figures",
     ),
     *("generation", "learning", "measures", "models", "patching", "plans", "report", "statistics"),
-    *("stitching", "storage", "strategies", "streams", "studies", "tables", "texts"),
+    *("stitching", "storage", "strategies", "streams", "studies", "sweeps", "tables", "texts"),
 )
 _NAMES = {
     "comparison": ["similarity"],
@@ -28,6 +28,7 @@ _NAMES = {
     "deployment": ["export", "latency", "planned", "recipe", "search"],
     "evaluation": ["evaluate", "task"],
     "generation": ["generate"],
+    "experiments": ["cost"],
     "learning": ["classify", "heal", "readers"],
     "execution": ["applied", "check", "token_logprobs"],
     "models": ["load_model"],
@@ -35,6 +36,7 @@ _NAMES = {
     "report": ["read_run"],
     "storage": ["store"],
     "streams": ["capture"],
+    "sweeps": ["sweep"],
     "tables": ["items", "scores"],
 }
 

@@ -19,6 +19,7 @@ from . import storage as storage
 from . import strategies as strategies
 from . import streams as streams
 from . import studies as studies
+from . import sweeps as sweeps
 from . import tables as tables
 from . import texts as texts
 from .comparison import similarity as similarity
@@ -34,6 +35,7 @@ from .evaluation import task as task
 from .execution import applied as applied
 from .execution import check as check
 from .execution import token_logprobs as token_logprobs
+from .experiments import cost as cost
 from .generation import generate as generate
 from .learning import classify as classify
 from .learning import heal as heal
@@ -43,6 +45,7 @@ from .plans import Plan as Plan
 from .report import read_run as read_run
 from .storage import store as store
 from .streams import capture as capture
+from .sweeps import sweep as sweep
 from .tables import items as items
 from .tables import scores as scores
 

@@ -2,11 +2,13 @@
 
 import os
 import socket
+import sys
 
 # Before any import of the libraries that read it: a missing model must fail, not be downloaded.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for first, then in halves for item in (*first, *then)]
 
 
+# What the tests ask for of lm-eval's own tasks, whose fourteen thousand files take long to read.
+_ASKED_FOR = (
+    *("arc", "blimp", "glue", "gsm8k", "hellaswag", "lambada", "mmlu/default", "piqa"),
+    *("super_glue", "triviaqa", "wikitext", "winogrande"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_of_lm_evals_tasks() -> Iterator[None]:
+    """Where lm-eval's own tasks are wanted, those in a few of its folders."""
+    harness = sys.modules.get("painters_interp.evaluation.harness.tasks")
+    if harness is None:  # no test that was collected speaks to it
+        yield
+        return
+    import lm_eval.tasks
+
+    folders = [Path(lm_eval.tasks.__file__).parent / name for name in _ASKED_FOR]
+    assert all(folder.is_dir() for folder in folders), folders
+
+    def few(include_path: Any, include_defaults: bool) -> Any:
+        more = include_path if isinstance(include_path, list) else [include_path]
+        paths = [*folders, *more] if include_defaults else more
+        return lm_eval.tasks.TaskManager(include_path=paths, include_defaults=False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness, "TaskManager", few)
+        yield
+
+
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The addresses to which the test connects, as they come."""
@@ -64,6 +95,14 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the tiny models' tokenizer lies; pass it to `tiny.build`."""
     return tmp_path_factory.mktemp("tiny")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama in float32 as a folder: leave it as you found it."""
+    import tiny
+
+    return tiny.save("llama", tmp_path_factory.mktemp("tiny-llama"))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 They may use these names without making them: `painters` (the package), `model` (a tiny Llama of six
 layers with a tokenizer of characters, float32), `plan`, `texts`, `tasks`, `answers` (an item table
 of eight items under the intact model and `plan`), `table` (the result table that rests on it),
-`pretend` (which makes results up for an experiment) and `tmp_path`, which is also where they run.
+`pretend` (which makes results up for an experiment), `checkpoint` (the folder of a tiny model) and
+`tmp_path`, which is also where they run.
 """
 
 import doctest
@@ -63,7 +64,9 @@ def pretend(plans: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.fixture
-def names(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def names(
+    tiny_folder: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
     """What every example may use."""
     monkeypatch.chdir(tmp_path)
     answers, table = answered()
@@ -77,6 +80,7 @@ def names(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "table": table,
         "pretend": pretend,
         "tmp_path": tmp_path,
+        "checkpoint": checkpoint,
     }
 
 

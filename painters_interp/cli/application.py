@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .comparisons import compare
+from .costs import cost
 from .deployment import export, latency, per_input, search
 from .depths import damage, logit_lens, stitch
 from .divergences import kl
@@ -25,6 +26,7 @@ from .runs import run
 from .scores import evaluate
 from .similarities import similarity
 from .studies import study
+from .sweeps import status, sweep
 from .texts import generate
 
 
@@ -65,6 +67,8 @@ for command in (
     plan,
     run,
     study,
+    sweep,
+    status,
     similarity,
     evaluate,
     generate,
@@ -78,6 +82,7 @@ for command in (
     heal,
     search,
     latency,
+    cost,
     per_input,
     export,
     figures,

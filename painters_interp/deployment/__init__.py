@@ -5,6 +5,7 @@ from .edits import EDITS as EDITS
 from .edits import edited as edited
 from .held import PlannedModel as PlannedModel
 from .held import planned as planned
+from .reaching import reached as reached
 from .recipes import mergekit as mergekit
 from .recipes import recipe as recipe
 from .rounds import Rounds as Rounds

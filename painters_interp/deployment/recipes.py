@@ -53,7 +53,7 @@ def recipe(model: Model, plan: Plan | str, path: str | Path, force: bool = False
     ready(model)
     who = identity(model)
     facts = {"format": _FORMAT, "model": _named(model), "revision": who["revision"]}
-    facts |= {"dtype": who["dtype"], "plan": str(plan)}
+    facts |= {"dtype": who["dtype"].partition("+")[0], "plan": str(plan)}
     refuse_file(path, force)
     return write_whole(path, f"{json.dumps(facts, indent=1)}\n".encode())
 
@@ -144,7 +144,11 @@ def mergekit(model: Model, plan: Plan | str) -> str:
         {"sources": [{"model": source, "layer_range": [first, last + 1]}]}
         for first, last in _stretches(calls)
     ]
-    facts = {"merge_method": "passthrough", "dtype": identity(model)["dtype"], "slices": slices}
+    facts = {
+        "merge_method": "passthrough",
+        "dtype": identity(model)["dtype"].partition("+")[0],
+        "slices": slices,
+    }
     text: str = yaml.safe_dump(facts, sort_keys=False)
     return text
 

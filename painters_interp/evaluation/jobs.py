@@ -18,11 +18,14 @@ from ..plans import Plan
 from ..storage import Shelf, provenance
 from ..strategies import full
 from ..tables import MODEL
+from .harness import Task
 from .harness.requests import definition, digest
 from .measurements import MEASUREMENTS, Measurement
 from .questions import Questions
 from .scoring import time_per_call
 
+# Of the parts of a store: what another one wrote is not read.
+_FORMAT = 1
 # What an interruption may cost.
 _SECONDS = 60.0
 # The rooms of this package whose code turns a question into a value.
@@ -58,7 +61,7 @@ def archive_for(model: TransformerBridge, folder: str | Path) -> Archive:
     facts: dict[str, Any] = {c: identity(model)[c] for c in MODEL}
     facts["weights"] = weights_digest(model)
     facts["tokenizer"] = tokenizer_digest(model.tokenizer)
-    facts |= {"packages": provenance()["packages"], "code": _code_digest()}
+    facts |= {"packages": provenance()["packages"], "code": _code_digest(), "format": _FORMAT}
     return Archive(Path(folder), facts)
 
 
@@ -93,10 +96,10 @@ def pending(
 
     A plan counts as kept if it is for every task of `questions`.
     """
-    shelves = list(_shelves(questions, measured, cache, archive))
-    kept = [table for shelf in shelves if (table := shelf.read()) is not None]
+    own = shelves(questions.tasks, questions.seed, measured, cache, archive)
+    kept = [table for shelf in own if (table := shelf.read()) is not None]
     wanted = {str(plan): plan for plan in plans}
-    known = set(wanted) if len(kept) == len(shelves) else set()
+    known = set(wanted) if len(kept) == len(own) else set()
     known = known.intersection(*({*table["plan"].unique()} for table in kept))
     found = [table[table["plan"].isin(known)] for table in kept] if known else []
     missing = [plan for text, plan in wanted.items() if text not in known]
@@ -105,18 +108,21 @@ def pending(
     intact = full(len(model.blocks))
     seconds = time_per_call(model, questions) * questions.calls([intact]) / len(intact.calls)
     groups = in_groups(missing, _SECONDS / seconds)
-    return found, [Job(MEASUREMENTS[measured], questions, g, cache, shelves) for g in groups]
+    return found, [Job(MEASUREMENTS[measured], questions, g, cache, own) for g in groups]
 
 
-def _shelves(questions: Questions, measured: str, cache: str, archive: Archive) -> Iterator[Shelf]:
-    facts = {**archive.facts, "measured": measured, "seed": questions.seed, "cache": cache}
-    for task in questions.tasks:
-        name = task.config.task
-        own = {"task": name, "version": str(task.VERSION), "requests": digest(task)}
-        own["definition"] = definition(task)
-        yield Shelf(
-            archive.folder, name, facts | own | {"num_fewshot": task.config.num_fewshot or 0}
-        )
+def shelves(
+    tasks: Sequence[Task], seed: int, measured: str, cache: str, archive: Archive
+) -> list[Shelf]:
+    """Where one model's answers to each of some tasks are kept."""
+    facts = {**archive.facts, "measured": measured, "seed": seed, "cache": cache}
+    return [Shelf(archive.folder, task.config.task, facts | _asked(task)) for task in tasks]
+
+
+def _asked(task: Task) -> dict[str, Any]:
+    """All of a task that answers depend on: its very requests, and how they are judged."""
+    named = {"task": task.config.task, "version": str(task.VERSION), "requests": digest(task)}
+    return {**named, "definition": definition(task), "num_fewshot": task.config.num_fewshot or 0}
 
 
 def in_groups(plans: Sequence[Plan], calls: float) -> Iterator[list[Plan]]:

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transformer_lens.model_bridge import TransformerBridge
+
 from ..arguments import several
 from ..errors import TaskError, UnsupportedModelError
 from ..execution import ROWS, Layout, family_of, laid_out
@@ -139,30 +141,37 @@ def prepare(
             f"{model.cfg.model_name} is a masked language model, or bidirectional; lm-eval's tasks "
             "need next-token probabilities"
         )
-    tokenizer, device = tokenizer_of(model), device_of(model).type
-    template = tokenizer.chat_template_of_model() if chat else None
+    template = tokenizer_of(model).chat_template_of_model() if chat else None
     names = several(tasks, str, OwnTask, Mapping, Path)
     loaded = load_tasks(names, data, limit, num_fewshot, seed, include, trust, template)
     _say_which_shots_count(loaded, num_fewshot)
-    pairs, writing, readings = _read(tokenizer, loaded)
+    questions = questions_of(model, loaded, seed, chat)
+    _say_how_read(questions, str(model.cfg.model_name), tokenizer_of(model).max_length)
+    return questions
+
+
+def questions_of(
+    model: TransformerBridge, tasks: Sequence[Task], seed: int = 0, chat: bool = False
+) -> Questions:
+    """Tasks whose requests are built, in the tokens of a model and laid out for it."""
+    tokenizer, device = tokenizer_of(model), device_of(model).type
+    pairs, writing, readings = _read(tokenizer, tasks)
     sequences, requests = _distinct(pairs, tokenizer.max_length)
     asked = prompts(tokenizer, writing, _WRITERS.get(device, _WRITERS["cuda"]))
     layout, packs = laid_out(model, sequences, _ROOM.get(device, _ROOM["cuda"]))
     too_long = [len(a) + len(b) > tokenizer.max_length + 1 for a, b in pairs]
-    questions = Questions(
-        tasks=tuple(loaded),
+    return Questions(
+        tasks=tuple(tasks),
         sequences=sequences,
         requests=requests,
         packs=tuple(packs),
         layout=layout,
-        cut=_cut(loaded, readings, too_long, asked),
+        cut=_cut(tasks, readings, too_long, asked),
         seed=seed,
         chat=chat,
         prompts=asked,
         readings=tuple(readings),
     )
-    _say_how_read(questions, str(model.cfg.model_name), tokenizer.max_length)
-    return questions
 
 
 def _say_how_read(questions: Questions, name: str, room: int) -> None:

@@ -10,10 +10,15 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..borrowed.of_torch import own_parameters
 from ..borrowed.of_transformer_lens import outermost
+from ..errors import UnsupportedModelError
 from .anatomy import family_of
-from .guards import as_judged
+from .guards import Untold, as_judged, out_of_memory
 
 Stack = tuple[nn.Module, Sequence[nn.Module]]  # a model and its layers
+
+
+class Unwidenable(UnsupportedModelError, Untold):
+    """Half precision that cannot be judged: neither proved, nor told by a trial."""
 
 
 def narrow(model: TransformerBridge) -> bool:
@@ -29,8 +34,10 @@ def in_float32(model: TransformerBridge, *others: Stack) -> Iterator[None]:
     of the layers, embedding and head, with the modules that own them. Besides the model there is
     room for the largest of these in float32. Offloaded weights are in float32 from when they are
     fetched for a call until they go. `others` are models over the same tensors, with their
-    layers, that are called meanwhile.
+    layers, that are called meanwhile. Raises Unwidenable for quantised weights of half precision
+    whose library lets them compute in no other.
     """
+    _refuse_fixed(model)
     family_of(model)  # it cannot be found once a part is in another format
     stacks: tuple[Stack, ...] = ((model.original_model, tuple(model.blocks)), *others)
     parts = [_parts(*stack) for stack in stacks]
@@ -43,6 +50,21 @@ def in_float32(model: TransformerBridge, *others: Stack) -> Iterator[None]:
         before += _widen(rest)
         stack.enter_context(_fetched_wide(model.original_model))
         yield
+
+
+def _refuse_fixed(model: TransformerBridge) -> None:
+    kinds = {type(tensor): tensor for tensor in _narrow(_tensors(model.original_model))}
+    for kind, tensor in kinds.items():
+        try:
+            tensor.detach().float()
+        except Exception as error:  # of whoever has defined that kind
+            if out_of_memory(error):
+                raise
+            raise Unwidenable(
+                f"{model.cfg.model_name}: its weights ({kind.__name__}) compute in "
+                f"{str(tensor.dtype).removeprefix('torch.')} alone, in which this cannot be "
+                "judged; load it with dtype float32"
+            ) from error
 
 
 _Held = list[tuple[Tensor, Tensor]]  # tensors, and what they held

@@ -24,6 +24,13 @@ The same plan may stand in several rows (a window of one layer reversed is the i
 whoever evaluates a table computes each distinct plan once and joins.
 """
 
+from .costs import H100 as H100
+from .costs import PAPER as PAPER
+from .costs import UTILISATION as UTILISATION
+from .costs import Hardware as Hardware
+from .costs import Shape as Shape
+from .costs import Work as Work
+from .costs import cost as cost
 from .grids import GRIDS as GRIDS
 from .grids import block_repeats as block_repeats
 from .grids import dropped_windows as dropped_windows

@@ -1,6 +1,7 @@
 """Figures for publication, drawn from tables alone: a saved table is redrawn without a model."""
 
 from . import appearance as appearance
+from . import moving as moving
 from . import naming as naming
 from . import style as style
 from .curves import single_layer_curves as single_layer_curves
@@ -20,6 +21,8 @@ from .heatmaps import heatmap as heatmap
 from .heatmaps import loop_heatmap as loop_heatmap
 from .heatmaps import similarity_heatmap as similarity_heatmap
 from .heatmaps import similarity_panel as similarity_panel
+from .moving import Interactive as Interactive
+from .moving import interactive as interactive
 from .patching import crossing_heatmap as crossing_heatmap
 from .patching import effects_heatmap as effects_heatmap
 from .patching import patching_heatmap as patching_heatmap

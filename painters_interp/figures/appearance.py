@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from ..errors import TableError
 from .naming import task_label
+from .told import tell_points
 from .wishes import WISHES
 
 Dashes = str | tuple[int, tuple[float | int, ...]]
@@ -106,11 +107,18 @@ def _colours(
 
 
 def draw_line(
-    ax: Axes, x: "pd.Series[Any]", y: "pd.Series[Any]", look: Look, name: str | None = None
+    ax: Axes,
+    x: "pd.Series[Any]",
+    y: "pd.Series[Any]",
+    look: Look,
+    name: str | None = None,
+    rows: pd.DataFrame | None = None,
 ) -> Line2D:
-    """A line in its look, called `name` in the legend."""
+    """A line in its look, called `name` in the legend; its points are `rows` (`told`)."""
     label = look.label if name is None else name
     (line,) = ax.plot(x.astype(float), y.astype(float), **look.line(len(x)), label=label)
+    if rows is not None:
+        tell_points(line, rows)
     return line
 
 

@@ -1,6 +1,6 @@
 """A matrix as coloured cells: the one painter of heatmaps, with its ticks, marks and colour bar."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from . import naming, style
+from .told import tell_cells
 
 MISSING = "0.85"
 
@@ -64,8 +65,11 @@ def draw(
     limits: Limits | Normalize,
     meaning: Meaning,
     square: bool = False,
+    beside: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """The cells of a matrix over whole numbers, row 0 on top; missing ones are grey.
+
+    `beside` it are matrices of plans, or of the ends of intervals (`told`).
 
     Effects that have a sign are white at 0, on a scale that reaches as far on both sides.
     """
@@ -73,7 +77,8 @@ def draw(
     if meaning.signed and not isinstance(limits, Normalize):
         norm = CenteredNorm(0.0, max(abs(limits[0]), abs(limits[1]), 1e-12))
     # Rasterised: as vector cells, PDF viewers draw hairlines between neighbours.
-    ax.pcolormesh(values.to_numpy(float), norm=norm, cmap=meaning.colours, rasterized=True)
+    mesh = ax.pcolormesh(values.to_numpy(float), norm=norm, cmap=meaning.colours, rasterized=True)
+    tell_cells(mesh, values, beside)
     ax.set_facecolor(MISSING)
     ax.invert_yaxis()
     if square:

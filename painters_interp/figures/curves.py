@@ -101,8 +101,10 @@ def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
         raise TableError("no rows with a layer; see experiments.single_layers")
     for variant, look in appearance.looks(altered["variant"]).items():
         line = _ordered(altered[altered["variant"] == variant], "layer")
-        appearance.draw_line(ax, line["layer"], line["value"], look)
-        if (ends := _interval(line)) is not None:
+        ends = _interval(line)
+        told = line if ends is None else line.assign(low=ends[0], high=ends[1])
+        appearance.draw_line(ax, line["layer"], line["value"], look, rows=told)
+        if ends is not None:
             _band(ax, line["layer"], *ends, look)
     for value in table.loc[is_intact(table), "value"].head(1):
         _reference(ax, value, "intact model", appearance.INTACT)
@@ -168,7 +170,7 @@ def variant_curves(
         line = _ordered(lines[lines["variant"] == variant], "affected")
         shift = _shift(lines["affected"], place, len(drawn)) if apart else 0.0
         x, name = line["affected"].astype(float) + shift, _name(variant, look, line)
-        appearance.draw_line(ax, x, line["score"], look, name)
+        appearance.draw_line(ax, x, line["score"], look, name, rows=line)
         if apart:
             ends = line["low"].astype(float), line["high"].astype(float)
             ax.vlines(x, *ends, color=look.colour, linewidth=0.8, zorder=1.5)
@@ -257,7 +259,7 @@ def task_curves(
     lines = summarise_seeds(rows)
     for task, look in appearance.looks(lines["task"]).items():
         line = _ordered(lines[lines["task"] == task], "affected")
-        appearance.draw_line(ax, line["affected"], line["score"], look).set(
+        appearance.draw_line(ax, line["affected"], line["score"], look, rows=line).set(
             linewidth=0.9, alpha=0.9
         )
     over_tasks = median_over_tasks(rows) if medians is None else _of_variant(medians, variant)
@@ -318,7 +320,7 @@ def size_curves(
     for model, look in appearance.looks(lines["model"]).items():
         line = _ordered(lines[lines["model"] == model], "affected")
         share = 100 * line["affected"] / line["n_layers"]
-        appearance.draw_line(ax, share, line["score"], look)
+        appearance.draw_line(ax, share, line["score"], look, rows=line)
         _band(ax, share, line["low"], line["high"], look)
     _score_axes(ax, "affected layers (% of all)")
     name = appearance.looks([variant])[variant].label

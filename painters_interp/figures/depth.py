@@ -88,7 +88,7 @@ def _line(ax: Axes, line: pd.DataFrame, look: appearance.Look) -> None:
             f"measure {line['measure'].iloc[0]!r} has several values at one place; "
             "name the column that tells them apart as `label`"
         )
-    appearance.draw_line(ax, line["place"], line["value"], look)
+    appearance.draw_line(ax, line["place"], line["value"], look, rows=line)
     if line["low"].notna().any():
         appearance.draw_band(ax, line["place"], line["low"], line["high"], look, alpha=0.22)
 

@@ -1,6 +1,6 @@
 """Grids of plans as maps of layer i by layer j."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,8 @@ def grid_heatmap(
     """
     rows = _rows(table, value)
     variant = str(rows["variant"].iloc[0])
-    values, unsure = _cells(rows, value, variant), _cells(_unsure(rows, value), "unsure", variant)
+    values = _matrix(rows, value, variant).astype(float)
+    unsure = _matrix(_unsure(rows, value), "unsure", variant).astype(float)
     tree = _tree(values, variant, order, zones)
     if tree is not None:
         leaves = dendrogram(tree, no_plot=True)["leaves"]
@@ -85,9 +86,13 @@ def grid_heatmap(
         values, unsure = (m.where(np.triu(np.ones(m.shape, dtype=bool))) for m in (values, unsure))
     extra = 9.0 if tree is not None else 0.0
     figure, [ax] = style.canvas(1, 76.0 + extra + (4 if title else 0))
-    draw_map(
-        figure, ax, values, unsure, label or _LABELS.get(value, value), _meaning(value, values)
-    )
+    beside = {
+        name: _matrix(rows, column, variant).reindex(index=values.index, columns=values.columns)
+        for name, column in (("plan", "plan"), ("low", f"{value}_low"), ("high", f"{value}_high"))
+        if column in rows
+    }
+    name, meaning = label or _LABELS.get(value, value), _meaning(value, values)
+    draw_map(figure, ax, values, unsure, name, meaning, beside)
     cells.name(ax, values, each=tree is not None)
     ax.set(ylabel=_AXES[variant][0], xlabel=_AXES[variant][1])
     for zone in zones or ():
@@ -112,10 +117,11 @@ def draw_map(
     unsure: pd.DataFrame,
     label: str,
     meaning: cells.Meaning = cells.DAMAGE,
+    beside: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """A map with its colour bar, row 0 on top; a dot where `unsure` is 1, grey where nothing is."""
     norm, scale = _scale(values, meaning)
-    cells.draw(ax, values, norm, meaning, square=True)
+    cells.draw(ax, values, norm, meaning, square=True, beside=beside)
     cells.mark(ax, unsure.eq(1).to_numpy())
     bar = cells.bar(figure, [ax], f"{label}\n({scale})", meaning, extend="both", shrink=0.85)
     if isinstance(norm, LogNorm):
@@ -158,10 +164,11 @@ def _rows(table: pd.DataFrame, value: str) -> pd.DataFrame:
     return rows
 
 
-def _cells(rows: pd.DataFrame, value: str, variant: str) -> pd.DataFrame:
+def _matrix(rows: pd.DataFrame, value: str, variant: str) -> pd.DataFrame:
+    """A column as layer i by layer j; what swaps do stands on both sides of the diagonal."""
     layers = sorted({*rows["layer"].astype(int), *rows["other"].astype(int)})
     values = rows.pivot(index="layer", columns="other", values=value)
-    values = values.reindex(index=layers, columns=layers).astype(float)
+    values = values.reindex(index=layers, columns=layers)
     return values.combine_first(values.T) if variant == "swap" else values
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import TableError
-from ..tables import median_over_tasks, require, scored
+from ..tables import median_over_tasks, require, scored, to_matrices
 from . import appearance, cells, naming, style, wishes
 from .legends import legend_below
 
@@ -119,7 +119,7 @@ def matrix_of(matrix: Any) -> pd.DataFrame:
 
 @style.drawing
 def similarity_panel(
-    matrices: Mapping[str, Any],
+    matrices: Mapping[str, Any] | pd.DataFrame,
     label: str = "cosine similarity",
     limits: cells.Limits | None = None,
     columns: int = 3,
@@ -135,7 +135,7 @@ def similarity_panel(
     distances (a title that is a distance's, or its measure's): then each has a scale of its own.
 
     Args:
-        matrices: By title, or by the name of their measure.
+        matrices: By title, or by the name of their measure; or a table of `similarity`.
         label: Beside the colour bar.
         limits: Of the colour scale.
         columns: How many panels stand side by side at most.
@@ -156,7 +156,7 @@ def similarity_panel(
         >>> [ax.get_title() for ax in figure.axes[:2]]
         ['one', 'other']
     """
-    given = {title: matrix_of(matrix) for title, matrix in matrices.items()}
+    given, beside = _given(matrices)
     if not given:
         raise TableError("no matrices to draw; needed: at least one, by title")
     columns = style.in_a_row(min(columns, len(given)))
@@ -175,7 +175,8 @@ def similarity_panel(
         of_two = isinstance(axis, tuple)
         square = matrix.shape[0] == matrix.shape[1]
         own = shared or _scale(matrix, means)
-        cells.draw(ax, matrix if of_two else _square(matrix), own, means, square=square)
+        shown, more = matrix if of_two else _square(matrix), beside.get(title)
+        cells.draw(ax, shown, own, means, square=square, beside=more)
         _zone_lines(ax, zones)
         ax.set_title(naming.wrapped(naming.heading(title), side))
         ax.set_xlabel(naming.wrapped(across, side, lines=2))
@@ -188,6 +189,17 @@ def similarity_panel(
         every = pd.DataFrame(np.concatenate([m.to_numpy(float).ravel() for m in given.values()]))
         cells.bar(figure, panels, label, meanings[0], cells.beyond(every, shared), rows=rows)
     return style.finished(figure, panels)
+
+
+def _given(
+    matrices: Mapping[str, Any] | pd.DataFrame,
+) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, pd.DataFrame]]]:
+    """The matrices by title, and beside each the ends of its intervals where they are known."""
+    if not isinstance(matrices, pd.DataFrame):
+        return {title: matrix_of(matrix) for title, matrix in matrices.items()}, {}
+    given = to_matrices(matrices)
+    ends = {end: to_matrices(matrices, end) for end in ("low", "high") if end in matrices}
+    return given, {title: {end: of[title] for end, of in ends.items()} for title in given}
 
 
 def _is_distance(title: str) -> bool:

@@ -110,7 +110,12 @@ def stitching_curves(
     for kind, look in appearance.looks(sorted(rows["map"].unique(), key=[*_NAMES].index)).items():
         line = rows[rows["map"] == kind].sort_values("target_state")
         appearance.draw_line(
-            ax, line["target_state"], line["increase"], look, (names or {}).get(kind, _NAMES[kind])
+            ax,
+            line["target_state"],
+            line["increase"],
+            look,
+            (names or {}).get(kind, _NAMES[kind]),
+            rows=line.rename(columns={"increase_low": "low", "increase_high": "high"}),
         )
         ends = line["increase_low"], line["increase_high"]
         appearance.draw_band(ax, line["target_state"], *ends, look, alpha=0.22)

@@ -40,6 +40,15 @@ def copied(model: TransformerBridge) -> TransformerBridge:
     return wrapped(stock_copy(model), model.tokenizer, str(model.cfg.model_name))
 
 
+def quantised_by(config: Any) -> str | None:
+    """By what the weights of a model of this config are quantised, such as bitsandbytes."""
+    how = getattr(config, "quantization_config", None)
+    if how is None:
+        return None
+    method = how.get("quant_method") if isinstance(how, dict) else getattr(how, "quant_method", "")
+    return str(getattr(method, "value", method))
+
+
 def refuse_copying(model: TransformerBridge) -> None:
     """Refuse a model whose weights nothing can take from one place as plain numbers.
 
@@ -54,7 +63,7 @@ def refuse_copying(model: TransformerBridge) -> None:
         >>> refuse_copying(model)  # it is whole
     """
     root, name = model.original_model, model.cfg.model_name
-    if getattr(root.config, "quantization_config", None) is not None:
+    if quantised_by(root.config) is not None:
         raise UnsupportedModelError(
             f"{name} is quantised, and this needs its weights as plain numbers; load it in "
             "floating point"

@@ -12,6 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..borrowed.of_accelerate import hook_of
 from ..borrowed.of_transformers import TOKENIZER_SETTINGS, revision_of
 from ..errors import ModelError
+from .copies import quantised_by
 from .manifest import fingerprint
 from .settings import settings
 
@@ -25,6 +26,7 @@ _TOKENIZER = (
 def identity(model: TransformerBridge) -> dict[str, Any]:
     """Which model this is: model, revision, dtype, n_layers, d_model.
 
+    A quantised model's dtype says how: `bfloat16+torchao` computes in bfloat16.
     The revision is a hub commit or version where one is known, otherwise the hash of the
     checkpoint's files, and None for a model made in memory. Bridges that were booted
     without `load_model` are named as well as they can be.
@@ -48,10 +50,16 @@ def identity(model: TransformerBridge) -> dict[str, Any]:
         "model": str(model.cfg.model_name),
         "revision": revision,
         # The bridge's own cfg.dtype says float32 for any model handed to it ready-made.
-        "dtype": str(next(model.original_model.parameters()).dtype).removeprefix("torch."),
+        "dtype": _format(model.original_model),
         "n_layers": int(model.cfg.n_layers),
         "d_model": int(model.cfg.d_model),
     }
+
+
+def _format(root: Any) -> str:
+    dtype = str(next(root.parameters()).dtype).removeprefix("torch.")
+    method = quantised_by(root.config)
+    return dtype if method is None else f"{dtype}+{method}"
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import torch
 
 from ..errors import ModelError
 from .capacity import refuse_impossible_config
+from .copies import quantised_by
 from .device import dtype_of
 from .door import Model, as_model
 from .headless import adapted, encoder_class
@@ -49,7 +50,7 @@ def load_model(
             models such as BERT are recognised by their config; of BERT, RoBERTa and ELECTRA the
             encoder alone is loaded where the checkpoint has no such head (`minilm-l6` has none).
         device: The first GPU where there is one, unless given.
-        dtype: float32 unless given.
+        dtype: float32 unless given; what is quantised stays in the format that its file says.
         revision: Of a hub id: a commit, tag or branch.
         trust_remote_code: Whether code that comes with a model may run.
         tokenizer: One to be used in place of the checkpoint's own; for a model in memory, that
@@ -99,7 +100,8 @@ def load_model(
             device_map=device_map,
             offload_folder=offload_folder,
         )
-    place, kind = Placement.of(device, device_map, offload_folder), dtype_of(dtype)
+    place = Placement.of(device, device_map, offload_folder)
+    kind = None if dtype is None else dtype_of(dtype)
     source = locate(model, revision, trust_remote_code)
     return load_checkpoint(source, place, kind, trust_remote_code, tokenizer, ignore_unused)
 
@@ -117,7 +119,7 @@ def _refuse_options(**options: Any) -> None:
 def load_checkpoint(
     source: Checkpoint,
     place: Placement | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     trust_remote_code: bool = False,
     tokenizer: Any = None,
     ignore_unused: bool = False,
@@ -151,7 +153,7 @@ def _revision(source: Checkpoint) -> Iterator[Callable[[], str | None]]:
 def _read(
     source: Checkpoint,
     place: Placement,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     trust_remote_code: bool,
     ignore_unused: bool,
 ) -> Any:
@@ -174,7 +176,7 @@ def _read(
 
 
 def _from_files(
-    source: Checkpoint, place: Placement, dtype: torch.dtype, trust_remote_code: bool
+    source: Checkpoint, place: Placement, dtype: torch.dtype | None, trust_remote_code: bool
 ) -> tuple[Any, Any]:
     """The model and what transformers says of its weights; an encoder alone where no head is."""
     from transformers import AutoConfig, AutoModel
@@ -186,7 +188,7 @@ def _from_files(
         return auto.from_pretrained(  # type: ignore[no-any-return]
             source.folder,
             config=config,
-            dtype=dtype,
+            dtype=kind,
             output_loading_info=True,
             **place.options,
             **trust,
@@ -197,6 +199,8 @@ def _from_files(
         config = AutoConfig.from_pretrained(source.folder, **trust)
         if getattr(config, "is_encoder_decoder", False):
             raise ValueError("it is an encoder-decoder, whose two stacks no single plan describes")
+        # Other libraries multiply what they have quantised in the format that it was quantised in.
+        kind = dtype or ("auto" if quantised_by(config) else torch.float32)
         model, info = read(_auto_class(config))
         if _is_encoder_alone(model, info["missing_keys"]):
             # What a pooler makes of the final states, no function here reads.

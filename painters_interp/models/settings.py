@@ -86,7 +86,7 @@ def _plain(value: Any, within: frozenset[int] = _NOWHERE) -> Any:
         case partial():
             return _all_plain([value.func, value.args, value.keywords], inside)
         case MethodType():
-            return _function(value.__func__, inside)
+            return _plain(value.__func__, inside)
         case FunctionType():
             return _function(value, inside)
         case type():

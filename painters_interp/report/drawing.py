@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from .. import figures
 from ..errors import TableError
 from ..experiments import GRIDS
-from ..tables import above_chance, primary, require, to_matrices
+from ..tables import above_chance, primary, require
 from ..tables.scores import median_intervals, select_and_report
 from .saved import Saved, read, sides_of
 
@@ -21,7 +21,7 @@ from .saved import Saved, read, sides_of
 def _similarity(saved: Saved) -> Figure:
     sides = sides_of(saved.table)
     return figures.similarity_panel(
-        to_matrices(saved.table),
+        saved.table,
         label="similarity",
         axis="state" if sides is None else (f"state of {sides[0]}", f"state of {sides[1]}"),
     )
@@ -120,7 +120,7 @@ def draw(
 
     A table that holds nothing to draw (as on tasks where the intact model is not clearly above
     chance) has a warning that says why, and no figure. Files of an older table of this name, in
-    other formats too, are deleted.
+    other formats too, are deleted. Beside each figure lies what a page needs to let it move.
 
     Args:
         folder: Where the tables lie.
@@ -153,8 +153,9 @@ def draw(
     for name, saved in tables.items():
         figure = figure_of(name, saved, venue)
         written = [] if figure is None else figures.save(figure, folder / name, formats)
-        for ending in figures.FORMATS:
-            if (older := folder / f"{name}.{ending}") not in written:
+        live = [] if figure is None else [figures.moving.keep(figure, folder / name)]
+        for ending in (*(f".{kind}" for kind in figures.FORMATS), figures.moving.KEPT):
+            if (older := folder / f"{name}{ending}") not in written + live:
                 older.unlink(missing_ok=True)
         drawn += written
     return drawn

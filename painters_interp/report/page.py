@@ -6,10 +6,11 @@ label may hold anything.
 
 import json
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from ..errors import OutputError, TableError
+from ..figures import moving
 from ..storage import FORMATS, read_provenance, read_table, writable_file, write_whole
 from .drawing import DRAWINGS
 from .findings import summary
@@ -45,6 +47,7 @@ class _Folder:
     tables: Mapping[str, pd.DataFrame]
     facts: Mapping[str, dict[str, Any]]
     pictures: Mapping[str, Path]
+    live: Mapping[str, str]
 
     @property
     def title(self) -> str:
@@ -63,7 +66,8 @@ def page(folder: str | Path) -> str:
     """The results in a folder, and in the folders of studies inside it, as an HTML page.
 
     Tables are read as they were written, figures as they lie there (SVG or PNG, whichever is
-    smaller). A table of more than 1,000 rows shows the first of them, and says so.
+    smaller); with plotly installed they answer to a pointer, and stand still in print and where
+    no script runs. A table of more than 1,000 rows shows the first of them, and says so.
 
     Args:
         folder: Where the tables lie.
@@ -95,10 +99,10 @@ def page(folder: str | Path) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             _MADE_BY,
             f"<title>{escape(title)}</title>",
-            f"<style>\n{style}</style></head><body>",
+            f"<style>\n{style}{moving.STYLE}</style></head><body>",
             *([f"<h1>{escape(title)}</h1>", f"<nav>{''.join(links)}</nav>"] * (len(found) > 1)),
             *(line for part in found for line in _section(part, alone=len(found) == 1)),
-            f"<script>\n{script}</script></body></html>\n",
+            f"<script>\n{script}</script>{_moves(found)}</body></html>\n",
         ]
     )
 
@@ -163,7 +167,9 @@ def _folders(folder: Path) -> Iterator[_Folder]:
         order = sorted(facts, key=lambda stem: (stem != CLAIMS, _place(stem), stem))
         pictures = {stem: best for stem in _stems(path) if (best := _smaller(path, stem))}
         read = {stem: read_table(tables[stem]) for stem in order}
-        yield _Folder(name, path, read, {stem: facts[stem] for stem in order}, pictures)
+        live = {stem: file.read_text("utf-8").replace("<", "\\u003c") for stem in pictures
+                if (file := path / f"{stem}{moving.KEPT}").is_file()}  # fmt: skip
+        yield _Folder(name, path, read, {stem: facts[stem] for stem in order}, pictures, live)
 
 
 def _has_facts(file: Path) -> bool:
@@ -196,7 +202,9 @@ def _section(part: _Folder, alone: bool) -> Iterator[str]:
         yield from _claims(part.tables[CLAIMS])
     if part.pictures:
         yield '<h3>Figures</h3><div class="figures">'
-        yield from (_figure(name, file) for name, file in part.pictures.items())
+        yield from (
+            _figure(name, file, part.live.get(name)) for name, file in part.pictures.items()
+        )
         yield "</div>"
     if CLAIMS not in part.tables and (sentences := summary(part.path)):
         yield "<h3>Findings</h3><ul>"
@@ -227,11 +235,18 @@ def _claims(table: pd.DataFrame) -> Iterator[str]:
     yield "</tbody></table></div>"
 
 
-def _figure(name: str, file: Path) -> str:
+def _figure(name: str, file: Path, live: str | None) -> str:
     kind, content = _PICTURES[file.suffix], b64encode(file.read_bytes()).decode()
     words = escape(name.replace("_", " "))
     picture = f'<img alt="Figure: {words}" src="data:{kind};base64,{content}">'
-    return f"<figure>{picture}<figcaption>{words}</figcaption></figure>"
+    shown = picture if live is None else moving.element(picture, live)
+    return f"<figure>{shown}<figcaption>{words}</figcaption></figure>"
+
+
+def _moves(found: Sequence[_Folder]) -> str:
+    """The scripts that let figures move; none where none can, or where plotly is not installed."""
+    there = any(part.live for part in found) and find_spec("plotly") is not None
+    return moving.script() if there else ""
 
 
 def _details(part: _Folder, name: str, table: pd.DataFrame) -> str:

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and places tried before there is anything to write."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -146,7 +147,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, half in halves.items():
-            half.write_bytes(contents[path])
+            _write_through(half, contents[path])
         for path, half in halves.items():
             half.replace(path)
     except (OSError, ValueError) as error:
@@ -155,6 +156,14 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
         for half in halves.values():
             with suppress(OSError, ValueError):
                 half.unlink()
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    # On the disk before it gets its name: after a power cut, a file may else be there and empty.
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _try(folder: Path) -> None:

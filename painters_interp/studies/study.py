@@ -290,6 +290,8 @@ class Found:
     ) -> list[Path]:
         """Write tables with their items and provenance, figures and claims.
 
+        Beside each figure lies what `painters report` needs to let it move.
+
         Args:
             folder: where to; it is made.
             venue: whose widths and sizes of type the figures get (see `figures.publication`).
@@ -312,6 +314,7 @@ class Found:
         with figures.publication(venue):
             for name, figure in drawn.items():
                 written += figures.save(figure, folder / name, formats)
+                figures.moving.keep(figure, folder / name)
         return written
 
 

@@ -37,11 +37,12 @@ def from_matrices(matrices: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def to_matrices(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def to_matrices(table: pd.DataFrame, value: str = "value") -> dict[str, pd.DataFrame]:
     """The inverse of `from_matrices`: name to matrix, rows and columns in the stored order.
 
     Args:
-        table: What `from_matrices` made.
+        table: What `from_matrices` made, or a table of `similarity`.
+        value: The column that the entries are of.
 
     Returns:
         The matrices by name.
@@ -54,9 +55,9 @@ def to_matrices(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         >>> to_matrices(from_matrices({"cosine": matrix}))["cosine"].equals(matrix)
         True
     """
-    require(table, "measure", "row", "column", "value")
+    require(table, "measure", "row", "column", value)
     return {
-        str(name): part.pivot(index="row", columns="column", values="value").reindex(
+        str(name): part.pivot(index="row", columns="column", values=value).reindex(
             index=part["row"].unique(), columns=part["column"].unique()
         )
         for name, part in table.groupby("measure", sort=False)

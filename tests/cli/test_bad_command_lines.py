@@ -36,11 +36,12 @@ RIGHT = {
     "export": ["export", "0-5", "--out", "new"],
     "search": ["search", "--calls", "4"],
     "latency": ["latency", "0-5", "--repeats", "2"],
+    "cost": ["cost", "--layers", "4", "--d-model", "64"],
 }
-ALL = tuple(RIGHT)
+ALL = tuple(name for name in RIGHT if name != "cost")  # which loads no model
 READ = ("similarity", "effects", "grid")
 FILE = ("evaluate", "classify", "generate")
-WRITE = tuple(name for name in RIGHT if name not in ("check", "export", "latency", *FILE))
+WRITE = tuple(name for name in RIGHT if name not in ("check", "export", "latency", "cost", *FILE))
 READING = (
     "run",
     "study",
@@ -114,6 +115,17 @@ WRONG = [
     ("--tasks", ("search",), ["probe_facts"]),
     ("--width", ("search",), ["0", "x"]),
     ("--limit", ("search",), ["2"]),
+    ("--layers", ("cost",), ["0", "1", "-1", "1001", "x", HUGE]),
+    ("--d-model", ("cost",), ["0", "-8", "x", HUGE]),
+    ("--d-ff", ("cost",), ["0", "x"]),
+    ("--gpus", ("cost",), ["0", "", "x", "1,-1"]),
+    ("--peak", ("cost",), ["0", "-1", "nan", "inf", "x"]),
+    ("--utilisation", ("cost",), ["0", "1.5", "nan", "x"]),
+    ("--memory", ("cost",), ["0", "nan"]),
+    ("--weight-bytes", ("cost",), ["0", "nan", "inf"]),
+    ("--measure", ("cost",), ["~nosuchuser", LONG, "folder"]),
+    ("--limit", ("cost",), ["0", "x"]),
+    ("--out", ("cost",), ["", ".", "/", "config", "taken", LONG]),
     ("--shard", ("export",), ["", "0GB", "-1GB", "1", "x"]),
     ("--layers", ("grid",), ["0@2", "9", "", "0.attn", "(0|1)", "0 0", "0*2", "0"]),
 ]  # fmt: skip
@@ -146,6 +158,19 @@ OTHER = [
     ["report", "broken"],
     ["study", "nonsense"],
     ["study", ""],
+    ["sweep"],
+    ["sweep", "missing.yaml", "--out", "new"],
+    ["sweep", "empty", "--out", "new"],
+    ["sweep", "binary", "--out", "new"],
+    ["sweep", "folder", "--out", "new"],
+    ["sweep", "empty", "--out", ""],
+    ["sweep", "empty"],
+    ["sweep", "empty", "--out", "new", "--executor", "slurm"],
+    ["sweep", "empty", "--out", "new", "--shard", "5/4"],
+    ["sweep", "empty", "--out", "new", "--workers", "0"],
+    ["status"],
+    ["status", "missing"],
+    ["status", "folder"],
     ["evaluate"],
     ["evaluate", "0-5", "--items"],
     ["evaluate", "0-9", "--tasks", "probe_facts"],

@@ -216,14 +216,14 @@ class TestWriting:
         [found] = written(llama, plan, ask(text, until=["\n"]))
         assert text + found == llama.tokenizer.decode(tokens, skip_special_tokens=True)
 
-    @pytest.mark.parametrize("family", tiny.DECODERS)
+    @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
     def test_left_padding_changes_no_text(self, tiny_folder, family):
         model = tiny.build(family, torch.float32, tiny_folder)
         drawn = [model.tokenizer.decode(row) for row in tiny.tokens(batch=4, length=30)]
         asked = [ask(text[:n], max_gen_toks=5, until=["\n"]) for text, n in
                  zip(drawn, (1, 30, 7, 12), strict=True)]  # fmt: skip
         seen = set()
-        for plan in (*PLANS[1:], PARALLEL):
+        for plan in (PLANS[2], PARALLEL):
             together = written(model, plan, *asked)
             assert together == [text for one in asked for text in written(model, plan, one)]
             seen |= set(together)

@@ -1,6 +1,7 @@
 """A folder as one page: all that lies in it, escaped, nothing fetched, at any width."""
 
 import re
+import sys
 from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from browser import browser
+from plotly.offline import get_plotlyjs
 
 from painters_interp import report, storage, tables
 from painters_interp.cli.application import answer
@@ -86,11 +88,14 @@ def test_it_holds_claims_figures_tables_and_provenance(folder: Path) -> None:
 
 def test_nothing_in_it_is_fetched_or_run_but_its_own(folder: Path) -> None:
     page = report.page(folder)
+    assert page == report.page(folder)  # no time of day, no chance
+    page = page.replace(get_plotlyjs(), "")  # which the page's own policy keeps from asking anybody
+    assert "connect-src" not in page
+    assert "default-src 'none'" in page
     names = {(tag, name) for tag, name, _ in Cells(page).given}
     assert not [name for _, name in names if name.startswith("on")]
     assert {tag for tag, name in names if name in ("src", "href")} == {"img"}
     assert not re.search(r"https?://|@import|url\(", page)
-    assert page == report.page(folder)  # no time of day, no chance
 
 
 def test_a_run_says_its_findings_and_holds_the_studies_inside(folder: Path, tmp_path: Path) -> None:
@@ -134,6 +139,7 @@ def test_a_browser_shows_it(folder: Path, tmp_path: Path, width: int) -> None:
         tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert tab.run("document.documentElement.scrollWidth <= window.innerWidth")
         assert tab.run("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        assert tab.run("document.querySelectorAll('figure .alive .live .hm').length") == 1
         by = (
             "[...document.querySelectorAll('th button')].filter(b => b.textContent === '{}').at(-1)"
         )
@@ -145,3 +151,12 @@ def test_a_browser_shows_it(folder: Path, tmp_path: Path, width: int) -> None:
         assert orders == [["9", "10", ""], ["10", "9", ""], ["10", "", "9"]]
     assert tab.said == []
     assert not [address for address in tab.asked if not address.startswith(("file:", "data:"))]
+
+
+def test_without_plotly_its_figures_stand_still(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["painters_interp.report.page"], "find_spec", lambda name: None)
+    page = report.page(folder)
+    assert "Plotly" not in page
+    assert "data:image/png;base64" in page

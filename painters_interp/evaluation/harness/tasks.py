@@ -4,8 +4,9 @@ Prompts and shots are lm-eval's own. Tasks come from the hub, from a local
 folder, or from this package (the probes, which need neither).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
+from copy import copy
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
@@ -82,6 +83,13 @@ def load_tasks(
         for task in tasks.values():
             _build(task, limit, num_fewshot, seed, template)
     return list(tasks.values())
+
+
+def portion(task: Task, items: Collection[int]) -> Task:
+    """A task with some of its items, by lm-eval's doc_id; prompts and shots stay as they are."""
+    own = copy(task)
+    own._instances = [instance for instance in task.instances if instance.doc_id in items]
+    return own
 
 
 @lru_cache(maxsize=2)

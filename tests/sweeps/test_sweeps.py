@@ -1,0 +1,291 @@
+"""Sweeps in one process: what is asked is answered once, whatever happens on the way."""
+
+import json
+import shutil
+import signal
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+import painters_interp as painters
+from painters_interp import sweeps
+from painters_interp.errors import OutputError, PaintersError
+from painters_interp.evaluation import measurements
+from painters_interp.sweeps import journal, workers
+
+PLANS = {"skip": "0-2 5", "back": "5-0"}
+
+
+@pytest.fixture(scope="module")
+def once() -> Any:
+    """Loads a model of a folder once."""
+    return lru_cache(painters.load_model)
+
+
+@pytest.fixture(autouse=True)
+def _loaded_once(once: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "load_model", once)
+
+
+@pytest.fixture(scope="module")
+def asked(checkpoint: Path) -> dict[str, Any]:
+    """Two shards of a tiny model."""
+    given = {"models": str(checkpoint), "tasks": "probe_facts", "plans": PLANS, "limits": 12}
+    return {**given, "items_per_shard": 8}
+
+
+@pytest.fixture(scope="module")
+def whole(asked: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> sweeps.Swept:
+    """What an undisturbed sweep finds."""
+    return painters.sweep(asked, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The items of each shard that is really answered, with room for what is to happen before."""
+    ran: list[tuple[int, ...]] = []
+    answer = workers.Worker.answer
+
+    def watched(self: Any, shard: Any, plans: Any) -> Any:
+        ran.append(shard.items)
+        return answer(self, shard, plans)
+
+    monkeypatch.setattr(workers.Worker, "answer", watched)
+    return ran
+
+
+def scoring(monkeypatch: pytest.MonkeyPatch, before: Callable[[Any], None]) -> None:
+    """Let something happen before the questions of a batch are answered."""
+    score = measurements.score
+
+    def watched(model: Any, plans: Any, questions: Any, *more: Any) -> Any:
+        before(questions)
+        return score(model, plans, questions, *more)
+
+    monkeypatch.setattr(measurements, "score", watched)
+
+
+def items_of(questions: Any) -> list[int]:
+    [task] = questions.tasks
+    return sorted({instance.doc_id for instance in task.instances})
+
+
+def same(one: sweeps.Swept, other: sweeps.Swept) -> None:
+    pd.testing.assert_frame_equal(one.results, other.results, check_exact=True)
+    pd.testing.assert_frame_equal(one.items, other.items, check_exact=True)
+
+
+def test_a_sweep_is_what_evaluate_finds_of_the_same(asked, checkpoint, tmp_path):
+    found = painters.sweep({**asked, "metrics": "kl", "seeds": [0, 3]}, tmp_path)
+    model = painters.load_model(checkpoint)
+    for seed, own in found.results.groupby("seed"):
+        expected = painters.evaluate(
+            model, PLANS, "probe_facts", limit=12, seed=int(seed), metrics="kl"
+        )
+        order = ["plan", "metric"]
+        shared = [c for c in expected if c in own]
+        pd.testing.assert_frame_equal(
+            own.sort_values(order, ignore_index=True)[shared],
+            expected.sort_values(order, ignore_index=True)[shared], rtol=1e-4, atol=1e-6,
+        )  # fmt: skip
+    written = painters.store.read_table(tmp_path / "results.csv")
+    pd.testing.assert_frame_equal(written, found.results)
+    assert len(painters.store.read_table(tmp_path / "results.items.parquet")) == len(found.items)
+    assert found.failed.empty
+
+
+def test_again_nothing_is_run_and_a_changed_spec_adds_what_is_new(asked, tmp_path, answered):
+    first = painters.sweep(asked, tmp_path)
+    assert answered == [tuple(range(8)), tuple(range(8, 12))]
+    answered.clear()
+    same(first, painters.sweep(asked, tmp_path))
+    assert answered == []
+    painters.sweep({**asked, "limits": 20}, tmp_path)
+    assert answered == [tuple(range(8, 16)), tuple(range(16, 20))]  # the first eight are there
+    answered.clear()
+    more = painters.sweep({**asked, "plans": {**PLANS, "short": "0 1"}}, tmp_path)
+    assert len(answered) == 2
+    assert {*more.results["plan"]} == {"0-5", "0-2 5", "5-0", "0 1"}
+    same(first, painters.sweep(asked, tmp_path))  # what others asked for is not mixed in
+
+
+def test_the_table_does_not_depend_on_how_it_is_cut(asked, whole, tmp_path):
+    same(painters.sweep({**asked, "items_per_shard": 32}, tmp_path), whole)
+
+
+def test_jobs_of_an_array_are_joined_without_a_model(asked, whole, tmp_path, answered, monkeypatch):
+    painters.sweep(asked, tmp_path / "parts", shard="2/2")
+    assert answered == [tuple(range(8, 12))]
+    found = painters.sweep(asked, tmp_path / "parts", collect=True)
+    assert found.left == 1
+    assert found.failed["why"].tolist() == ["not done; run --shard 1/2 again"]
+    assert painters.sweep(asked, tmp_path / "parts", shard="1/2").results.empty
+    monkeypatch.setattr(workers, "load_model", None)
+    same(painters.sweep(asked, tmp_path / "parts", collect=True), whole)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut short", "of something else"])
+def test_a_damaged_part_is_found_said_and_computed_again(
+    asked, whole, tmp_path, answered, capsys, damage
+):
+    painters.sweep(asked, tmp_path)
+    one, other = sorted((tmp_path / "parts").rglob("*.parquet"))
+    content = bytearray(one.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = {"flipped": content, "cut short": content[:-9], "of something else": None}[damage]
+    one.write_bytes(other.read_bytes() if damaged is None else damaged)
+    if damaged is None:
+        one.with_suffix(".json").write_bytes(other.with_suffix(".json").read_bytes())
+    answered.clear()
+    same(whole, painters.sweep(asked, tmp_path))
+    assert len(answered) == 1
+    said = capsys.readouterr().err
+    assert one.name in said
+    assert "computed again" in said
+
+
+def test_what_is_written_reads_without_this_package_while_it_runs(asked, tmp_path, monkeypatch):
+    seen = []
+
+    def look(questions: Any) -> None:
+        paths = [*(tmp_path / "parts").rglob("*.parquet")]
+        seen.append(sum(len(pd.read_parquet(path)) for path in paths))
+
+    scoring(monkeypatch, look)
+    found = painters.sweep(asked, tmp_path)
+    assert seen[0] == 0 < seen[1] < len(found.items)
+    facts = json.loads(next((tmp_path / "parts").rglob("*.json")).read_text())
+    assert facts["format"] == 1
+    assert len(facts["table"]["sha256"]) == 64
+
+
+def test_an_item_that_raises_is_named_and_the_rest_goes_on(
+    asked, whole, tmp_path, monkeypatch, capsys
+):
+    def refuse(questions: Any) -> None:
+        if 3 in items_of(questions):
+            raise ValueError("a bad item")
+
+    with monkeypatch.context() as patched:
+        scoring(patched, refuse)
+        found = painters.sweep(asked, tmp_path / "part")
+    assert found.failed[["task", "items", "why"]].values.tolist() == [
+        ["probe_facts", "3", "ValueError: a bad item"]
+    ]
+    assert "item 3: ValueError: a bad item" in capsys.readouterr().err
+    assert {*found.items["item"]} == {*range(12)} - {3}
+    [standing] = sweeps.status(tmp_path / "part").to_dict("records")
+    assert (standing["done"], standing["failed"], standing["left"]) == (1, 1, 0)
+    same(painters.sweep(asked, tmp_path / "part"), whole)  # tried again
+
+
+def test_where_memory_runs_out_batches_are_halved_and_stay_so(
+    asked, whole, tmp_path, monkeypatch, capsys
+):
+    sizes: list[int] = []
+
+    def short(questions: Any) -> None:
+        sizes.append(questions.items)
+        if questions.items > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    scoring(monkeypatch, short)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as that the model cannot be packed
+        found = painters.sweep(asked, tmp_path / "short")
+    assert sizes == [8, 4, 2, 2, 2, 2, 2, 2]
+    assert "2 items go through the model together from now on" in capsys.readouterr().err
+    columns = ["plan", "metric", "item", "value"]
+    pd.testing.assert_frame_equal(found.items[columns], whole.items[columns], rtol=1e-4)
+    done = [note for note in journal.notes(tmp_path / "short") if note.event == "done"]
+    assert [note.facts["batches"] for note in done] == [[2] * 4, [2] * 2]
+
+
+def test_a_plan_that_gives_no_numbers_is_recorded_and_the_rest_goes_on(
+    asked, checkpoint, tmp_path, capsys
+):
+    wild = {**PLANS, "wild": "0-4 5@1e300"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of statistics that are NaN
+        found = painters.sweep({**asked, "plans": wild}, tmp_path)
+    by_plan = found.results[found.results["metric"] == "acc"].set_index("label")["value"]
+    assert by_plan.isna().to_dict() == {"intact": False, "skip": False, "back": False, "wild": True}
+    assert "plan '0-4 5@1e+300' has 8 values that are no numbers" in capsys.readouterr().err
+    assert found.failed.empty
+    done = [note for note in journal.notes(tmp_path) if note.event == "done"]
+    assert all("0-4 5@1e+300" in note.facts["undefined"] for note in done)
+
+
+def test_a_model_that_cannot_be_loaded_stops_no_other(asked, checkpoint, tmp_path):
+    found = painters.sweep({**asked, "models": ["nowhere/at-all", str(checkpoint)]}, tmp_path)
+    assert found.failed["model"].tolist() == ["nowhere/at-all"]
+    assert {*found.results["model"]} == {checkpoint.name}
+    table = sweeps.status(tmp_path).set_index("model")
+    assert table["failed"].to_dict() == {"nowhere/at-all": 2, str(checkpoint): 0}
+
+
+def test_another_model_under_the_same_name_is_another_model(
+    asked, checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(workers, "load_model", painters.load_model)
+    own = shutil.copytree(checkpoint, tmp_path / "mine")
+    first = painters.sweep({**asked, "models": str(own)}, tmp_path / "out")
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
+    second = painters.sweep({**asked, "models": str(own)}, tmp_path / "out")
+    assert not first.items["value"].equals(second.items["value"])
+    alone = painters.sweep({**asked, "models": str(own)}, tmp_path / "alone")
+    same(second, alone)
+
+
+def test_an_interruption_finishes_the_shard_and_the_same_call_goes_on(
+    asked, whole, tmp_path, monkeypatch, capsys, answered
+):
+    with monkeypatch.context() as patched:
+        scoring(patched, lambda questions: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            painters.sweep(asked, tmp_path / "part")
+    assert "the same command goes on from here" in capsys.readouterr().err
+    assert len(answered) == 1
+    assert sweeps.status(tmp_path / "part")[["done", "left"]].values.tolist() == [[1, 1]]
+    same(painters.sweep(asked, tmp_path / "part"), whole)
+    assert len(answered) == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_second_interruption_stops_at_once(asked, tmp_path, monkeypatch):
+    def twice(questions: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    scoring(monkeypatch, twice)
+    with pytest.raises(KeyboardInterrupt):
+        painters.sweep(asked, tmp_path)
+    assert not [*tmp_path.glob("parts/**/*.parquet")]
+
+
+def test_a_folder_in_which_nothing_can_be_renamed_is_refused_first(asked, tmp_path, monkeypatch):
+    def refused(self: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "replace", refused)
+    monkeypatch.setattr(workers, "load_model", None)
+    with pytest.raises(OutputError, match=r"cannot be renamed there \(Operation not permitted\)"):
+        painters.sweep(asked, tmp_path / "out")
+    assert [*(tmp_path / "out").iterdir()] == []
+
+
+def test_what_cannot_be_is_refused_before_a_model_is_loaded(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "load_model", None)
+    with pytest.raises(PaintersError, match="no executor 'slurm'"):
+        painters.sweep(asked, tmp_path, "slurm")
+    with pytest.raises(PaintersError, match="executor='ray'"):
+        painters.sweep(asked, tmp_path, workers=2)
+    with pytest.raises(PaintersError, match="there is no sweep in"):
+        sweeps.status(tmp_path / "nowhere")
