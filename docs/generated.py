@@ -104,7 +104,11 @@ def costs() -> str:
     for name, (shape, weight_bytes) in MODELS.items():
         for row in experiments.cost(shape, weight_bytes=weight_bytes).to_dict("records"):
             hours = [row[part] for part in ("reading", "writing", "one_by_one")]
-            shown = [f"{h:,.3g} h" for h in hours] if row["copies"] else ["does not fit", "", ""]
+            shown = (
+                [f"{h:,.0f} h" if h > 9.5 else f"{h:.2g} h" for h in hours]
+                if row["copies"]
+                else ["does not fit", "", ""]
+            )
             cells = [name, row["gpus"], row["plans"], f"{row['shared']:,}", *shown]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)

@@ -114,4 +114,6 @@ def _said(table: "pd.DataFrame", hardware: "Hardware") -> str:
 
 
 def _hours(hours: float) -> str:
-    return f"{3600 * hours:.2g} s" if hours < 0.1 else f"{hours:,.3g} hours"
+    if hours < 0.1:
+        return f"{3600 * hours:.2g} s"
+    return f"{hours:.2g} hours" if hours < 9.5 else f"{hours:,.0f} hours"

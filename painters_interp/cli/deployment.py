@@ -198,6 +198,9 @@ def latency(
     length: Annotated[str, typer.Option(help="Tokens of a prompt, comma separated.")] = "128",
     new: Annotated[int, typer.Option(min=0, max=100_000, help="Tokens to write.")] = 16,
     repeats: Annotated[int, typer.Option(min=2, max=1000, help="How often each is timed.")] = 10,
+    overlapped: Annotated[
+        bool, typer.Option("--overlapped", help="Time groups with their members together, too.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
@@ -224,7 +227,8 @@ def latency(
         try_table(out)
     bridge = loaded(model, device, dtype)
     labelled = {text: as_plan(text, bridge) for text in plans}
-    asked = {"new": new, "repeats": repeats, "seed": seed}
+    asked: dict[str, Any] = {"new": new, "repeats": repeats, "seed": seed}
+    asked["groups"] = "overlapped" if overlapped else "in turn"
     table = deployment.latency(bridge, labelled, rows or 1, tokens or 128, **asked)
     if out is not None:
         written = write_table(table, out, provenance(**identity(bridge), **asked))
@@ -243,6 +247,8 @@ def _readable(table: "pd.DataFrame") -> "pd.DataFrame":
         shown["to intact" if span == "prefill" else "to intact, token"] = (
             ends[0] + " [" + ends[1] + ", " + ends[2] + "]"
         )
+        if f"{span}_overlapped" in table:
+            shown[f"{span} together"] = table[f"{span}_overlapped"].map("{:.3f}".format)
     return shown
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from transformer_lens.model_bridge import TransformerBridge
 from .. import statistics
 from ..arguments import several
 from ..errors import PaintersError, PlanError, UnsupportedModelError
-from ..execution import as_plan, loop_under, measuring, ready
+from ..execution import as_plan, loop_under, measuring, overlapped_under, ready
 from ..models import Model, as_model, device_of, identity, of_planned
 from ..plans import Call, Plan, Step
+from ..plans import groups as groups_of
 from ..progress import progress
 from ..strategies import full
 from ..tables import MODEL, labelled, typed
@@ -27,6 +29,7 @@ from .sequences import in_sequence
 
 _MOST = 1000  # repeats
 _SPANS = ("prefill", "token")
+IN_TURN, OVERLAPPED = "in turn", "overlapped"  # members of a parallel group
 _WHOLE, _SLOTS = "a model of its own", "inside the model"
 
 
@@ -40,6 +43,7 @@ def latency(
     new: int = 16,
     repeats: int = 10,
     seed: int = 0,
+    groups: str = IN_TURN,
 ) -> pd.DataFrame:
     """Measure how long plans take to read a prompt, and to write a token behind it.
 
@@ -47,7 +51,9 @@ def latency(
     intact model among them: so each ratio is of times that were taken side by side. Layers in
     sequence run as the stock model that `export` would write, over the same weights, with the
     fastest attention of its class. Groups, series and scaled layers run inside the model's own
-    loop, on its plain face where it has one, members of a group one after the other.
+    loop, on its plain face where it has one, members of a group one after the other; with
+    `groups="overlapped"` such plans run a second time, the members of each group launched together,
+    on an accelerator on a stream each. On a processor, which has one queue, that saves nothing.
 
     Args:
         model: a bridge, a Hugging Face model, or a name; in evaluation mode meanwhile.
@@ -57,6 +63,7 @@ def latency(
         new: tokens to write; fewer than 1 measures reading alone, as for encoders.
         repeats: how often each is measured.
         seed: of the order, the tokens and the bootstrap.
+        groups: "in turn", or "overlapped" to time that too.
 
     Returns:
         A row per labelled plan, batch and length: model, revision, dtype, plan, n_layers, calls,
@@ -64,7 +71,10 @@ def latency(
         device, threads, batch, length, new, repeats; prefill, prefill_low, prefill_high (seconds:
         median and its 95 % bootstrap interval), prefill_ratio, prefill_ratio_low,
         prefill_ratio_high (median of its ratios to the intact model, turn by turn); and the same
-        for token: seconds per token written. NaN where nothing is written.
+        for token: seconds per token written. NaN where nothing is written. With overlapped groups
+        also prefill_overlapped, token_overlapped with _low and _high: the median ratio of a pass
+        whose members go together to one with members in turn; below 1 it has paid. NaN for plans
+        without groups, and for a model without a plain face.
 
     Raises:
         PaintersError: numbers that are none, and prompts longer than the model's context.
@@ -77,26 +87,34 @@ def latency(
     """
     model = as_model(model)
     causal = ready(model).causal
+    if groups not in (IN_TURN, OVERLAPPED):
+        raise PaintersError(f"groups={groups!r} is not one of {IN_TURN!r}, {OVERLAPPED!r}")
     batches, lengths = _numbers("batch", batch), _numbers("length", length)
     new = max(new, 0) if causal else 0
     _refuse(model, lengths, new, repeats)
     intact = full(len(model.blocks))
     labels = with_intact(labels_for(plans, len(model.blocks)), str(intact))
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
-    total = (repeats + 1) * len(distinct) * len(batches) * len(lengths)
     rows: list[dict[str, Any]] = []
-    with measuring(model), torch.no_grad(), progress("latency", total) as advance:
-        runners = {plan: _Runner.of(model, plan) for plan in distinct}
-        for rows_at_once in batches:
-            for tokens in lengths:
-                prompt = _prompt(model, rows_at_once, tokens + new, seed)
-                taken = _turns(runners, prompt, new, repeats, seed, advance)
-                asked = {"batch": rows_at_once, "length": tokens, "new": new, "repeats": repeats}
-                base = taken[intact]
-                rows += [
-                    {**_facts(model, runners[plan]), **asked, **_summary(taken[plan], base, seed)}
-                    for plan in distinct
-                ]
+    with measuring(model), torch.no_grad():
+        runners = [_Runner.of(model, plan) for plan in distinct]
+        together = _overlapped(model, distinct) if groups == OVERLAPPED else {}
+        everyone = [*runners, *together.values()]
+        total = (repeats + 1) * len(everyone) * len(batches) * len(lengths)
+        with progress("latency", total) as advance:
+            for rows_at_once in batches:
+                for tokens in lengths:
+                    prompt = _prompt(model, rows_at_once, tokens + new, seed)
+                    taken = _turns(everyone, prompt, new, repeats, seed, advance)
+                    asked = {"batch": rows_at_once, "length": tokens, "new": new}
+                    asked["repeats"] = repeats
+                    base = taken[distinct.index(intact)]
+                    pairs = dict(zip(together, taken[len(runners) :], strict=True))
+                    for runner, own in zip(runners, taken, strict=False):
+                        row = {**_facts(model, runner), **asked, **_summary(own, base, seed)}
+                        if groups == OVERLAPPED:
+                            row |= _paid(pairs.get(runner.plan), own, seed)
+                        rows.append(row)
     return typed(labelled(labels, pd.DataFrame(rows)))
 
 
@@ -155,6 +173,20 @@ class _Runner:
         return read - start, (written - read) / new if new else np.nan
 
 
+def _overlapped(model: TransformerBridge, plans: Sequence[Plan]) -> dict[Plan, _Runner]:
+    """Of every plan with groups, what runs their members together, where the model allows it."""
+    found: dict[Plan, _Runner] = {}
+    for plan in plans:
+        if not groups_of(plan):
+            continue
+        with overlapped_under(model, plan) as face:
+            if face is not None:
+                found[plan] = _Runner(
+                    plan, OVERLAPPED, face.root, partial(overlapped_under, model, plan)
+                )
+    return found
+
+
 def _whole_layer(step: Step) -> bool:
     match step.branches:
         case (Call(half=None),):
@@ -178,21 +210,38 @@ def _prompt(model: TransformerBridge, rows: int, tokens: int, seed: int) -> Int[
 
 
 def _turns(
-    runners: dict[Plan, _Runner],
+    runners: Sequence[_Runner],
     tokens: Int[Tensor, "row pos"],
     new: int,
     repeats: int,
     seed: int,
     advance: Callable[[int], object],
-) -> dict[Plan, Float[np.ndarray, "turn span"]]:
-    """Seconds of every plan at every turn; a first turn warms up and does not count."""
+) -> list[Float[np.ndarray, "turn span"]]:
+    """Seconds of everyone at every turn; a first turn warms up and does not count."""
     rng = np.random.default_rng(seed)
-    plans, taken = [*runners], np.zeros((repeats + 1, len(runners), len(_SPANS)))
+    taken = np.zeros((repeats + 1, len(runners), len(_SPANS)))
     for turn in range(repeats + 1):
-        for k in rng.permutation(len(plans)):
-            taken[turn, k] = runners[plans[k]].seconds(tokens, new)
+        for k in rng.permutation(len(runners)):
+            taken[turn, k] = runners[k].seconds(tokens, new)
             advance(1)
-    return {plan: taken[1:, k] for k, plan in enumerate(plans)}
+    return [taken[1:, k] for k in range(len(runners))]
+
+
+def _paid(
+    together: Float[np.ndarray, "turn span"] | None,
+    in_turn: Float[np.ndarray, "turn span"],
+    seed: int,
+) -> dict[str, float]:
+    """How long members together take beside members in turn."""
+    found: dict[str, float] = {}
+    for k, span in enumerate(_SPANS):
+        ratios = np.full(len(in_turn), np.nan)
+        if together is not None:
+            ratios = together[:, k] / in_turn[:, k]
+        low, high = statistics.percentiles(_medians(ratios, seed))
+        found[f"{span}_overlapped"] = float(np.median(ratios))
+        found |= {f"{span}_overlapped_low": float(low), f"{span}_overlapped_high": float(high)}
+    return found
 
 
 def _facts(model: TransformerBridge, runner: _Runner) -> dict[str, Any]:
@@ -282,7 +331,7 @@ def calls_within(
     while exceeds - fits > 1:
         calls = (fits + exceeds) // 2
         kept = [Step.of(i) for i in range(n) if not (calls + 1) // 2 <= i < n - calls // 2]
-        asked = {"new": new, "repeats": repeats, "seed": seed}
+        asked: dict[str, Any] = {"new": new, "repeats": repeats, "seed": seed}
         row = latency(model, Plan(kept, n), batch, length, **asked).iloc[-1]
         ratio = row["token_ratio"] if row["new"] else row["prefill_ratio"]
         fits, exceeds = (calls, exceeds) if ratio <= time else (fits, calls)

@@ -23,6 +23,7 @@ from .plain import agree as agree
 from .plain import face_around as face_around
 from .plain import face_of as face_of
 from .plain import loop_under as loop_under
+from .plain import overlapped_under as overlapped_under
 from .plain import plain as plain
 from .prefix_walk import Head as Head
 from .prefix_walk import Recording as Recording

@@ -4,7 +4,7 @@ The hooked face runs Python at every hook point and has eager attention. Where n
 stock model with the fastest attention of its class computes the same, which a trial proves.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,15 +12,17 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..models import device_of, has_head
 from ..plans import Plan
 from ..strategies import full
+from .anatomy import Family
 from .application import applied, ready
 from .faces import Face, hooked
 from .guards import Verdicts, configs_in, nats_apart, out_of_memory, user_hooks
+from .overlapped import overlapped_slots
 from .prefix_walk import head, record_on, walk
 from .rotary import rotated_alike
 from .slots import StepPoints, plan_slots
@@ -100,13 +102,46 @@ def loop_under(model: TransformerBridge, plan: Plan) -> Iterator[Face]:
         with applied(model, plan):
             yield face
         return
+    with _loop_of(model, face, plan, _in_turn):
+        yield face
+
+
+@contextmanager
+def overlapped_under(model: TransformerBridge, plan: Plan) -> Iterator[Face | None]:
+    """The plain face likewise, with the members of groups launched together; None without one."""
+    face = face_of(model, [plan])
+    if face.root is model.original_model:
+        yield None
+        return
+    with _loop_of(model, face, plan, overlapped_slots):
+        yield face
+
+
+SlotsOf = Callable[
+    [Plan, TransformerBridge, StepPoints, Family, Sequence[nn.Module]], nn.ModuleList
+]
+
+
+def _in_turn(
+    plan: Plan,
+    model: TransformerBridge,
+    points: StepPoints,
+    family: Family,
+    blocks: Sequence[nn.Module],
+) -> nn.ModuleList:
+    return plan_slots(plan, model, points, "exact", family.causal, blocks)
+
+
+@contextmanager
+def _loop_of(model: TransformerBridge, face: Face, plan: Plan, slots_of: SlotsOf) -> Iterator[None]:
+    """The loop of a plain face walks such slots."""
     theirs, ours = (configs_in(root.config) for root in (model.original_model, face.root))
     own = [id(config) for config in hooked(model).family.configs]
     configs = tuple(b for a, b in zip(theirs, ours, strict=True) if id(a) in own)
     points, family = StepPoints(plan.depth), replace(face.family, configs=configs)
-    slots = plan_slots(plan, model, points, "exact", family.causal, face.blocks)
+    slots = slots_of(plan, model, points, family, face.blocks)
     with family.exchanged(slots, plan.layer_calls):
-        yield face
+        yield
 
 
 def face_around(model: TransformerBridge, root: Any) -> Face:

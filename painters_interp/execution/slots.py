@@ -5,6 +5,7 @@ of the cache entry it uses, whatever index the block itself holds.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -142,6 +143,15 @@ class Loop:
             average([cache.layers[index] for index in self._averaged[slot]], new)
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a slot calls its layer with: the stream, the rest, and the caches that are in it."""
+
+    stream: Tensor
+    arguments: Arguments
+    caches: list[Cache]
+
+
 class Slot(nn.Module):
     """One call of one layer.
 
@@ -155,16 +165,28 @@ class Slot(nn.Module):
         self._half, self._index, self._loop = half, index, loop
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        asked = self.asked(hidden_states, args, kwargs)
+        return self.answer(asked, self.made(asked))
+
+    def asked(self, hidden_states: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Asked:
+        """What the layer is to be called with in this place."""
         caches = [a for a in (*args, *kwargs.values()) if isinstance(a, Cache)]
         if self._index == 0:
             self._loop.begin(caches)
         stream = self._loop.read(self._index, hidden_states)
         [given] = bounded([Arguments(args, kwargs)])
         seen = {name: self._seen(value) for name, value in given.kwargs.items()}
+        return Asked(stream, Arguments(tuple(map(self._seen, given.args)), seen), caches)
+
+    def made(self, asked: Asked) -> Any:
+        """What the layer, or its half, returns."""
         with only(self.block, self._half):
-            output = self.block(stream, *map(self._seen, given.args), **seen)
-        for cache in caches:
-            self._loop.remember(self._index, cache, new=stream.shape[1])
+            return self.block(asked.stream, *asked.arguments.args, **asked.arguments.kwargs)
+
+    def answer(self, asked: Asked, output: Any) -> Any:
+        """What this place returns, once the layer has: what the next one reads."""
+        for cache in asked.caches:
+            self._loop.remember(self._index, cache, new=asked.stream.shape[1])
         passed_on = self._loop.write(self._index, stream_of(output))
         return (passed_on, *output[1:]) if isinstance(output, tuple) else passed_on
 

@@ -14,7 +14,7 @@ import painters_interp as painters
 from painters_interp import figures
 from painters_interp.deployment import timing
 from painters_interp.errors import PaintersError, PlanError, TableError
-from painters_interp.execution import loop_under
+from painters_interp.execution import loop_under, overlapped_under
 from painters_interp.figures.frontier import frontier_of
 from painters_interp.models import weights_digest
 from painters_interp.plans import Plan
@@ -42,6 +42,56 @@ def test_the_plain_face_runs_a_plan_in_its_own_loop(
             ]
     torch.testing.assert_close(torch.cat(parts, dim=1), expected, atol=2e-5, rtol=0)
     assert face.root.config.num_hidden_layers == N
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+@pytest.mark.parametrize("plan", ["0 (1|2|4)*2 [(1|3)@sum 4]@0.5 5", "(0|0) ([1-2]|3) (4|5)"])
+@torch.no_grad()
+def test_members_launched_together_compute_what_they_do_in_turn(
+    family: str, plan: str, tiny_folder: Path
+) -> None:
+    """Also after a pass that was cut short, whose members must not run in the next."""
+    model = tiny.shared(family, torch.float64, tiny_folder)
+    tokens, value = tiny.tokens(length=20), Plan(plan, N)
+    found = []
+    for runs in (loop_under, overlapped_under):
+        with runs(model, value) as face:
+            assert face is not None
+            cut = face.blocks[4].register_forward_pre_hook(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                face.root(input_ids=tokens)
+            cut.remove()
+            cache = DynamicCache(config=face.root.config)
+            inputs = {"past_key_values": cache, "use_cache": True}
+            parts = tokens.split([14, 1, 5], dim=1)
+            found.append(torch.cat([face.root(part, **inputs).logits for part in parts], dim=1))
+    assert torch.equal(*found)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_says_whether_launching_members_together_has_paid(
+    decoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(self: Any, tokens: torch.Tensor, new: int) -> tuple[float, float]:
+        return (1.0, 2.0) if self.runs_as == "overlapped" else (2.0, 2.0)
+
+    plans = {"pair": "0-1 (2|3) 4-5", "skip": "0-2 5"}
+    monkeypatch.setattr(timing._Runner, "seconds", seconds)
+    table = painters.latency(decoder, plans, groups="overlapped", **SHORT).set_index("label")
+    paid = ["prefill_overlapped", "prefill_overlapped_high", "token_overlapped_low"]
+    assert table.loc["pair", paid].tolist() == [0.5, 0.5, 1.0]
+    assert table.loc[["intact", "skip"], paid].isna().all(axis=None)
+    assert "token_overlapped" not in painters.latency(decoder, plans, **SHORT)
+
+
+def test_hooks_see_members_in_turn_so_that_nothing_is_overlapped(decoder: Any) -> None:
+    with decoder.hooks(fwd_hooks=[("blocks.1.hook_out", lambda stream, hook: stream)]):
+        asked = {**SHORT, "groups": "overlapped"}
+        table = painters.latency(decoder, "0-1 (2|3) 4-5", **asked)
+    assert table["prefill_overlapped"].isna().all()
 
 
 def test_says_what_each_plan_is_and_how_it_ran(decoder: Any) -> None:
@@ -109,6 +159,7 @@ def test_an_encoder_writes_nothing(encoder: Any) -> None:
         ({"batch": 0}, "batch=0 is no number"),
         ({"length": [8, -1]}, "is no number of rows or tokens"),
         ({"repeats": 1}, "an interval needs 2 to"),
+        ({"groups": "at once"}, "is not one of 'in turn', 'overlapped'"),
         ({"length": 300}, "exceed the model's context of 256"),
     ],
 )
