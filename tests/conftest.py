@@ -9,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pandas as pd
 import pytest
 import torch
 from shapes import check_shapes
+
+HERE = Path(__file__).parent
 
 # Tiny models gain nothing from more threads, and lose much where test workers share the cores.
 torch.set_num_threads(1)
@@ -31,20 +34,63 @@ def pytest_configure(config: pytest.Config) -> None:
         check_shapes()
 
 
+# Files of which each takes seconds: `make check` leaves them out, as it does what is marked slow,
+# what reads the default model, and model families other than the first.
+_NAMES = """
+cli/test_bad_command_lines cli/test_cli cli/test_deployment_cli cli/test_depths_cli
+cli/test_patching_cli deployment/test_export deployment/test_planned_models deployment/test_search
+evaluation/test_decoding evaluation/test_evaluation evaluation/test_generation
+evaluation/test_left_alone evaluation/test_nan evaluation/test_one_value evaluation/test_own_tasks
+evaluation/test_planned evaluation/test_task_types execution/test_entrances
+execution/test_fresh_from_disk execution/test_gathered execution/test_hooks execution/test_plain
+execution/test_prompt_run execution/test_verdicts execution/test_widening figures/test_composing
+figures/test_figures figures/test_venues generation/test_generate learning/test_healing
+learning/test_readers learning/test_tuning measures/test_undefined models/test_models
+stitching/test_stitching storage/test_shelf test_examples test_zoo
+"""
+_LONG = {HERE / f"{name}.py" for name in _NAMES.split()}
+assert all(path.is_file() for path in _LONG), sorted(_LONG)
+_OTHERS = ("bert", "gemma3", "gpt2", "gpt_neox", "mistral", "qwen3")
+# Of these files every test stands for itself; the tests of others share what they make.
+_APART = ("test_benchmarks.py", "test_notebooks.py")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if "default_model" in getattr(item, "fixturenames", ()) or _is_long(item):
+        item.add_marker("slow")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put slow tests first, for two workers that begin with one half of the list each.
 
-    A worker that runs out takes over what lies at the end of the other's half: short tests. What
-    reads the default model is slow, too.
+    A worker that runs out takes over what lies at the end of the other's half: short tests.
     """
+    parts: tuple[list[pytest.Item], ...] = ([], [], [])  # the longest, what takes seconds, the rest
     for item in items:
-        if "default_model" in getattr(item, "fixturenames", ()):
-            item.add_marker("slow")
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    fast = [item for item in items if not item.get_closest_marker("slow")]
-    halves = [(slow[k::2], fast[k * len(fast) // 2 : (k + 1) * len(fast) // 2]) for k in (0, 1)]
-    items[:] = [item for first, then in halves for item in (*first, *then)]
+        slow = item.get_closest_marker("slow") is not None
+        parts[2 if not slow else 1 if _is_long(item) else 0].append(item)
+    halves: tuple[list[pytest.Item], list[pytest.Item]] = ([], [])
+    for part in parts:
+        for place, (_, together) in enumerate(groupby(part, key=_group)):
+            halves[place % 2].extend(together)
+    items[:] = [item for half in halves for item in half]
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return item.path in _LONG or _other(item)
+
+
+def _other(item: pytest.Item) -> bool:
+    """Whether it is for a family of models other than the first."""
+    given = getattr(item, "callspec", None)
+    return given is not None and any(
+        isinstance(value, str) and value in _OTHERS for value in given.params.values()
+    )
+
+
+def _group(item: pytest.Item) -> str:
+    return item.nodeid if item.path.name in _APART else str(item.path)
 
 
 # What the tests ask for of lm-eval's own tasks, whose fourteen thousand files take long to read.
