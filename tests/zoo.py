@@ -32,7 +32,7 @@ _LATENT: dict[str, Any] = {
 _INDEXED = {"index_topk": 6, "index_head_dim": 8, "index_n_heads": 2}
 _MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 12, "mamba_n_groups": 1, "mamba_d_state": 8}
 _PER_LAYER_INPUT = {
-    **_SLIDING, "global_head_dim": 12, "hidden_size_per_layer_input": 8,
+    **_SLIDING, "global_head_dim": 24, "hidden_size_per_layer_input": 8,
     "vocab_size_per_layer_input": 96,
 }  # fmt: skip
 
@@ -90,6 +90,8 @@ DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
             "moe_layers": [1, 3, 5],
         },
     ),
+    "Gemma 4": ("gemma4_text", {**_PER_LAYER_INPUT, "num_kv_shared_layers": 0}),
+    "GLM MoE, sparse attention": ("glm_moe_dsa", {**_LATENT, **_INDEXED, "index_n_heads": 16}),
 }  # fmt: skip
 ENCODERS = {"BERT": ("bert", {}), "RoBERTa": ("roberta", {"max_position_embeddings": 258})}
 # Linear layers beside attention: a plan must keep a layer that attends.
@@ -111,15 +113,7 @@ HYBRIDS: dict[str, tuple[str, dict[str, Any]]] = {
             "mamba_d_state": 8, "mamba_dt_rank": 4, "use_mamba_kernels": False,
         },
     ),
-}  # fmt: skip
-REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
-    "Gemma 4": ("gemma4_text", {**_PER_LAYER_INPUT, "num_kv_shared_layers": 0}),
-    "Gemma 4, shared": ("gemma4_text", {**_PER_LAYER_INPUT, "num_kv_shared_layers": 3}),
     "Bamba": ("bamba", {**_KV, **_MAMBA, "attn_layer_indices": [2, 5]}),
-    "RecurrentGemma": (
-        "recurrent_gemma",
-        {"num_key_value_heads": 1, "lru_width": 48, "attention_window_size": 8, "head_dim": 12},
-    ),
     "Zamba 2": (
         "zamba2",
         {
@@ -140,6 +134,14 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
         "mamba2",
         {"state_size": 8, "num_heads": 8, "head_dim": 12, "n_groups": 1, "expand": 2},
     ),
+    "Falcon Mamba": ("falcon_mamba", {"state_size": 8, "time_step_rank": 4}),
+}  # fmt: skip
+REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
+    "Gemma 4, shared": ("gemma4_text", {**_PER_LAYER_INPUT, "num_kv_shared_layers": 3}),
+    "RecurrentGemma": (
+        "recurrent_gemma",
+        {"num_key_value_heads": 1, "lru_width": 48, "attention_window_size": 8, "head_dim": 12},
+    ),
     "RWKV": ("rwkv", {"context_length": 256, "attention_hidden_size": 48}),
     "DeepSeek V4": (
         "deepseek_v4",
@@ -149,7 +151,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
             "sliding_window": 8,
         },
     ),
-    "GLM MoE, sparse attention": ("glm_moe_dsa", {**_LATENT, **_INDEXED}),
+    "GLM MoE, shared indices": (
+        "glm_moe_dsa", {**_LATENT, **_INDEXED, "indexer_types": ["full", "shared"] * 3},
+    ),
     "HRM-Text": ("hrm_text", {}),
     "OpenAI GPT": ("openai-gpt", {}),
     "T5": ("t5", {"d_model": 48, "d_kv": 12, "d_ff": 96, "num_layers": N_LAYERS, "num_heads": 4}),

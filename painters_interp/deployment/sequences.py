@@ -56,6 +56,11 @@ def in_sequence(model: Model, plan: Plan | str, attention: str | None = "eager")
     slots = [_slot(step, plan) for step in plan.steps]
     refuse_halves(model, plan)
     _refuse_foreign(model)
+    if not family.follows:
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} hands every place arguments of its own, which a checkpoint "
+            f"in another order would hand to other layers; {_RECIPE}"
+        )
     fresh = _empty(model, plan.layer_calls, family, attention)
     weights = _by_slot(model, family, slots)
     _fill(fresh, weights, str(plan), str(model.cfg.model_name))

@@ -2,13 +2,14 @@
 
 There is no list of architectures. The layer list is located by identity; one padded pass of the
 intact model shows whether every layer of a type is called with the same arguments, and one with
-stand-ins in reverse order whether those arguments follow the layers. That is what makes layers
-exchangeable.
+stand-ins in reverse order whether those arguments follow the layers. Where they do not, layers keep
+their places, the loop only collects what each is called with, and a third pass shows whether that
+is all that the loop does.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,10 +21,13 @@ from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionCach
 from ..borrowed.of_torch import children
 from ..errors import UnsupportedModelError
 from ..models import device_of
-from .guards import Verdicts, out_of_memory
+from .guards import LENS, Verdicts, made_by, out_of_memory
 from .layer_arguments import Arguments, same
+from .places import collectors, in_place
 
 _NOT_CALLED = "layers_not_called"
+# Of the largest logit: rounding is a thousand times less.
+_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,8 @@ class Family:
     configurations on the way to it, whose `per_layer` lists the loop may consult by position.
     `attends` says which layers keep keys and values, `recurs` which keep a state: that alone does
     not tell how much text it has seen, and is written into in place. Some layers keep both.
+    Layers return the stream alone if `extras` is None, else a tuple with so much behind it.
+    `follows` says whether what the loop calls a layer with follows the layer to other places.
     """
 
     owner: nn.Module
@@ -43,8 +49,9 @@ class Family:
     layer_types: tuple[str, ...]
     attends: tuple[bool, ...]
     recurs: tuple[bool, ...]
-    returns_tuple: bool
+    extras: int | None
     causal: bool
+    follows: bool = True
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -57,7 +64,7 @@ class Family:
 
     def output(self, stream: Tensor) -> Any:
         """`stream` in the form in which this model's layers return it."""
-        return (stream,) if self.returns_tuple else stream
+        return stream if self.extras is None else (stream, *[None] * self.extras)
 
     @contextmanager
     def exchanged(
@@ -66,16 +73,19 @@ class Family:
         """Let the model's loop walk `slots`; the blocks are back on exit, whatever happened.
 
         With `calls`, one layer index per slot, the configuration says what runs: otherwise
-        longer lists are cut short and sliding and full masks go to the wrong layers. Raises
+        longer lists are cut short and sliding and full masks go to the wrong layers. Where
+        arguments do not follow, slots are called behind the loop instead. Raises
         UnsupportedModelError if no call is left that could tell how long the text is.
         """
-        if calls is not None and not any(self.attends[i] for i in calls):
+        if calls is not None and any(self.attends) and not any(self.attends[i] for i in calls):
             raise UnsupportedModelError(
                 f"none of the layers {sorted(set(calls))} attends: this model learns from an "
                 "attention layer's cache how long the text is; "
                 f"keep one of {self._attending()} in the plan"
             )
         blocks = self.layers
+        if not self.follows:
+            slots = in_place(self.output, blocks, slots, calls)
         slots.training = self.owner.training
         called = () if calls is None else {*calls}
         outer = children(self.owner).get(_NOT_CALLED)
@@ -84,7 +94,7 @@ class Family:
         try:
             setattr(self.owner, self.attribute, slots)
             self.owner.add_module(_NOT_CALLED, uncalled)
-            with nullcontext() if calls is None else self.saying(calls):
+            with nullcontext() if calls is None or not self.follows else self.saying(calls):
                 yield
         finally:
             if outer is None:
@@ -162,7 +172,9 @@ def _examine(model: TransformerBridge) -> Family:
         ("layer",) * n_layers,
     )
     probe = _intact_pass(model)
-    _refuse_unequal_calls(name, probe.calls, types)
+    causal = root.can_generate() and not _looks_ahead(probe.calls)
+    extras = _extras(name, probe.outputs)
+    _refuse_own_memories(name, probe.kept)
     attends, recurs = _memories(name, probe.caches, n_layers)
     family = Family(
         owner=owner,
@@ -172,10 +184,18 @@ def _examine(model: TransformerBridge) -> Family:
         layer_types=types,
         attends=tuple(attends),
         recurs=tuple(recurs),
-        returns_tuple=_returns_tuple(name, probe.outputs),
-        causal=root.can_generate() and not _looks_ahead(probe.calls),
+        extras=extras,
+        causal=causal,
     )
-    _refuse_fixed_places(model, family, probe.calls)
+    if _follow(model, family, probe.calls):
+        return family
+    if root.can_generate() and not probe.caches:
+        raise UnsupportedModelError(
+            f"{name}: its layers are given no cache, and what they remember of a text instead is "
+            "one for each layer, however often it is called"
+        )
+    family = replace(family, follows=False)
+    _refuse_busy_loop(model, family, probe.logits)
     return family
 
 
@@ -205,11 +225,6 @@ def _refuse_shared_state(name: str, configs: tuple[PreTrainedConfig, ...]) -> No
                 f"{name}: the last {config.num_kv_shared_layers} layers read keys and values of "
                 "other layers (num_kv_shared_layers), so no layer can be moved alone"
             )
-        if getattr(config, "is_heterogeneous", False):
-            raise UnsupportedModelError(
-                f"{name}: layers have configurations of their own (per_layer_config), "
-                "which would not follow the plan"
-            )
 
 
 def _per_layer_fields(
@@ -230,11 +245,13 @@ def _per_layer_fields(
 
 @dataclass(frozen=True, eq=False)
 class _Probe:
-    """What one pass of the intact model shows: arguments and output types, layer by layer."""
+    """What one pass of the intact model shows: arguments and outputs, layer by layer."""
 
     calls: list[Arguments]
-    outputs: set[type]
+    outputs: list[Any]
     caches: list[Cache]
+    kept: list[str]
+    logits: Any
 
 
 def _intact_pass(model: TransformerBridge) -> _Probe:
@@ -244,31 +261,58 @@ def _intact_pass(model: TransformerBridge) -> _Probe:
     installs its capture hooks on first use, and must not find slots there when it does.
     """
     _padded_pass(model, output_hidden_states=True, output_attentions=True)
-    probe = _Probe([], set(), [])
+    calls: list[Arguments] = []
+    outputs: list[Any] = []
+    caches: list[Cache] = []
 
     def note_arguments(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        probe.caches.extend(a for a in (*args, *kwargs.values()) if isinstance(a, Cache))
+        caches.extend(a for a in (*args, *kwargs.values()) if isinstance(a, Cache))
         rest = {k: v for k, v in kwargs.items() if k != "hidden_states"}
-        probe.calls.append(Arguments(args[1:], rest).without_cache().frozen())
+        calls.append(Arguments(args[1:], rest).without_cache().frozen())
 
     def note_output(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        probe.outputs.add(type(output))
+        # Of a tuple, what stands behind the stream counts; tensors need not be kept.
+        outputs.append(tuple(map(type, output)) if isinstance(output, tuple) else type(output))
 
     handles = [b.register_forward_pre_hook(note_arguments, with_kwargs=True) for b in model.blocks]
     handles += [block.register_forward_hook(note_output) for block in model.blocks]
+    before = _tensors_beside(model)
     try:
-        _padded_pass(model)
+        logits = _padded_pass(model)
     finally:
         for handle in handles:
             handle.remove()
-    return probe
+    now = _tensors_beside(model)
+    kept = [name for name, tensor in now.items() if before.get(name) is not tensor]
+    return _Probe(calls, outputs, caches, kept, logits)
+
+
+def _tensors_beside(model: TransformerBridge) -> dict[str, Tensor]:
+    """What the modules of layers hold besides weights and buffers, by place in its layer."""
+    return {
+        f"{layer}, {name}": value
+        for layer, block in enumerate(model.blocks)
+        for module in block.modules()
+        if made_by(module) != LENS  # whose patterns are for looking at
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _refuse_own_memories(name: str, kept: list[str]) -> None:
+    """A layer that is called twice needs two memories, so each must lie in a cache."""
+    if kept:
+        raise UnsupportedModelError(
+            f"{name}: its layers remember a text in their own modules (layer {kept[0]}), "
+            "one for each layer, however often it is called"
+        )
 
 
 # Tokens of a probe: enough for padding on the left and a past.
 _LENGTH = 6
 
 
-def _padded_pass(model: TransformerBridge, **kwargs: bool) -> None:
+def _padded_pass(model: TransformerBridge, **kwargs: bool) -> Any:
     length = min(_LENGTH, int(model.cfg.n_ctx))
     tokens = torch.arange(1, 2 * length + 1, device=device_of(model)) % int(model.cfg.d_vocab)
     tokens = tokens.reshape(2, length)
@@ -276,7 +320,7 @@ def _padded_pass(model: TransformerBridge, **kwargs: bool) -> None:
     mask[0, : length // 3] = 0
     if model.original_model.can_generate():
         kwargs["use_cache"] = True
-    model(tokens, attention_mask=mask, **kwargs)
+    return model(tokens, attention_mask=mask, **kwargs)
 
 
 def _looks_ahead(calls: list[Arguments]) -> bool:
@@ -301,13 +345,16 @@ def _looks_ahead(calls: list[Arguments]) -> bool:
     return False
 
 
-def _returns_tuple(name: str, outputs: set[type]) -> bool:
-    if not all(issubclass(kind, (Tensor, tuple)) for kind in outputs):
-        kinds = ", ".join(sorted(kind.__name__ for kind in outputs))
+def _extras(name: str, outputs: list[Any]) -> int | None:
+    """How much the layers return behind the stream; None where they return it alone."""
+    lone = [kind for kind in outputs if not isinstance(kind, tuple)]
+    if not all(issubclass(kind, Tensor) for kind in lone):
+        kinds = ", ".join(sorted({kind.__name__ for kind in lone}))
         raise UnsupportedModelError(
             f"{name}: layers return {kinds}; a tensor, or a tuple that begins with one, is needed"
         )
-    return any(issubclass(kind, tuple) for kind in outputs)
+    sizes = {len(kind) - 1 for kind in outputs if isinstance(kind, tuple)}
+    return max(sizes, default=None)
 
 
 def _memories(name: str, caches: list[Cache], n_layers: int) -> tuple[list[bool], list[bool]]:
@@ -326,56 +373,67 @@ def _memories(name: str, caches: list[Cache], n_layers: int) -> tuple[list[bool]
                 "in the cache can hold"
             )
     attends = [isinstance(entry, CacheLayerMixin) for entry in entries]
-    if not any(attends):
-        raise UnsupportedModelError(
-            f"{name}: none of its layers keeps keys and values, which tell how long a text is"
-        )
     return attends, [isinstance(e, LinearAttentionCacheLayerMixin) for e in entries]
 
 
-def _refuse_unequal_calls(name: str, calls: list[Arguments], types: tuple[str, ...]) -> None:
+def _follow(model: TransformerBridge, family: Family, calls: list[Arguments]) -> bool:
+    """Whether layers of a type are called alike, and in reverse order as in their own places."""
     first: dict[str, int] = {}
-    for layer, kind in enumerate(types):
-        reference = first.setdefault(kind, layer)
-        a, b = calls[reference], calls[layer]
+    for layer, kind in enumerate(family.layer_types):
+        a, b = calls[first.setdefault(kind, layer)], calls[layer]
         if not same((a.args, a.kwargs), (b.args, b.kwargs)):
-            raise UnsupportedModelError(
-                f"{name}: layers {reference} and {layer} ({kind}) are called with different "
-                "arguments, so a layer moved elsewhere would compute something else"
-            )
-
-
-class _StandIn(nn.Module):
-    """Stands where a layer would, notes what that layer would be called with, and runs nothing."""
-
-    def __init__(self, family: Family, calls: list[Arguments]) -> None:
-        super().__init__()
-        self._family, self._calls = family, calls
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        self._calls.append(Arguments(args, kwargs).without_cache())
-        return self._family.output(hidden_states)
-
-
-def _refuse_fixed_places(model: TransformerBridge, family: Family, calls: list[Arguments]) -> None:
-    """Call the layers in reverse order: each must get the arguments it gets in its own place."""
-    name = model.cfg.model_name
+            return False
     order = tuple(reversed(range(len(calls))))
-    moved: list[Arguments] = []
-    stand_ins = nn.ModuleList([_StandIn(family, moved) for _ in order])
+    moved: list[tuple[Arguments, ...]] = []
+
+    def note(stream: Tensor, given: tuple[Arguments, ...]) -> Tensor:
+        moved.append(given)
+        return stream
+
+    stand_ins = collectors(family.output, len(order), note)
     try:
         with family.exchanged(stand_ins, order):
             _padded_pass(model)
     except Exception as error:  # whatever the model's own loop does with a layer besides calling it
         if out_of_memory(error):
             raise
+        return False
+    [given] = moved
+    found = [call.without_cache() for call in given]
+    return all(
+        same((calls[layer].args, calls[layer].kwargs), (now.args, now.kwargs))
+        for layer, now in zip(order, found, strict=True)
+    )
+
+
+def _refuse_busy_loop(model: TransformerBridge, family: Family, intact: Any) -> None:
+    """Call the layers behind the loop: the model must compute the same as with them inside."""
+    name, order = model.cfg.model_name, tuple(range(len(family.layers)))
+    try:
+        with family.exchanged(nn.ModuleList(_Call(block) for block in family.layers), order):
+            found = _padded_pass(model)
+    except Exception as error:
+        if out_of_memory(error):
+            raise
         raise UnsupportedModelError(
             f"{name}: its loop asks more of a layer than to be called ({error})"
         ) from error
-    for layer, now in zip(order, moved, strict=True):
-        own = calls[layer]
-        if not same((own.args, own.kwargs), (now.args, now.kwargs)):
-            raise UnsupportedModelError(
-                f"{name}: layer {layer} is called with other arguments where it is moved to, "
-                "so it would compute something else there"
-            )
+    known = intact.isfinite()  # stock attention knows no number for pads in float64
+    apart = (found - intact)[known].abs().max()
+    if not apart <= _TOLERANCE * intact[known].abs().max():
+        raise UnsupportedModelError(
+            f"{name}: its loop does more than to call one layer after the other, so a layer moved "
+            "elsewhere would compute something else"
+        )
+
+
+class _Call(nn.Module):
+    """One call of a layer, with nothing to remember."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        call = Arguments(args, kwargs).without_cache()
+        return self.block(hidden_states, *call.args, **call.kwargs)

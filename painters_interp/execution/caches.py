@@ -1,5 +1,6 @@
 """Key/value caches under a plan: seen by slot, owned by the plan that filled them, averaged."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -62,7 +63,7 @@ class Owner:
     plan: str
     decoding: str
     model: int
-    calls: int
+    layers: tuple[int, ...]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise PlanError(
@@ -75,10 +76,10 @@ class Owner:
         other = vars(cache).get("update")
         if other == self:
             return
-        if cache.layer_class_to_replicate is None and len(cache.layers) < self.calls:
+        if cache.layer_class_to_replicate is None and len(cache.layers) < len(self.layers):
             raise PlanError(
                 f"this cache has {len(cache.layers)} entries and plan {self.plan!r} makes "
-                f"{self.calls} calls, each with an entry of its own; make the cache inside "
+                f"{len(self.layers)} calls, each with an entry of its own; make the cache inside "
                 "`with applied(...)`, where the model's config says so"
             )
         if filled(cache):
@@ -90,11 +91,29 @@ class Owner:
         cache.update = self
 
 
+def arrange(cache: Cache, calls: Sequence[int], n_layers: int) -> None:
+    """Give a cache without text an entry per call, of the kind that the called layer's own one is.
+
+    Raises PlanError for a cache that has been arranged for another plan.
+    """
+    other = vars(cache).get("update")
+    if isinstance(other, Owner):
+        if not filled(cache) and other.layers != tuple(calls):
+            raise PlanError(
+                f"this cache was made for plan {other.plan!r}, whose calls have entries of other "
+                "kinds; give a new cache"
+            )
+        return
+    if len(cache.layers) == n_layers and not filled(cache):
+        cache.layers = [copy.deepcopy(cache.layers[layer]) for layer in calls]
+
+
 def filled(cache: Cache) -> bool:
     """Whether a cache knows some text already."""
     for layer in cache.layers:
         length = getattr(layer, "get_seq_length", lambda: 0)()
-        if int(length) > 0 or getattr(layer, "has_previous_state", False) is True:
+        states = getattr(layer, "has_previous_state", False)  # one verdict, or one for each state
+        if int(length) > 0 or (any(states.values()) if isinstance(states, dict) else states):
             return True
     return False
 

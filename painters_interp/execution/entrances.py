@@ -80,6 +80,7 @@ def _forward(
     names = [*signature(TransformerBridge.forward).parameters][2:]  # but for self and the input
     kwargs |= dict(zip(names, args, strict=False))
     _refuse_layers(kwargs)
+    _refuse_unread_past(model, kwargs)
     if kwargs.get("attention_mask") is None and kwargs.get("past_key_values") is None:
         side = kwargs.get("padding_side")
         if _several(input):
@@ -107,6 +108,19 @@ def _refuse_layers(given: dict[str, Any]) -> None:
                 f"{name} has no meaning under a plan, which may call a layer twice or never; "
                 "hook steps.{s}.hook_resid_pre or hook_resid_post instead"
             )
+
+
+def _refuse_unread_past(model: TransformerBridge, given: dict[str, Any]) -> None:
+    """Models of states alone have another name for their cache, and swallow this one."""
+    asked = given.get("past_key_values"), given.get("return_type") == "logits_and_cache"
+    if asked == (None, False):
+        return
+    if "cache_params" not in signature(type(model.original_model).forward).parameters:
+        return
+    raise PlanError(
+        f"{model.cfg.model_name} reads no past_key_values and would begin anew; call "
+        "original_model(...), and give it as cache_params what that returned under this name"
+    )
 
 
 def _generate(

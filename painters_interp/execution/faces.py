@@ -4,7 +4,7 @@ A layer learns from its model what it is called with. The loop of the model walk
 instead of layers, which note that; then the layers can be called in any order, on any rows.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +21,9 @@ from ..plans import Plan
 from .anatomy import Family
 from .application import ready
 from .layer_arguments import Arguments, bounded
+from .places import Run, collectors
 from .slots import Recorded
 from .stepping import after_step
-
-# From the embedding output and every layer's arguments to the stream before the final norm.
-Run = Callable[[Tensor, tuple[Arguments, ...]], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +63,8 @@ class Face:
     @contextmanager
     def running(self, run: Run) -> Iterator[None]:
         """Let `run` stand in the place of all layers, whatever `root` is called with."""
-        calls: list[Arguments] = []
-        last = len(self.blocks) - 1
-        places = [
-            _Collector(self.family, calls, run if place == last else None)
-            for place in range(last + 1)
-        ]
-        with self.family.exchanged(nn.ModuleList(places)):
+        places = collectors(self.family.output, len(self.blocks), partial(_bounded, run))
+        with self.family.exchanged(places):
             yield
 
     @contextmanager
@@ -108,6 +101,11 @@ class Face:
             return root(**inputs)
 
 
+def _bounded(run: Run, stream: Tensor, calls: tuple[Arguments, ...]) -> Tensor:
+    """Run with masks that stay finite."""
+    return run(stream, bounded(calls))
+
+
 def _note(
     found: list[tuple[Tensor, tuple[Arguments, ...]]], stream: Tensor, calls: tuple[Arguments, ...]
 ) -> Tensor:
@@ -128,19 +126,3 @@ def _follow(
 def hooked(model: TransformerBridge) -> Face:
     """The face of `model` that its hooks see."""
     return Face(model.original_model, ready(model), tuple(model.blocks), device_of(model))
-
-
-class _Collector(nn.Module):
-    """Stands in the place of a layer and notes its arguments; the last one runs what is to run."""
-
-    def __init__(self, family: Family, calls: list[Arguments], run: Run | None) -> None:
-        super().__init__()
-        self._family, self._calls, self._run = family, calls, run
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        self._calls.append(Arguments(args, kwargs))
-        if self._run is None:
-            return self._family.output(hidden_states)
-        calls = bounded(self._calls)
-        self._calls.clear()
-        return self._family.output(self._run(hidden_states, calls))

@@ -27,7 +27,7 @@ V = TypeVar("V")
 _LENS_HOOKS = ("fwd_hooks", "bwd_hooks")
 # What these libraries hang on modules is part of how the model computes.
 _LIBRARIES = ("transformers", "transformer_lens", "accelerate", "peft", "torch", "painters_interp")
-_LENS = "transformer_lens"
+LENS = "transformer_lens"
 # Ways of the bridge to compute that its users switch on and off.
 _SWITCHES = ("use_attn_result", "use_split_qkv_input", "use_attn_in", "use_hook_mlp_in")
 # A buffer of up to so many numbers may be state, such as a rotary table; larger ones hold weights.
@@ -240,7 +240,7 @@ def _of_user(module: nn.Module, place: str) -> list[int]:
         # What it is given, TransformerLens wraps in a function of its own. Some architectures
         # come with hooks for good, by which one of its points passes on to another.
         handles = [*module.fwd_hooks, *module.bwd_hooks]
-        own = [h for h in handles if h.is_permanent and made_by(h.user_hook) == _LENS]
+        own = [h for h in handles if h.is_permanent and made_by(h.user_hook) == LENS]
         return [key for key in hooks if key not in {handle.hook.id for handle in own}]
     return [key for key, hook in hooks.items() if made_by(hook) not in _LIBRARIES]
 

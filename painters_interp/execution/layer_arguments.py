@@ -32,6 +32,12 @@ class Arguments:
             args, {k: cache if isinstance(v, Cache) else v for k, v in self.kwargs.items()}
         )
 
+    @property
+    def cache(self) -> Cache | None:
+        """The cache object among them, if there is one."""
+        found = (a for a in (*self.args, *self.kwargs.values()) if isinstance(a, Cache))
+        return next(found, None)
+
     def frozen(self) -> "Arguments":
         """A copy that a layer cannot write into, as recurrent layers do with their state."""
         return Arguments(_mapped(self.args, Tensor.clone), _mapped(self.kwargs, Tensor.clone))

@@ -95,7 +95,7 @@ class Loop:
         self, plan: Plan, model: TransformerBridge, points: StepPoints, cache: str, causal: bool
     ) -> None:
         self._causal = causal
-        self._owner = Owner(str(plan), cache, id(model), len(plan.calls))
+        self._owner = Owner(str(plan), cache, id(model), plan.layer_calls)
         self._notices = Notices(plan, model)
         self._turns = [turn for step in plan.steps for turn in turns(step)]
         self._open = OpenSteps()

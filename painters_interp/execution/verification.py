@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from html import escape
+from inspect import signature
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -183,17 +185,23 @@ def _compared(model: TransformerBridge, output: Tensor) -> Tensor:
 
 
 def _decoded(model: TransformerBridge, tokens: Int[Tensor, "1 pos"]) -> Float[Tensor, "pos vocab"]:
-    """Log-probabilities from a prefill of a few tokens and then one token at a time."""
-    rows, cache = [], None
+    """Log-probabilities from a prefill of a few tokens and then one token at a time.
+
+    Called as the model's own `generate` calls it: some take a cache under a name of their own, and
+    some count positions from 0 unless they are told.
+    """
+    root = model.original_model
+    names = signature(root.forward).parameters
+    past = "past_key_values" if "past_key_values" in names else "cache_params"
+    rows: list[Tensor] = []
+    cache: dict[str, Any] = {}
     prefill = min(_PREFILL, max(1, tokens.shape[1] // 2))
+    columns = torch.arange(tokens.shape[1], device=tokens.device)[None]
     for start, end in [(0, prefill), *((t, t + 1) for t in range(prefill, tokens.shape[1]))]:
-        logits, cache = model(
-            tokens[:, start:end],
-            past_key_values=cache,
-            use_cache=True,
-            return_type="logits_and_cache",
-        )
-        rows.append(logits.log_softmax(-1)[0])
+        told = {"position_ids": columns[:, start:end]} if "position_ids" in names else {}
+        out = root(tokens[:, start:end], use_cache=True, return_dict=True, **told, **cache)
+        cache = {past: getattr(out, past)}
+        rows.append(out.logits.log_softmax(-1)[0])
     return torch.cat(rows)
 
 
