@@ -49,10 +49,7 @@ class Here:
         for group, shards in asked.items():
             if stopping():
                 return
-            try:
-                yield group, self._worker.survey(group, shards)
-            except Exception as error:  # a model, a plan: the others go on
-                yield group, Failed(why(error))
+            yield group, surveyed(self._worker, group, shards)
 
     def answers(
         self, works: Sequence[Work], stopping: Callable[[], bool], begun: Callable[[Work], None]
@@ -63,11 +60,23 @@ class Here:
             if stopping():
                 return
             begun(work)
-            try:
-                found: Answered | Failed = self._worker.answer(work.shard, work.plans)
-            except Exception as error:  # a model that is gone, say
-                found = Failed(why(error))
-            yield work, found
+            yield work, answered(self._worker, work)
 
     def close(self) -> None:
         """See `Crew`."""
+
+
+def surveyed(worker: Worker, group: Group, shards: Sequence[Shard]) -> Survey | Failed:
+    """What there is to do for a model, or why it cannot be done."""
+    try:
+        return worker.survey(group, shards)
+    except Exception as error:  # a model, a plan: the others go on
+        return Failed(why(error))
+
+
+def answered(worker: Worker, work: Work) -> Answered | Failed:
+    """The answers to a work, or why there are none."""
+    try:
+        return worker.answer(work.shard, work.plans)
+    except Exception as error:  # a model that is gone, say
+        return Failed(why(error))

@@ -107,7 +107,9 @@ def _crew(
                 "address, workers and gpus_per_worker are of a cluster; add executor='ray'"
             )
         return Here(spec, device, cpus)
-    raise PaintersError("not yet")
+    from .cluster import Cluster
+
+    return Cluster.joined(spec, address, workers, gpus, cpus, device)
 
 
 def _shards(spec: Spec) -> list[Shard]:

@@ -1,0 +1,284 @@
+"""Workers of a sweep as actors of Ray: on a cluster that runs, or on one for this machine alone.
+
+A model comes into memory once for each actor, one actor after the other, so that a file system is
+not asked for all copies at once. What an actor was doing when it died is done again by another.
+"""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..errors import PaintersError
+from .executors import answered, surveyed
+from .shards import Group, Shard
+from .spec import Spec
+from .work import Answered, Failed, Survey, Work
+from .workers import Worker, why
+
+# How long a cluster may take to answer, and how often a wish to stop is looked for; seconds.
+_ANSWER, _LOOK = 10, 0.5
+_STORE = 200 * 2**20  # bytes for what is sent: tables of items
+_TRIES = 3  # how many workers may die over the same work
+
+
+class Hand:
+    """What an actor is: a worker whose errors are values, for not all of them can be sent."""
+
+    def __init__(self, spec: Spec, device: str | None, threads: int) -> None:
+        self._worker = Worker(spec, device, threads)
+
+    def load(self, group: Group) -> Failed | None:
+        """Hold a model."""
+        try:
+            self._worker.load(group)
+        except Exception as error:  # a model: the others go on
+            return Failed(why(error))
+        return None
+
+    def survey(self, group: Group, shards: Sequence[Shard]) -> Survey | Failed:
+        """See `Worker`."""
+        return surveyed(self._worker, group, shards)
+
+    def answer(self, work: Work) -> Answered | Failed:
+        """See `Worker`."""
+        return answered(self._worker, work)
+
+
+@dataclass(eq=False)
+class _Seat:
+    """A place for an actor; who sits there may change."""
+
+    actor: Any
+    group: Group | None = None
+
+
+@dataclass(eq=False)
+class _Job:
+    """Something to ask an actor that holds the model of `group`."""
+
+    group: Group
+    key: Any
+    ask: Callable[[Any], Any]
+    tries: int = 0
+
+
+class Cluster:
+    """See `Crew`. Raises PaintersError for a cluster that does not answer or has too little."""
+
+    def __init__(self, ray: Any, hire: Callable[[], Any], workers: int, folder: str | None) -> None:
+        self._ray, self._hire, self._folder = ray, hire, folder
+        self.workers = workers
+        self._seats = [_Seat(hire()) for _ in range(workers)]
+
+    @classmethod
+    def joined(
+        cls,
+        spec: Spec,
+        address: str | None = None,
+        workers: int | None = None,
+        gpus: float = 0.0,
+        cpus: int | None = None,
+        device: str | None = None,
+    ) -> "Cluster":
+        """Actors on the cluster at an address, or on one that is started here."""
+        threads = cpus or 1
+        ray, folder = _joined(address, (workers or 1) * threads)
+        try:
+            seats = _seats(ray.cluster_resources(), workers, gpus, threads)
+            hand = ray.remote(num_cpus=threads, num_gpus=gpus)(Hand)
+            return cls(ray, partial(hand.remote, spec, device, threads), seats, folder)
+        except BaseException:
+            _leave(ray, folder)
+            raise
+
+    def surveys(
+        self, asked: Mapping[Group, Sequence[Shard]], stopping: Callable[[], bool]
+    ) -> Iterator[tuple[Group, Survey | Failed]]:
+        """See `Crew`."""
+        jobs = [_Job(g, g, partial(_ask_survey, g, shards)) for g, shards in asked.items()]
+        yield from self._done(jobs, stopping, _nothing)
+
+    def answers(
+        self, works: Sequence[Work], stopping: Callable[[], bool], begun: Callable[[Work], None]
+    ) -> Iterator[tuple[Work, Answered | Failed]]:
+        """See `Crew`."""
+        jobs = [_Job(work.shard.group, work, partial(_ask_answer, work)) for work in works]
+        yield from self._done(jobs, stopping, begun)
+
+    def close(self) -> None:
+        """See `Crew`."""
+        for seat in self._seats:
+            self._ray.kill(seat.actor)
+        _leave(self._ray, self._folder)
+
+    def _done(
+        self, jobs: Sequence[_Job], stopping: Callable[[], bool], begun: Callable[[Any], None]
+    ) -> Iterator[tuple[Any, Any]]:
+        """What becomes of each job, as it comes."""
+        waiting, idle = [*jobs], [*self._seats]
+        busy: dict[Any, tuple[_Seat, _Job, bool]] = {}
+        while True:
+            if not stopping():
+                self._hand_out(waiting, idle, busy, begun)
+            if not busy:
+                return
+            ready, _ = self._ray.wait([*busy], timeout=_LOOK)
+            for reference in ready:
+                seat, job, loading = busy.pop(reference)
+                found = self._found(reference, seat, job)
+                if found is None and loading and not stopping():
+                    seat.group = job.group
+                    begun(job.key)
+                    busy[job.ask(seat.actor)] = (seat, job, False)
+                    continue
+                idle.append(seat)
+                if isinstance(found, _Lost | None):
+                    waiting.insert(0, job)
+                else:
+                    yield job.key, found
+
+    def _hand_out(
+        self,
+        waiting: list[_Job],
+        idle: list[_Seat],
+        busy: dict[Any, tuple[_Seat, _Job, bool]],
+        begun: Callable[[Any], None],
+    ) -> None:
+        """Give idle actors what they hold the model of; one at a time loads another."""
+        for seat in [*idle]:
+            job = next((job for job in waiting if job.group == seat.group), None)
+            if job is not None:
+                begun(job.key)
+                busy[job.ask(seat.actor)] = (seat, job, False)
+            elif waiting and not any(loading for _, _, loading in busy.values()):
+                job, seat.group = waiting[0], None
+                busy[seat.actor.load.remote(job.group)] = (seat, job, True)
+            else:
+                continue
+            waiting.remove(job)
+            idle.remove(seat)
+
+    def _found(self, reference: Any, seat: _Seat, job: _Job) -> Any:
+        """What an actor says; where it died, another one takes its seat."""
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayActorError as error:
+            seat.actor, seat.group = self._hire(), None
+            job.tries += 1
+            if job.tries < _TRIES:
+                return _Lost()
+            return Failed(f"{_TRIES} workers died over it; the last: {why(error)}")
+        except self._ray.exceptions.RayError as error:  # what it says cannot be read
+            return Failed(why(error))
+
+
+class _Lost:
+    """That an actor died, and its job is to be done again."""
+
+
+def _ask_survey(group: Group, shards: Sequence[Shard], actor: Any) -> Any:
+    return actor.survey.remote(group, shards)
+
+
+def _ask_answer(work: Work, actor: Any) -> Any:
+    return actor.answer.remote(work)
+
+
+def _nothing(key: Any) -> None:
+    """Nobody wants to know when a survey begins."""
+
+
+def _joined(address: str | None, cores: int) -> tuple[Any, str | None]:
+    """Ray, joined to a cluster, and the folder of the cluster if it was started here."""
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        # Read when ray is imported: without it a cluster listens to other machines.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    else:
+        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", str(_ANSWER))
+    try:
+        import ray
+    except ImportError as error:
+        raise PaintersError(
+            "--executor ray needs Ray; pip install 'painters_interp[ray]'"
+        ) from error
+    if ray.is_initialized():
+        return ray, None
+    if address:
+        return _at(ray, address), None
+    return _started(ray, cores)
+
+
+def _leave(ray: Any, folder: str | None) -> None:
+    """End the cluster that was started in a folder; others stay as they are."""
+    if folder is not None:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _at(ray: Any, address: str) -> Any:
+    """Ray, joined to a cluster that runs."""
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        if not host or "/" in host or not port.isdecimal():
+            raise PaintersError(
+                f"--address {address!r} is not the address of a cluster's head, such as "
+                "10.0.0.1:6379, or auto for one on this machine"
+            )
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+        except (OSError, OverflowError) as error:
+            raise PaintersError(
+                f"no Ray cluster answers at {address} ({error}); start one there, with "
+                "`ray start --head`, or leave out --address"
+            ) from error
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise PaintersError(
+            f"the Ray cluster at {address} cannot be joined: {why(error)}"
+        ) from error
+    return ray
+
+
+def _started(ray: Any, cores: int) -> tuple[Any, str]:
+    """Ray, with a cluster for this machine alone: at loopback, in a folder of its own."""
+    # Sockets lie in it, whose paths must be short.
+    folder = tempfile.mkdtemp(prefix="painters-ray-", dir="/tmp" if Path("/tmp").is_dir() else None)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(cores, os.cpu_count() or 1),
+            include_dashboard=False,
+            object_store_memory=_STORE,
+            log_to_driver=False,
+            _temp_dir=folder,
+        )
+    except BaseException as error:
+        _leave(ray, folder)
+        if isinstance(error, Exception):
+            raise PaintersError(f"no Ray cluster can be started here: {why(error)}") from error
+        raise
+    return ray, folder
+
+
+def _seats(there: Mapping[str, float], workers: int | None, gpus: float, cpus: int) -> int:
+    """How many workers there are to be. Raises PaintersError where they would wait for ever."""
+    room = int(there.get("CPU", 0) // cpus)
+    if gpus:
+        room = min(room, int(there.get("GPU", 0) // gpus))
+    if room < (workers or 1):
+        has = f"{there.get('CPU', 0):g} cores and {there.get('GPU', 0):g} GPUs"
+        asked = f"{workers or 1} of {cpus} cores and {gpus:g} GPUs each"
+        raise PaintersError(
+            f"the Ray cluster has {has}, which is not enough for workers: {asked}; ask for fewer "
+            "with --workers, --gpus-per-worker or --cpus-per-worker"
+        )
+    return workers or room

@@ -1,0 +1,187 @@
+"""Actors of a cluster: who gets what, who loads when, and what becomes of work whose actor dies."""
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from painters_interp.errors import PaintersError
+from painters_interp.sweeps import cluster
+from painters_interp.sweeps.cluster import Cluster
+from painters_interp.sweeps.shards import Group, Question, Shard
+from painters_interp.sweeps.work import Failed, Work
+
+
+class Died(Exception):
+    """What Ray says of an actor that is gone."""
+
+
+class Pretend:
+    """Ray, whose actors answer in the order in which they were asked."""
+
+    exceptions = SimpleNamespace(RayActorError=Died, RayError=RuntimeError)
+
+    def __init__(self, act: Callable[[str, Any], Any]) -> None:
+        self.act = act  # what an actor of a name does; it may raise
+        self.hired = 0
+        self.asked: list[tuple[int, str, Any]] = []
+        self.loading = self.most_loading = 0
+        self.open: deque[tuple[int, str, Any]] = deque()
+        self.killed: list[Any] = []
+
+    def hire(self) -> Any:
+        self.hired += 1
+        number = self.hired
+        calls = {
+            name: SimpleNamespace(remote=lambda *given, name=name: self.ask(number, name, given))
+            for name in ("load", "survey", "answer")
+        }
+        return SimpleNamespace(number=number, **calls)
+
+    def ask(self, number: int, name: str, given: Any) -> Any:
+        reference = (number, name, given[0])
+        self.asked.append(reference)
+        self.open.append(reference)
+        self.loading += name == "load"
+        self.most_loading = max(self.most_loading, self.loading)
+        return reference
+
+    def wait(self, references: Any, timeout: float) -> Any:
+        first = self.open.popleft()
+        assert first in references
+        return [first], []
+
+    def get(self, reference: Any) -> Any:
+        _, name, given = reference
+        self.loading -= name == "load"
+        return self.act(name, given)
+
+    def kill(self, actor: Any) -> None:
+        self.killed.append(actor.number)
+
+
+def group(name: str) -> Group:
+    return Group(name, "float32")
+
+
+def work(model: str, item: int = 0) -> Work:
+    question = Question("facts", "facts", None, None, 0)
+    return Work(Shard(group(model), question, "task metrics", (item,)), ("0-5",))
+
+
+def never() -> bool:
+    return False
+
+
+def did(name: str, given: Any) -> Any:
+    return None if name == "load" else f"{name} done"
+
+
+def test_an_actor_keeps_its_model_and_one_at_a_time_loads_another() -> None:
+    ray = Pretend(did)
+    crew = Cluster(ray, ray.hire, 3, None)
+    works = [work(model, item) for model in "ab" for item in range(6)]
+    begun: list[Work] = []
+    found = dict(crew.answers(works, never, begun.append))
+    assert {*found} == {*works} == {*begun}
+    assert {*found.values()} == {"answer done"}
+    assert ray.most_loading == 1
+    loads = [(number, of.model) for number, name, of in ray.asked if name == "load"]
+    assert len(loads) == len({*loads})  # nobody goes back to a model
+    crew.close()
+    assert ray.killed == [1, 2, 3]
+
+
+def test_surveys_are_of_each_model_once() -> None:
+    ray = Pretend(did)
+    crew = Cluster(ray, ray.hire, 2, None)
+    found = dict(crew.surveys({group("a"): [], group("b"): []}, never))
+    assert found == {group("a"): "survey done", group("b"): "survey done"}
+
+
+def test_the_work_of_an_actor_that_died_is_done_by_another() -> None:
+    left = [True]
+
+    def dying(name: str, given: Any) -> Any:
+        if name == "answer" and given.shard.items == (1,) and left.pop(0):
+            left.append(False)
+            raise Died("killed")
+        return did(name, given)
+
+    ray = Pretend(dying)
+    works = [work("a", item) for item in range(4)]
+    found = dict(Cluster(ray, ray.hire, 2, None).answers(works, never, lambda key: None))
+    assert {*found} == {*works}
+    assert {*found.values()} == {"answer done"}
+    assert ray.hired == 3
+    who = [number for number, name, of in ray.asked if name == "answer" and of is works[1]]
+    assert len(who) == 2
+
+
+def test_what_kills_every_actor_is_given_up_and_the_rest_is_done() -> None:
+    def deadly(name: str, given: Any) -> Any:
+        if name == "answer" and given.shard.items == (1,):
+            raise Died("killed")
+        return did(name, given)
+
+    ray = Pretend(deadly)
+    works = [work("a", item) for item in range(3)]
+    found = dict(Cluster(ray, ray.hire, 2, None).answers(works, never, lambda key: None))
+    assert found[works[1]] == Failed("3 workers died over it; the last: Died: killed")
+    assert found[works[0]] == found[works[2]] == "answer done"
+
+
+def test_a_model_that_cannot_be_loaded_fails_its_own_work_alone() -> None:
+    def refusing(name: str, given: Any) -> Any:
+        return Failed("no such model") if given == group("a") else did(name, given)
+
+    ray = Pretend(refusing)
+    works = [work("a"), work("b")]
+    found = dict(Cluster(ray, ray.hire, 1, None).answers(works, never, lambda key: None))
+    assert found == {works[0]: Failed("no such model"), works[1]: "answer done"}
+
+
+def test_after_a_wish_to_stop_what_is_under_way_is_finished_and_nothing_begun() -> None:
+    ray = Pretend(did)
+    begun: list[Work] = []
+    works = [work("a", item) for item in range(8)]
+    found = dict(
+        Cluster(ray, ray.hire, 2, None).answers(works, lambda: len(begun) > 2, begun.append)
+    )
+    assert [*found] == begun
+    assert len(begun) == 3
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "cpus", "seats"),
+    [(None, 0.0, 1, 8), (3, 0.0, 2, 3), (None, 1.0, 2, 2), (None, 0.5, 1, 4)],
+)
+def test_there_are_as_many_workers_as_have_room(
+    workers: int | None, gpus: float, cpus: int, seats: int
+) -> None:
+    assert cluster._seats({"CPU": 8.0, "GPU": 2.0}, workers, gpus, cpus) == seats
+
+
+@pytest.mark.parametrize(("workers", "gpus", "cpus"), [(3, 1.0, 1), (None, 4.0, 1), (None, 0.0, 9)])
+def test_workers_that_would_wait_for_ever_are_refused(
+    workers: int | None, gpus: float, cpus: int
+) -> None:
+    with pytest.raises(PaintersError, match="has 8 cores and 2 GPUs, which is not enough"):
+        cluster._seats({"CPU": 8.0, "GPU": 2.0}, workers, gpus, cpus)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ray://host:1", "host:port", ":6379"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(PaintersError, match="is not the address of a cluster's head"):
+        cluster._at(None, address)
+
+
+def test_an_address_at_which_nobody_answers_is_refused() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(PaintersError, match=f"no Ray cluster answers at {address}"):
+            cluster._at(None, address)
