@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import PaintersError
-from .options import Plans, Seed, path_of
-from .outputs import try_table
+from .options import ALL_FORMATS, Formats, Plans, Seed, TableOut, Venue, look_of, path_of
+from .outputs import try_drawn, write_drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,11 +26,10 @@ def compare(
         ),
     ],
     plan: Plans = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
-    ] = None,
+    out: TableOut = None,
     seed: Seed = 0,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Set two plans, or two runs of lm-eval, side by side on the items that both have answered.
 
@@ -41,17 +40,20 @@ def compare(
     Example: painters compare runs/a runs/b
     """
     from .. import items
-    from ..storage import provenance, write_table
+    from ..figures import forest
+    from ..storage import provenance
     from ..tables import readable
 
+    look = look_of(venue, formats)
     if out is not None:
-        try_table(out)
+        try_drawn(out)
     table, first, second = _both(results, plan or [])
     found = items.compare(table, first, second, seed)
     print(readable(found).to_string(index=False))
     if out is not None:
         asked = {"results": [str(path) for path in results], "first": first, "second": second}
-        print(write_table(found, out, provenance(**asked, seed=seed)))
+        for path in write_drawn(found, out, provenance(**asked, seed=seed), forest, look):
+            print(path)
 
 
 def _both(results: list[Path], plans: list[str]) -> "tuple[pd.DataFrame, str, str]":

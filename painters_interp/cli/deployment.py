@@ -20,6 +20,7 @@ from .options import (
     Out,
     Seed,
     Store,
+    TableOut,
     Texts,
     Venue,
     computable,
@@ -201,10 +202,7 @@ def latency(
     overlapped: Annotated[
         bool, typer.Option("--overlapped", help="Time groups with their members together, too.")
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
-    ] = None,
+    out: TableOut = None,
     seed: Seed = 0,
     dtype: Dtype = None,
     device: Device = None,

@@ -1,23 +1,27 @@
 """`painters kl`: how far plans move the predictions."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .documents import documents, lines_of
 from .options import (
+    ALL_FORMATS,
     DEFAULT_MODEL,
     Device,
     Documents,
     Dtype,
+    Formats,
     Model,
+    Seed,
+    TableOut,
     Texts,
+    Venue,
     computable,
     loaded,
-    path_of,
+    look_of,
 )
-from .outputs import try_table
+from .outputs import try_drawn, write_drawn
 
 
 def kl(
@@ -25,12 +29,12 @@ def kl(
     model: Model = DEFAULT_MODEL,
     texts: Texts = None,
     limit: Documents = 16.0,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
-    ] = None,
+    out: TableOut = None,
+    seed: Seed = 0,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Say how far plans move the predictions: KL from the intact model, in nats per token.
 
@@ -40,21 +44,24 @@ def kl(
     """
     from ..damage import kl_to_intact
     from ..execution import as_plan
+    from ..figures import forest
     from ..models import identity
-    from ..storage import provenance, write_table
+    from ..storage import provenance
 
-    lines = lines_of(texts)
+    lines, look = lines_of(texts), look_of(venue, formats)
     if out is not None:
-        try_table(out)
+        try_drawn(out)
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
     chosen = {text: as_plan(text, bridge) for text in plans}
     read = documents(bridge, lines, limit)
-    found = kl_to_intact(bridge, chosen, read)
+    found = kl_to_intact(bridge, chosen, read, seed)
     print(f"{'KL':>8}  {'95 % interval':18}  plan   (nats per token, {len(read)} documents)")
     for row in found.itertuples(index=False):
         interval = f"[{row.kl_low:.3g}, {row.kl_high:.3g}]"
         print(f"{row.kl:8.3g}  {interval:18}  {row.plan}")
     if out is not None:
-        facts = provenance(**identity(bridge), texts=len(read), documents=texts and str(texts))
-        print(write_table(found, out, facts))
+        asked = {"texts": len(read), "documents": texts and str(texts), "seed": seed}
+        facts = provenance(**identity(bridge), **asked)
+        for path in write_drawn(found, out, facts, forest, look):
+            print(path)

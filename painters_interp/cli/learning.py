@@ -16,6 +16,7 @@ from .options import (
     Model,
     Out,
     Seed,
+    TableOut,
     Venue,
     computable,
     listed,
@@ -69,10 +70,7 @@ def classify(
         typer.Option(help="mean (encoders), last (decoders) or first, of a text's final states."),
     ] = None,
     limit: Limit = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
-    ] = None,
+    out: TableOut = None,
     items: Annotated[
         bool, typer.Option("--items", help="Also write every single item: OUT.items.parquet.")
     ] = False,

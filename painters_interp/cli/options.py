@@ -154,6 +154,14 @@ Device = Annotated[
 ]
 
 
+TableOut = Annotated[
+    Path | None,
+    typer.Option(
+        parser=path_of,
+        metavar="<file>",
+        help="Also write OUT.csv and OUT.json, and beside them what the command draws.",
+    ),
+]
 Venue = Annotated[
     str | None,
     typer.Option(

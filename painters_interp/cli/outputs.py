@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from ..errors import OutputError, TableError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 _FIGURES = (".pdf", ".png", ".svg")
 
@@ -47,6 +48,29 @@ def write_all(
     written = [write_table(table, folder / name, facts[name]) for name, table in tables.items()]
     drawable = [name for name in tables if name in report.DRAWINGS]
     return written + (report.draw(folder, drawable, **look) if drawable else [])
+
+
+def try_drawn(path: Path) -> None:
+    """Raise OutputError unless the table at `path` and a figure of it can be written."""
+    if path.suffix in _FIGURES:
+        raise OutputError(f"{path} is to name a table; what figures are written as say --formats")
+    try_tables(path.parent, [path.name])
+
+
+def write_drawn(
+    table: "pd.DataFrame",
+    path: Path,
+    facts: Mapping[str, Any],
+    draw: "Callable[[pd.DataFrame], Figure]",
+    look: Mapping[str, Any],
+) -> list[Path]:
+    """Write a table, what produced it, and its figure, which `draw` draws of it."""
+    from .. import figures
+    from ..storage import write_table
+
+    with figures.publication(look["venue"]):  # drawn before anything is written
+        figure = draw(table)
+    return [write_table(table, path, facts), *figures.save(figure, path, look["formats"])]
 
 
 def write_report(folder: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """`painters evaluate`: plans on benchmark tasks."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,13 +17,13 @@ from .options import (
     Seed,
     Shots,
     Store,
+    TableOut,
     Tasks,
     Trust,
     computable,
     listed,
     loaded,
     one_of,
-    path_of,
     task_names,
 )
 from .outputs import try_folder, try_table
@@ -46,10 +45,7 @@ def evaluate(
     trust: Trust = False,
     chat: Chat = False,
     cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
-    ] = None,
+    out: TableOut = None,
     items: Annotated[
         bool, typer.Option("--items", help="Also write every single item: OUT.items.parquet.")
     ] = False,

@@ -2,12 +2,11 @@
 
 import textwrap
 from itertools import takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DEFAULT_MODEL, Device, Dtype, Model, computable, loaded, one_of, path_of
+from .options import DEFAULT_MODEL, Device, Dtype, Model, TableOut, computable, loaded, one_of
 from .outputs import try_table
 
 if TYPE_CHECKING:
@@ -28,10 +27,7 @@ def generate(
     ] = None,
     cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
     model: Model = DEFAULT_MODEL,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
-    ] = None,
+    out: TableOut = None,
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:

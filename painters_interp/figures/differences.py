@@ -15,6 +15,7 @@ from .patching import shown
 
 _LINE = 4.0  # mm for a plan
 _PLAN = 40  # characters of a plan's name
+_LONG = 48  # characters of a line that has room for what its interval is
 
 
 @style.drawing
@@ -26,10 +27,12 @@ def forest(
     names: wishes.Names = None,
     palette: wishes.Palette = None,
 ) -> Figure:
-    """Every plan's difference to the intact model with its 95 % interval, a mark for each task.
+    """Every plan's difference with its 95 % interval, a mark for each task.
 
     Args:
-        table: What `evaluate` returned, of plans in a dict, a list or an experiment.
+        table: What `evaluate` returned, of plans in a dict, a list or an experiment: differences to
+            the intact model. Or what `items.compare` returned: the difference to the other plan or
+            run. Or what `kl_to_intact` returned: the divergence from the intact model.
         title: Over the plot.
         ax: Draw into these axes.
         names: What plans and tasks are called.
@@ -47,7 +50,7 @@ def forest(
         >>> [tick.get_text() for tick in figures.forest(table).axes[0].get_yticklabels()]
         ['drop 2']
     """
-    require(table, "plan", "task", "metric", "delta", "delta_low", "delta_high")
+    table, meaning = _differences(table)
     rows = primary(table)
     key = "label" if "label" in rows and rows["label"].notna().all() else "plan"
     rows = rows[~is_intact(rows) & rows["delta"].notna()]
@@ -73,12 +76,31 @@ def forest(
     drawn.set_yticks(range(len(plans)), labels)
     drawn.set_ylim(len(plans) - 0.5, -0.5)
     metrics = {naming.metric_label(str(metric)) for metric in rows["metric"]}
-    drawn.set_xlabel(f"{', '.join(sorted(metrics))}: difference to intact, 95 % interval")
+    label = meaning.format(metrics=", ".join(sorted(metrics)))
+    gap = "\n" if len(label) > _LONG else " "
+    drawn.set_xlabel(f"{label},{gap}95 % interval")
     drawn.set_title(naming.wrapped(title or "", style.width(1)))
     sns.despine(ax=drawn)
     if len(tasks) > 1:
         legend_below(figure, [drawn], columns=3)
     return style.finished(figure, [drawn])
+
+
+def _differences(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Rows with a difference and its ends, and what they are, in words around {metrics}."""
+    if "kl" in table and "delta" not in table:
+        require(table, "plan", "kl", "kl_low", "kl_high")
+        ends = {f"delta{end}": table[f"kl{end}"] for end in ("", "_low", "_high")}
+        moved = table.assign(task="texts", metric="kl", **ends)
+        return moved, "KL from the intact model (nats per token)"
+    require(table, "plan", "task", "metric", "delta", "delta_low", "delta_high")
+    if "against" not in table:
+        return table, "{metrics}: difference to intact"
+    against = ", ".join(dict.fromkeys(map(str, table["against"])))
+    other = (
+        naming.plain(naming.shortened(against, _PLAN)).strip().replace("{", "{{").replace("}", "}}")
+    )
+    return table, f"{{metrics}}: difference to {other}"
 
 
 @style.drawing

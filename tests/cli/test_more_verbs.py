@@ -48,6 +48,12 @@ def test_kl_prints_what_the_function_finds(painters: Any, tmp_path: Path) -> Non
         assert f"{kl:.3g}" in out
     kept = pd.read_csv(tmp_path / "moved.csv")
     assert kept["kl"].tolist() == pytest.approx(found["kl"].tolist(), abs=1e-5)
+    assert sorted(path.name for path in tmp_path.glob("moved.*")) == [
+        f"moved.{kind}" for kind in ("csv", "json", "pdf", "png", "svg")
+    ]
+    code, _, err = painters("kl", "0-2 5", *words[:-1], tmp_path / "moved.pdf")
+    assert code == 2
+    assert "is to name a table; what figures are written as say --formats" in err
 
 
 def test_two_runs_of_lm_eval(painters: Any, tmp_path: Path) -> None:
@@ -58,6 +64,10 @@ def test_two_runs_of_lm_eval(painters: Any, tmp_path: Path) -> None:
     [row] = [line.split() for line in out.splitlines() if line.lstrip().startswith("facts")]
     assert row[1:5] == ["acc", "0.75", "0.375", "0.375"]
     assert row[-1] == "8"
+    words = ("--out", tmp_path / "both", "--formats", "svg", "--venue", "icml")
+    code, out, _ = painters("compare", one, two, *words)
+    assert code == 0
+    assert [Path(line).name for line in out.splitlines()[-2:]] == ["both.csv", "both.svg"]
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,13 @@ def drawings() -> dict[str, Callable[..., Figure]]:
     forest = pd.DataFrame({"label": ["skip", "reverse"], "plan": ["0 3", "0 2 1 3"]}).assign(
         task="probe_facts", metric="acc", delta=-0.2, delta_low=-0.3, delta_high=0.1
     )
+    divergences = pd.DataFrame({"plan": ["0 3", "0 2 1 3"], "kl": [0.5, 1.0]}).assign(
+        kl_low=0.4, kl_high=1.2
+    )
     lens = pairs("position", "state", token=" a", after="b", rank=0).assign(logprob=-0.5)
     made: dict[str, Callable[..., Figure]] = {
         "forest": partial(figures.forest, forest),
+        "forest of KL": partial(figures.forest, divergences),
         "logit_lens": partial(figures.logit_lens, lens),
         "plan_strip": partial(figures.plan_strip, Plan.parse("0 (1|2)*3 3@0.5 4-5", 6)),
         "single_layer_curves": partial(figures.single_layer_curves, scores(layers)),

@@ -123,6 +123,19 @@ def test_a_forest_has_a_row_for_each_plan_and_a_mark_for_each_task():
         figures.forest(pd.DataFrame({"plan": ["0"], "task": ["t"], "metric": ["acc"]}))
 
 
+def test_a_forest_of_a_comparison_names_the_other_side():
+    pair = pd.DataFrame({"plan": "runs/a", "against": "runs/$b{x}$", "task": ["piqa", "gsm8k"]})
+    pair = pair.assign(metric="acc", delta=0.1, delta_low=-0.1, delta_high=0.2)
+    [ax] = figures.forest(pair).axes
+    assert ax.get_xlabel() == r"accuracy: difference to runs/\$b{x}\$, 95 % interval"
+
+
+def test_a_forest_of_divergences_says_so_and_shows_their_ends():
+    [ax] = DRAWINGS["forest of KL"]().axes
+    assert ax.get_xlabel() == "KL from the intact model (nats per token), 95 % interval"
+    assert [list(part[:, 0]) for part in ax.collections[0].get_segments()] == [[0.4, 1.2]] * 2
+
+
 def test_the_logit_lens_has_the_likeliest_token_of_each_state():
     ax = DRAWINGS["logit_lens"]().axes[0]
     assert [text.get_text() for text in ax.texts] == ["a"] * 16
