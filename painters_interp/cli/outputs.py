@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 _FIGURES = (".pdf", ".png", ".svg")
 
 
-def folder_for(model: str, out: Path | None) -> Path:
-    """Where the results of a model go: `out`, or runs/<model>; nothing is made yet."""
+def folder_for(model: str | Sequence[str], out: Path | None) -> Path:
+    """Where results of a model, or of several together, go: `out`, or runs/<model>(+<model>...).
+
+    Nothing is made yet.
+    """
     if out is None:
-        return Path("runs") / _name_of(model)
+        models = [model] if isinstance(model, str) else model
+        return Path("runs") / "+".join(map(_name_of, models))
     if out == Path(out.anchor) and out.anchor:
         raise OutputError(f"{out} is no folder of results; give one of their own")
     return out

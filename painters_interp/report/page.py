@@ -53,7 +53,7 @@ class _Folder:
     def title(self) -> str:
         """The study that this is of, or the model."""
         facts = self.own
-        study, model = facts.get("title"), str(facts.get("model", self.path.resolve().name))
+        study, model = facts.get("title"), _listed(facts.get("model", self.path.resolve().name))
         return model if study is None else f"{study}: {model}"
 
     @property
@@ -87,7 +87,7 @@ def page(folder: str | Path) -> str:
     found = [part for part in _folders(folder) if part.tables]
     if not found:
         raise TableError(f"no tables in {folder}; `painters run` and `painters study` write some")
-    title = found[0].title if len(found) == 1 else str(found[0].own.get("model", folder.name))
+    title = found[0].title if len(found) == 1 else _listed(found[0].own.get("model", folder.name))
     links = (f'<a href="#{_anchor(part)}">{escape(part.title)}</a>' for part in found)
     room = files(__package__)
     style, script = ((room / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
@@ -194,7 +194,7 @@ def _smaller(path: Path, stem: str) -> Path | None:
 
 def _section(part: _Folder, alone: bool) -> Iterator[str]:
     own, level = part.own, "h1" if alone else "h2"
-    told = (f"{name} {own[name]}" for name in _HEADING if own.get(name) is not None)
+    told = (f"{name} {_listed(own[name])}" for name in _HEADING if own.get(name) is not None)
     yield f'<section id="{_anchor(part)}"><{level}>{escape(part.title)}</{level}>'
     yield f'<p class="facts">{escape(", ".join(told))}</p>'
     if CLAIMS in part.tables:
@@ -287,6 +287,11 @@ def _cell(value: Any) -> str:
 
 def _missing(value: Any) -> bool:
     return value is None or value is pd.NA or (isinstance(value, float) and value != value)
+
+
+def _listed(fact: Any) -> str:
+    """A fact in words: of several models, one behind the other."""
+    return ", ".join(map(str, fact)) if isinstance(fact, list) else str(fact)
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ from ..learning import Tuning
 from ..statistics import percentiles
 from .claims import Claim, Quantity, Sampled
 from .learnt import LIMIT, Learnt, learnt, means
-from .painters import ORDER
+from .painters import ORDER, smaller_half
 from .study import Found, Study
 from .work import Work
 
@@ -20,12 +20,6 @@ _TUNING = Tuning(epochs=2, rate=1e-4, batch=16)
 
 def _plans(n: int) -> pd.DataFrame:
     return experiments.variants(n, experiments.every_window(n))
-
-
-def smaller_half(table: pd.DataFrame, n: int) -> list[int]:
-    """The windows of two layers up to half of them; the smallest where there is none."""
-    sizes = sorted({int(size) for size in table["affected"].dropna() if size >= 2})
-    return [size for size in sizes if size <= n // 2] or sizes[:1]
 
 
 def _frozen_calls(on: Learnt) -> Work:

@@ -21,7 +21,9 @@ from ..figures import (
 from ..plans import Plan
 from ..tables import above_chance, primary
 from ..tables.scores import median_intervals
+from .best_loops import TIMES, as_curve, best_loops, drawn, grows
 from .claims import Claim, Quantity, Sampled, correlation, ranks
+from .sizes import GRACEFUL, SHARED, compared
 from .study import Found, Setting, Study, between, medians, of_measure
 from .work import Work
 
@@ -33,8 +35,8 @@ SEMANTIC = {
 ORDERED = {"probe_arithmetic", "probe_order", "arc_challenge", "arc_easy", "gsm8k"}
 # From harmless to harmful, for Llama2-7B (fig. 11).
 ORDER = ("looped", "random", "reverse", "parallel", "skip", "repeat")
+_FEW = 12  # layers
 _MEASURES = ("cosine", "cosine_flat")
-_TIMES = 10
 
 
 def _tables(n: int) -> dict[str, pd.DataFrame]:
@@ -42,10 +44,16 @@ def _tables(n: int) -> dict[str, pd.DataFrame]:
     return {
         "single_layers": experiments.single_layers(n),
         "variants": experiments.variants(n),
-        "loops": experiments.loops(n, firsts[:-1:2], max_times=_TIMES),
+        "loops": experiments.loops(n, _looped(n), max_times=TIMES),
         "internal_loops": experiments.internal_loops(n, firsts[::2]),
         "controls": experiments.controls(n),
     }
+
+
+def _looped(n: int) -> list[int]:
+    """Where the windows that are looped begin: every other one, or of few layers each but one."""
+    firsts = [*experiments.every_window(n)]
+    return firsts[:-1:2] if n > _FEW else [f for f in firsts if len(s.middle(n, f)) > 1]
 
 
 def _calls(on: Setting) -> Work:
@@ -77,12 +85,16 @@ def _carry_out(on: Setting) -> Found:
     curves = pd.concat([r.curves().assign(plan=name) for name, r in under.items()])
     clear = {name: above_chance(primary(table)) for name, table in scores.items()}
     lines = {name: median_intervals(rows, items, on.seed) for name, rows in clear.items()}
+    best = best_loops(of["loops"])
+    curve_of_best = as_curve(best)
     panels = {name: between(canvas, name).matrix for name in _MEASURES}
     return Found(
         tables={
             "similarity": canvas.table(),
             "similarity_shuffled": null.table(),
             "repeat_explained": curves.query("measure == 'variance'"),
+            "best_loops": curve_of_best,
+            "medians": lines["variants"],
             **scores,
         },
         items={name: items[items["plan"].isin(t["plan"])] for name, t in scores.items()},
@@ -91,6 +103,7 @@ def _carry_out(on: Setting) -> Found:
             *_layers(of["single_layers"], on.n),
             *_variants(of["variants"], on.n),
             *_order(scores["variants"], items, on),
+            *grows(best),
             *_loops(of, on.n),
         ],
         drawings={
@@ -103,6 +116,7 @@ def _carry_out(on: Setting) -> Found:
             "variants": lambda: variant_curves(lines["variants"]),
             **_of_one_variant(clear["variants"], lines["variants"]),
             "loops": lambda: loop_heatmap(clear["loops"]),
+            "best_loops": lambda: drawn(curve_of_best),
             "internal_loops": lambda: variant_curves(lines["internal_loops"]),
             "controls": lambda: variant_curves(
                 pd.concat(
@@ -128,8 +142,7 @@ def _shared(cosine: Sampled, n: int) -> list[Claim]:
     ends = cosine.where(row=[0, n], column=middle)
     return [
         Claim(
-            "The middle layers share one space: mean cosine of middle states with each other "
-            "less that with the first and the last state",
+            SHARED,
             "0.98 flattened in the middle, 0 to 0.14 with the last state (Llama2-7B)",
             inner.at(apart).mean() - ends.mean(),
             above=0,
@@ -164,9 +177,17 @@ def _layers(single: Sampled, n: int) -> list[Claim]:
     ]
 
 
+def smaller_half(table: pd.DataFrame, n: int) -> list[int]:
+    """The windows of two layers up to half of them; the smallest where there is none."""
+    sizes = sorted({int(size) for size in table["affected"].dropna() if size >= 2})
+    return [size for size in sizes if size <= n // 2] or sizes[:1]
+
+
 def _variants(found: Sampled, n: int) -> list[Claim]:
-    """The six variants on windows of two layers up to half of them."""
-    some = found.where(affected=range(2, n // 2 + 1))
+    """The six variants on windows of up to half of the layers."""
+    half = smaller_half(found.rows, n)
+    some = found.where(affected=half)
+    windows = " to ".join(dict.fromkeys([str(half[0]), str(half[-1])]))
     mean = {name: some.where(variant=name).mean() for name in ORDER}
     sizes = found.where(variant="skip").rows["affected"].astype(int)
     sixth = min(sizes, key=lambda size: abs(size - n / 6))
@@ -179,8 +200,8 @@ def _variants(found: Sampled, n: int) -> list[Claim]:
 
     def more(one: str, other: str, published: str) -> Claim:
         return Claim(
-            f"{one} costs less than {other}: difference of mean scores over windows of 2 to "
-            f"{n // 2} layers",
+            f"{one} costs less than {other}: difference of mean scores over windows of {windows} "
+            "layers",
             published,
             mean[one] - mean[other],
             above=0,
@@ -188,7 +209,7 @@ def _variants(found: Sampled, n: int) -> list[Claim]:
 
     return [
         Claim(
-            f"Not all layers are needed: score with the {sixth} middle layers skipped",
+            GRACEFUL,
             "graceful loss",
             found.where(variant="skip", affected=sixth).mean(),
             above=0.5,
@@ -231,7 +252,7 @@ def _order(table: pd.DataFrame, items: pd.DataFrame, on: Setting) -> list[Claim]
         return []
     score = {
         kind: medians(rows, items, on.seed)
-        .where(affected=range(2, on.n // 2 + 1), variant=["reverse", "random"])
+        .where(affected=smaller_half(rows, on.n), variant=["reverse", "random"])
         .mean()
         for kind, rows in kinds.items()
     }
@@ -248,26 +269,8 @@ def _order(table: pd.DataFrame, items: pd.DataFrame, on: Setting) -> list[Claim]
 
 
 def _loops(of: Mapping[str, Sampled], n: int) -> list[Claim]:
-    loops = of["loops"].where(variant="looped", affected=range(2, n))
-    sizes = sorted({int(m) for m in loops.rows["affected"]})
-    times = np.array(sorted({int(k) for k in loops.rows["times"]}), dtype=float)
-    places = [np.flatnonzero(loops.rows["affected"].eq(m)) for m in sizes]
-    ordered = [p[np.argsort(loops.rows["times"].iloc[p], kind="stable")] for p in places]
-
-    def slope(scores: np.ndarray) -> np.ndarray:
-        best = np.stack([times[scores[..., p].argmax(axis=-1)] for p in ordered], axis=-1)
-        m = np.array(sizes, dtype=float) - np.mean(sizes)
-        return np.asarray((best * m).sum(axis=-1) / (m**2).sum())
-
-    some = {"affected": range(2, n // 2 + 1)}
+    some = {"affected": smaller_half(of["variants"].rows, n)}
     return [
-        Claim(
-            f"The best number of loops grows with the window: slope of k (1 to {_TIMES}) against M",
-            "about linear",
-            loops.of(slope),
-            above=0,
-            tried=len(times),
-        ),
         Claim(
             "Looping is more than size: mean score of three loops less that of one pass whose "
             "update is three averages",
@@ -287,4 +290,4 @@ def _loops(of: Mapping[str, Sampled], n: int) -> list[Claim]:
     ]
 
 
-STUDY = Study("2407.09298", "Transformer Layers as Painters", _calls, _carry_out)
+STUDY = Study("2407.09298", "Transformer Layers as Painters", _calls, _carry_out, compare=compared)

@@ -1,6 +1,8 @@
 """Which studies there are, and how one is run."""
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import pandas as pd
@@ -31,7 +33,7 @@ from . import (
     shapley,
     stages,
 )
-from .study import Found, Setting, Study, asked, facts_of
+from .study import Found, Setting, Study, asked, facts_of, facts_of_all
 
 _ROOMS = (
     painters,
@@ -67,7 +69,7 @@ def named(id: str) -> Study:
 
 def run(
     id: str,
-    model: Model,
+    model: Model | Sequence[Model],
     tasks: Any = None,
     data: str | Path | None = None,
     limit: int | float | None = None,
@@ -79,7 +81,8 @@ def run(
 
     Args:
         id: One of `STUDIES`, such as "2407.09298"; `listed` says what they are.
-        model: A bridge, a Hugging Face model with its tokenizer, or a name.
+        model: A bridge, a Hugging Face model with its tokenizer, or a name; a list of them where
+            the study compares models (2407.09298).
         tasks, data, limit: What `evaluate` takes; the built-in probes, 32 items each, if none.
             Studies that learn tasks take those of `classify`; all of GLUE in `data`, or the probe
             of grammar, 400 examples each, if none.
@@ -92,10 +95,12 @@ def run(
         Its `tables`, `figures` (drawn when asked for), and `claims`: a row each with the published
         number, the one found with its 95 % interval, and a verdict: `holds` where the whole
         interval lies where the claim says (`rule`), `fails` where all of it lies elsewhere,
-        else `undecided`. `.save(folder)` writes all of it.
+        else `undecided`. `.save(folder)` writes all of it. Of several models it is what the study
+        says of all of them, and `of_models` holds the findings for each, by name.
 
     Raises:
-        PaintersError: for no such study, a model of too few layers, and what `evaluate` raises.
+        PaintersError: for no such study, a model of too few layers, several models where the study
+            says nothing of several or two are called the same, and what `evaluate` raises.
 
     Example:
         >>> found = run("2601.18302", model, "probe_facts", limit=4)
@@ -103,22 +108,58 @@ def run(
         [['above 0', 1], ['above 0', 5]]
     """
     study = named(id)
-    on = study.ask(model, tasks, data, limit or study.limit, texts, seed, store)
-    return carried_out(study, on)
+    rest = (tasks, data, limit or study.limit, texts, seed, store)
+    if isinstance(model, list | tuple):
+        return carried_out_on_all(study, [study.ask(one, *rest) for one in model])
+    return carried_out(study, study.ask(model, *rest))
 
 
 def carried_out(study: Study, on: Any, **asked: Any) -> Found:
     """The findings of a study in a setting, with what produced them."""
+    _refuse_shallow(study, on)
+    with progress(f"study {study.id}", int(study.calls(on))):
+        found = study.carry_out(on)
+    return replace(found, provenance=facts_of(on, study, **asked))
+
+
+def carried_out_on_all(study: Study, settings: Sequence[Any], **asked: Any) -> Found:
+    """The findings of a study about several models, each in a setting, and what it found for each.
+
+    Nothing runs before all that the models themselves forbid has been said.
+    """
+    models = by_name(study, settings)
+    for on in settings:
+        _refuse_shallow(study, on)
+    with progress(f"study {study.id}", sum(int(study.calls(on)) for on in settings)):
+        each = {name: carried_out(study, on, **asked) for name, on in models.items()}
+    assert study.compare is not None  # else `by_name` has raised
+    return replace(study.compare(each), provenance=facts_of_all(settings, study, **asked))
+
+
+def by_name(study: Study, settings: Sequence[Any]) -> Mapping[str, Any]:
+    """The settings by the names of their models.
+
+    Raises PaintersError where the study compares no models, and where two are called the same.
+    """
+    if study.compare is None:
+        able = ", ".join(s.id for s in STUDIES.values() if s.compare is not None)
+        raise PaintersError(
+            f"study {study.id} says nothing of several models together ({able} does); give one"
+        )
+    names = [PureWindowsPath(str(on.model.cfg.model_name)).name for on in settings]
+    if same := sorted({name for name in names if names.count(name) > 1}):
+        raise PaintersError(f"several models are called {', '.join(same)}; rename their folders")
+    if not names:
+        raise PaintersError("no model is given")
+    return dict(zip(names, settings, strict=True))
+
+
+def _refuse_shallow(study: Study, on: Any) -> None:
     if on.n < study.fewest_layers:
         raise PaintersError(
             f"study {study.id} needs {study.fewest_layers} layers or more; "
             f"{on.model.cfg.model_name} has {on.n}"
         )
-    with progress(f"study {study.id}", int(study.calls(on))):
-        found = study.carry_out(on)
-    return Found(
-        found.tables, found.judged, found.drawings, found.items, facts_of(on, study, **asked)
-    )
 
 
 def listed(on: Setting | None = None) -> pd.DataFrame:

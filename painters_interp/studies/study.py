@@ -263,6 +263,7 @@ class Found:
     drawings: Mapping[str, Callable[[], Figure]] = field(default_factory=dict)
     items: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    of_models: Mapping[str, "Found"] = field(default_factory=dict)  # where several are compared
 
     @cached_property
     def claims(self) -> pd.DataFrame:
@@ -290,7 +291,8 @@ class Found:
     ) -> list[Path]:
         """Write tables with their items and provenance, figures and claims.
 
-        Beside each figure lies what `painters report` needs to let it move.
+        Beside each figure lies what `painters report` needs to let it move. What was found for each
+        of several models goes to a folder of its own in this one.
 
         Args:
             folder: where to; it is made.
@@ -315,6 +317,8 @@ class Found:
             for name, figure in drawn.items():
                 written += figures.save(figure, folder / name, formats)
                 figures.moving.keep(figure, folder / name)
+        for name, one in self.of_models.items():
+            written += one.save(folder / name, venue, formats)
         return written
 
 
@@ -345,7 +349,8 @@ def asked(
 class Study:
     """A paper as something to carry out: `calls` is the work that it takes.
 
-    `ask` makes the setting that both are given, of `limit` items unless told otherwise.
+    `ask` makes the setting that both are given, of `limit` items unless told otherwise. `compare`
+    makes findings about several models, by name, of those for each.
     """
 
     id: str
@@ -355,9 +360,17 @@ class Study:
     fewest_layers: int = 4
     ask: Callable[..., Any] = asked
     limit: int = LIMIT
+    compare: Callable[[Mapping[str, Found]], Found] | None = None
 
 
 def facts_of(on: Any, study: Study, **asked: Any) -> dict[str, Any]:
     """What produced the findings of a study."""
     facts = {"study": study.id, "title": study.title, **on.facts}
     return provenance(**identity(on.model), **facts, **asked)
+
+
+def facts_of_all(settings: Sequence[Any], study: Study, **asked: Any) -> dict[str, Any]:
+    """What produced findings about several models: a list of what differs between them."""
+    each = [facts_of(on, study, **asked) for on in settings]
+    facts = {name: [one[name] for one in each] for name in each[0]}
+    return {n: f[0] if all(one == f[0] for one in f) else f for n, f in facts.items()}

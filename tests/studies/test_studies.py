@@ -1,6 +1,8 @@
 """Every study, on a tiny model: what it finds, what it says, what it writes."""
 
 import re
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,10 @@ from painters_interp.errors import PaintersError, TableError, TextError
 from painters_interp.figures import style
 from painters_interp.learning import Tuning
 from painters_interp.studies import glue
+from painters_interp.studies.painters import smaller_half
 from painters_interp.studies.registry import carried_out
 from painters_interp.studies.study import asked as setting
+from painters_interp.tables import normalise, primary
 
 TEXTS = tuple(
     f"{a} {b} is what {c} saw in the {d}"
@@ -36,16 +40,37 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save("llama", tmp_path_factory.mktemp("checkpoints") / "tiny-llama")
 
 
+def answers(model, name: str, asked: list[dict]) -> list[int]:
+    """Which choice of each item the intact model takes."""
+    task = painters.task(name, asked, metric=lambda item, answer: float(answer))
+    found = painters.evaluation.score_items(model, s.full(len(model.blocks)), task)
+    return found["value"].astype(int).tolist()
+
+
 def own_task(model, name: str = "probe_facts", items: int = 12):
     """A task that this model, random as it is, answers as well as it can be answered."""
     asked = [{"question": text, "choices": ["xa", "kb", "cz"], "gold": 0} for text in TEXTS]
     asked = [one | {"question": f"{one['question']} {k}"} for k in range(2) for one in asked]
-    found = painters.evaluation.score_items(
-        model, s.full(8), painters.task(name, asked, metric=lambda item, answer: float(answer))
-    )
-    answers = found["value"].astype(int)
-    right = [one | {"gold": int(gold)} for one, gold in zip(asked, answers, strict=True)]
+    right = [
+        one | {"gold": gold} for one, gold in zip(asked, answers(model, name, asked), strict=True)
+    ]
     return painters.task(name, right[:items])
+
+
+def common_task(one, other, items: int = 8):
+    """A task of what two models answer alike, out of choices drawn for each question."""
+    rng = np.random.default_rng(0)
+    drawn = [
+        ["".join(word) for word in rng.choice(list("abcdefghijkl"), (3, 2))] for _ in range(40)
+    ]
+    asked = [
+        {"question": f"{text} {k}", "choices": choices, "gold": 0}
+        for (k, text), choices in zip(product(range(5), TEXTS), drawn, strict=True)
+    ]
+    both = zip(*(answers(model, "probe_facts", asked) for model in (one, other)), strict=True)
+    right = [item | {"gold": a} for item, (a, b) in zip(asked, both, strict=True) if a == b]
+    assert len(right) >= items
+    return painters.task("probe_facts", right[:items])
 
 
 pytestmark = pytest.mark.slow
@@ -88,6 +113,13 @@ def found(on, learnt):
         return kept[id]
 
     return of
+
+
+@pytest.fixture(scope="module")
+def sizes(model, tiny_folder):
+    """What the paper's study says of models of 8 layers and of 5, which answer a task alike."""
+    small = tiny.build("gpt2", torch.float32, tiny_folder, num_hidden_layers=5)
+    return studies.run("2407.09298", [model, small], common_task(model, small), texts=TEXTS)
 
 
 @pytest.mark.parametrize("id", studies.STUDIES)
@@ -168,8 +200,70 @@ def test_copying_is_judged_by_the_dearer_way(found) -> None:
 def test_the_papers_findings_are_of_windows_where_something_happens(found) -> None:
     claims = found("2407.09298").claims
     assert len(claims) >= 12
-    assert "windows of 2 to 4 layers" in claims["claim"].str.cat(sep=" ")
+    assert "windows of 3 layers" in claims["claim"].str.cat(sep=" ")
     assert claims["claim"].str.contains("Order matters less").any()
+
+
+class TestSeveralModels:
+    """Figs. 12 and 14 of the paper, and its claims as claims about all of the models."""
+
+    def test_each_is_studied_as_it_would_be_alone(self, sizes) -> None:
+        assert [*sizes.of_models] == ["tiny-llama", "tiny-gpt2"]
+        assert [one.provenance["n_layers"] for one in sizes.of_models.values()] == [8, 5]
+        assert sizes.provenance["model"] == ["tiny-llama", "tiny-gpt2"]
+        assert sizes.provenance["texts"] == len(TEXTS)
+
+    def test_fig_12_has_a_line_a_model_against_the_share_of_layers(self, sizes) -> None:
+        [ax] = sizes.figures["sizes"].axes
+        lines = {line.get_label(): line for line in ax.lines if line.get_label() in sizes.of_models}
+        for name, n in (("tiny-llama", 8), ("tiny-gpt2", 5)):
+            shares = np.asarray(lines[name].get_xdata(), dtype=float) * n / 100
+            np.testing.assert_allclose(shares, np.round(shares), atol=1e-9)
+            assert shares.max() < n
+
+    def test_fig_14_has_a_panel_a_model(self, sizes) -> None:
+        panels = [ax for ax in sizes.figures["sizes_cosine"].axes if ax.get_title()]
+        assert [ax.get_title() for ax in panels] == ["tiny-llama", "tiny-gpt2"]
+        shapes = [ax.collections[0].get_array().size for ax in panels]
+        assert shapes == [9 * 9, 6 * 6]
+
+    def test_the_best_number_of_loops_is_that_of_the_heatmap(self, sizes) -> None:
+        for one in sizes.of_models.values():
+            scores = normalise(primary(one.tables["loops"]))
+            for row in one.tables["best_loops"].itertuples():
+                of = scores[scores["affected"].eq(row.affected) & scores["variant"].eq("looped")]
+                best = of.loc[of["score"].eq(of["score"].max()), "times"].min()
+                assert (row.value, row.low <= row.value <= row.high) == (best, True)
+
+    def test_a_claim_about_all_is_that_of_the_model_for_which_it_holds_least(self, sizes) -> None:
+        for claim in sizes.claims.itertuples():
+            own = claim.claim.split("the least: ")[1]
+            claims = [one.claims for one in sizes.of_models.values()]
+            each = [table[table["claim"] == own] for table in claims]
+            assert claim.value == min(one["value"].item() for one in each)
+            assert claim.low <= min(one["low"].item() for one in each)
+            assert claim.tried == each[0]["tried"].item()
+
+    def test_all_is_written_each_model_in_its_folder(self, sizes, tmp_path: Path) -> None:
+        small = {name: replace(one, drawings={}) for name, one in sizes.of_models.items()}
+        replace(sizes, of_models=small).save(tmp_path, formats="svg")
+        assert {path.name for path in tmp_path.glob("*.svg")} == {
+            f"{name}.svg" for name in ("sizes", "sizes_cosine", "sizes_best_loops")
+        }
+        for name, one in sizes.of_models.items():
+            claims = storage.read_table(tmp_path / name / "claims")
+            assert claims["claim"].tolist() == one.claims["claim"].tolist()
+        shown = painters.report.page(tmp_path)
+        assert "Transformer Layers as Painters: tiny-llama, tiny-gpt2" in shown
+        assert shown.count("<section") == 3
+
+    def test_one_that_a_study_cannot_compare(self, model) -> None:
+        with pytest.raises(PaintersError, match=r"2403\.03853 says nothing of several models tog"):
+            studies.run("2403.03853", [model, model], own_task(model), texts=TEXTS)
+
+    def test_two_that_bear_one_name(self, model) -> None:
+        with pytest.raises(PaintersError, match="several models are called tiny-llama"):
+            studies.run("2407.09298", [model, model], own_task(model), texts=TEXTS)
 
 
 def test_effective_depth_is_the_share_of_layers_that_would_do_the_same_evenly(found, model) -> None:
@@ -182,7 +276,7 @@ def test_effective_depth_is_the_share_of_layers_that_would_do_the_same_evenly(fo
 
 @pytest.mark.parametrize("n", [4, 5, 6, 7, 12, 24])
 def test_heads_are_judged_on_windows_that_are_there(n: int) -> None:
-    sizes = glue.smaller_half(glue._plans(n), n)
+    sizes = smaller_half(glue._plans(n), n)
     assert sizes
     assert min(sizes) > 1
     assert all(size <= n // 2 for size in sizes) or len(sizes) == 1
@@ -216,6 +310,14 @@ def test_the_command_says_which_claims_hold(checkpoint, tmp_path, capsys) -> Non
     assert answer([*words[:5], "5", "--out", str(tmp_path / "out")]) == 2
     assert "another limit (6.0, not 5.0)" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.csv")} == before
+
+
+def test_the_command_refuses_models_that_it_cannot_tell_apart(checkpoint, tmp_path, capsys) -> None:
+    twice = ["--model", str(checkpoint)] * 2
+    for id, reason in (("2407.09298", "called tiny-llama"), ("2601.18302", "several models")):
+        assert answer(["study", id, *twice, "--limit", "6", "--out", str(tmp_path / "out")]) == 2
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_each_costs_is_known_before(on) -> None:
