@@ -120,3 +120,7 @@ def test_frozen_heads_on_a_checkpoint(output: Output, tmp_path: Path) -> None:
     out = output("frozen_heads.py", "--model", encoder, "--items", "40")
     assert "17 rows, 11 distinct plans; layer calls 108 row by row, 72 plan by plan, 48" in out
     assert "times faster; largest difference" in out
+
+
+def test_sweep_kills(output: Output) -> None:
+    assert "2 kills, " in output("sweep_kills.py", "2")
