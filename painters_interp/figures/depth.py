@@ -1,8 +1,10 @@
 """Measures along depth as lines, and measures against what plans cost as clouds."""
 
+import warnings
 from math import ceil
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -30,7 +32,8 @@ def depth_curves(
 ) -> Figure:
     """Fig. 15 and the like: one panel per measure, its value against the layer or the state.
 
-    Bands are intervals over documents; measures that pool all tokens have none.
+    Bands are 95 % intervals over documents; measures that pool all tokens have none. A measure
+    without a value has no panel, and a warning says so.
 
     Args:
         table: `Similarity.curves()`: measure, axis, place, value, low, high.
@@ -56,7 +59,7 @@ def depth_curves(
         'layer'
     """
     require(table, "measure", "axis", "place", "value", "low", "high", *([label] if label else []))
-    measures = list(dict.fromkeys(table["measure"]))
+    measures = _with_values(table)
     columns = style.in_a_row(min(columns, len(measures)))
     rows = ceil(len(measures) / columns)
     page = 1 if columns == 1 else 2
@@ -71,13 +74,29 @@ def depth_curves(
             line = rows_of[rows_of[label].eq(name)] if label else rows_of
             _line(ax, line.sort_values("place"), looks[str(name)])
         ax.set_title(naming.wrapped(naming.measure_label(measure), width / columns, lines=2))
-        ax.set_xlabel(rows_of["axis"].iloc[0])
+        ax.set(xlabel=rows_of["axis"].iloc[0], ylabel=naming.unit(measure))
         style.whole_numbers(ax)
         sns.despine(ax=ax)
     if label:
         legend_below(figure, drawn, columns=3)
     style.head(figure, drawn, title, page)
     return style.finished(figure, drawn)
+
+
+def _with_values(table: pd.DataFrame) -> list[str]:
+    """The measures with a value; a warning names others. All of them, where none has one.
+
+    All, too, for axes of a user's own, of which each measure has one.
+    """
+    every = list(dict.fromkeys(table["measure"]))
+    known = table["measure"][np.isfinite(table["value"].astype(float))].unique()
+    missing = [measure for measure in every if measure not in known]
+    if not missing or not known.size or style.borrowed():
+        return every
+    why = " (it needs more tokens than a state has numbers)" if missing == ["linearity"] else ""
+    named = ", ".join(map(naming.measure_label, missing))
+    warnings.warn(f"left out: {named}, without a value at any place{why}", stacklevel=4)
+    return [measure for measure in every if measure in known]
 
 
 def _line(ax: Axes, line: pd.DataFrame, look: appearance.Look) -> None:

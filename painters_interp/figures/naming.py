@@ -57,6 +57,24 @@ MEASURES = {
     "loop_step": "step / stream norm",
     "loop_turn": "cosine with the step before",
 }
+# Of measures along depth, what stands beside their axes; ratios and shares have no unit.
+UNITS = {
+    "block_influence": "1 - cosine",
+    "residual_norm": "L2 norm",
+    "update_ratio": "ratio",
+    "update_cosine": "cosine",
+    "variance": "variance over tokens",
+    "effective_rank": "dimensions",
+    "linearity": "share of variance",
+    "lens_entropy": "nats",
+    "lens_kl": "nats",
+    "lens_agreement": "share of tokens",
+    "lens_overlap": "share of 5 tokens",
+    "lens_rank": "log10 of the rank",
+    "lens_frequent": "share of tokens",
+    "loop_step": "ratio",
+    "loop_turn": "cosine",
+}
 _WITHOUT = "_without_massive"
 
 
@@ -67,6 +85,11 @@ def measure_label(measure: str) -> str:
     name = measure.removesuffix(_WITHOUT)
     label = MEASURES.get(name, plain(name))
     return label if name == measure else f"{label}, massive left out"
+
+
+def unit(measure: str) -> str:
+    """What a measure counts in; nothing for one that is not known here."""
+    return UNITS.get(measure.removesuffix(_WITHOUT), "")
 
 
 def heading(title: str) -> str:

@@ -311,6 +311,21 @@ def test_what_has_no_value_says_so(suite, matrix):
             )
 
 
+def test_a_measure_without_a_value_has_no_panel_and_others_say_their_unit():
+    line = pd.DataFrame({"place": range(3), "axis": "layer", "value": [1.0, 2.0, 3.0]})
+    line = line.assign(low=0.5, high=3.5)
+    none = line.assign(measure="linearity", value=np.nan, low=np.nan, high=np.nan)
+    table = pd.concat([line.assign(measure="lens_kl"), none])
+    with pytest.warns(UserWarning, match="left out: linearity, without a value at any place"):
+        [ax] = figures.depth_curves(table).axes
+    assert ax.get_ylabel() == "nats"
+    with pytest.raises(TableError, match="no finite value"):
+        figures.depth_curves(none)
+    _, axes = plt.subplots(1, 2)
+    figures.depth_curves(table, axes=axes)
+    assert [text.get_text() for text in axes[1].texts] == ["no value"]
+
+
 def test_a_label_of_300_characters_leaves_room_for_what_it_labels(suite):
     long = suite.replace({"task": {"gsm8k": "x" * 300}}).assign(model="x" * 300)
     for figure in (
