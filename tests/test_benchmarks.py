@@ -124,3 +124,9 @@ def test_frozen_heads_on_a_checkpoint(output: Output, tmp_path: Path) -> None:
 
 def test_sweep_kills(output: Output) -> None:
     assert "2 kills, " in output("sweep_kills.py", "2")
+
+
+def test_sweep_workers_on_a_checkpoint(output: Output, model: str) -> None:
+    out = output("sweep_workers.py", "--model", model, "--limit", "8", "--workers", "")
+    assert "in this process: 1 shards in " in out
+    assert "of it answering: overhead " in out

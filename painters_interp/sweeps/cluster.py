@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -272,6 +273,12 @@ def _started(ray: Any, cores: int) -> tuple[Any, str]:
 def _seats(there: Mapping[str, float], workers: int | None, gpus: float, cpus: int) -> int:
     """How many workers there are to be. Raises PaintersError where they would wait for ever."""
     room = int(there.get("CPU", 0) // cpus)
+    if there.get("GPU") and not gpus:
+        warnings.warn(
+            f"the Ray cluster has {there['GPU']:g} GPUs, of which the workers take none; "
+            "--gpus-per-worker 1 (gpus_per_worker=1) gives each of them one",
+            stacklevel=2,
+        )
     if gpus:
         room = min(room, int(there.get("GPU", 0) // gpus))
     if room < (workers or 1):

@@ -157,7 +157,7 @@ def test_after_a_wish_to_stop_what_is_under_way_is_finished_and_nothing_begun() 
 
 @pytest.mark.parametrize(
     ("workers", "gpus", "cpus", "seats"),
-    [(None, 0.0, 1, 8), (3, 0.0, 2, 3), (None, 1.0, 2, 2), (None, 0.5, 1, 4)],
+    [(None, 1.0, 1, 2), (1, 0.25, 2, 1), (None, 1.0, 5, 1), (None, 0.5, 1, 4)],
 )
 def test_there_are_as_many_workers_as_have_room(
     workers: int | None, gpus: float, cpus: int, seats: int
@@ -165,7 +165,12 @@ def test_there_are_as_many_workers_as_have_room(
     assert cluster._seats({"CPU": 8.0, "GPU": 2.0}, workers, gpus, cpus) == seats
 
 
-@pytest.mark.parametrize(("workers", "gpus", "cpus"), [(3, 1.0, 1), (None, 4.0, 1), (None, 0.0, 9)])
+def test_gpus_that_nobody_takes_are_said() -> None:
+    with pytest.warns(UserWarning, match="has 2 GPUs, of which the workers take none"):
+        assert cluster._seats({"CPU": 8.0, "GPU": 2.0}, None, 0.0, 2) == 4
+
+
+@pytest.mark.parametrize(("workers", "gpus", "cpus"), [(3, 1.0, 1), (None, 4.0, 1), (None, 0.5, 9)])
 def test_workers_that_would_wait_for_ever_are_refused(
     workers: int | None, gpus: float, cpus: int
 ) -> None:
