@@ -15,6 +15,7 @@ import torch
 
 import painters_interp as painters
 from painters_interp import sweeps
+from painters_interp.cli import application
 from painters_interp.errors import OutputError, PaintersError
 from painters_interp.evaluation import measurements
 from painters_interp.sweeps import journal, workers
@@ -289,3 +290,21 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(asked, tmp_path, mon
         painters.sweep(asked, tmp_path, workers=2)
     with pytest.raises(PaintersError, match="there is no sweep in"):
         sweeps.status(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_command_line_says_how_it_went(
+    asked, checkpoint, tmp_path, monkeypatch, capsys, interrupted
+):
+    spec = {**asked, "models": ["nowhere/at-all", str(checkpoint)]}
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))  # JSON is YAML
+    if interrupted:
+        scoring(monkeypatch, lambda questions: signal.raise_signal(signal.SIGINT))
+    words = ["sweep", str(tmp_path / "spec.yaml"), "--out", str(tmp_path / "out")]
+    assert application.answer(words) == (130 if interrupted else 1)
+    said = capsys.readouterr()
+    assert "failed: nowhere/at-all (float32): ModelError" in said.err
+    assert ("the same command goes on" in said.err) == interrupted
+    assert ("Results are in" in said.out) != interrupted
+    assert application.answer(["status", str(tmp_path / "out")]) == 0
+    assert "nowhere/at-all" in capsys.readouterr().out
