@@ -102,7 +102,8 @@ class Work:
     written: float = 0
 
 
-# The paper's tasks, in full. Tokens were counted with the default model's tokenizer; HellaSwag's
+# The paper's tasks, in full. Tokens are estimates: the mean of some hundred items
+# by the default model's tokenizer; HellaSwag's
 # are guessed from its texts. GSM8K is asked with five examples and written up to lm-eval's limit.
 PAPER = (
     Work("lambada_openai", 5153, read=81, scored=1.3),
