@@ -203,6 +203,7 @@ def _joined(address: str | None, cores: int) -> tuple[Any, str | None]:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     else:
+        _refuse_silent(address)
         os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", str(_ANSWER))
     try:
         import ray
@@ -224,25 +225,30 @@ def _leave(ray: Any, folder: str | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _refuse_silent(address: str) -> None:
+    """Raise PaintersError where no cluster can be, or where nobody answers."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise PaintersError(
+            f"--address {address!r} is not the address of a cluster's head, such as "
+            "10.0.0.1:6379, or auto for one on this machine"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise PaintersError(
+            f"no Ray cluster answers at {address} ({error}); start one there, with "
+            "`ray start --head`, or leave out --address"
+        ) from error
+
+
 def _at(ray: Any, address: str) -> Any:
     """Ray, joined to a cluster that runs."""
-    if address != "auto":
-        host, _, port = address.rpartition(":")
-        if not host or "/" in host or not port.isdecimal():
-            raise PaintersError(
-                f"--address {address!r} is not the address of a cluster's head, such as "
-                "10.0.0.1:6379, or auto for one on this machine"
-            )
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
-        except (OSError, OverflowError) as error:
-            raise PaintersError(
-                f"no Ray cluster answers at {address} ({error}); start one there, with "
-                "`ray start --head`, or leave out --address"
-            ) from error
     try:
         ray.init(address=address, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray has many, from each of its layers
         raise PaintersError(
             f"the Ray cluster at {address} cannot be joined: {why(error)}"
         ) from error

@@ -12,7 +12,10 @@ from painters_interp.errors import PaintersError
 from painters_interp.sweeps import cluster
 from painters_interp.sweeps.cluster import Cluster
 from painters_interp.sweeps.shards import Group, Question, Shard
+from painters_interp.sweeps.spec import read_spec
 from painters_interp.sweeps.work import Failed, Work
+
+SPEC = read_spec({"models": "tiny", "tasks": "probe_facts", "plans": "0-5"})
 
 
 class Died(Exception):
@@ -181,7 +184,7 @@ def test_workers_that_would_wait_for_ever_are_refused(
 @pytest.mark.parametrize("address", ["nonsense", "ray://host:1", "host:port", ":6379"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(PaintersError, match="is not the address of a cluster's head"):
-        cluster._at(None, address)
+        Cluster.joined(SPEC, address)
 
 
 def test_an_address_at_which_nobody_answers_is_refused() -> None:
@@ -189,4 +192,4 @@ def test_an_address_at_which_nobody_answers_is_refused() -> None:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(PaintersError, match=f"no Ray cluster answers at {address}"):
-            cluster._at(None, address)
+            Cluster.joined(SPEC, address)
