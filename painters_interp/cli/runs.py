@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ..evaluation import Questions
 
-SCORED = ("single_layers", "variants", "loops")
+SCORED = ("single_layers", "variants", "loops", "internal_loops")
 EXPERIMENTS = ("similarity", *SCORED, "decoding")
 DEFAULT = EXPERIMENTS[:3]
 # What a default run may cost: about eight minutes with the default model on two cores.
@@ -66,8 +66,8 @@ def run(
 ) -> None:
     """The main job: similarity of states, single layers, all variants.
 
-    On request loops (fig. 10), and decoding: texts under the exact and the
-    published cache.
+    On request loops (fig. 10), internal_loops (each layer repeated in place,
+    fig. 17), and decoding: texts under the exact and the published cache.
 
     Writes each figure as PDF, PNG and SVG, its table as CSV, what produced it as
     JSON, and every single item that was scored beside the table that rests on

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _MEASURING = 1.4  # measures of similarity, in times of the forward passes that they read
 _TABLE = 2.0  # seconds that statistics and figure of a table take
 # With fewer layers there is nothing to vary.
-FEWEST_LAYERS = {"single_layers": 2, "variants": 2, "loops": 4, "decoding": 4}
+FEWEST_LAYERS = {
+    "single_layers": 2, "variants": 2, "loops": 4, "internal_loops": 2, "decoding": 4
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ def _experiments(
                 yield experiments.single_layers(n_layers)
             case "variants":
                 yield experiments.variants(n_layers, every if every_window else None)
+            case "internal_loops":
+                yield experiments.internal_loops(n_layers, None if every_window else every[::2])
             case "loops" if every_window:
                 yield experiments.loops(n_layers)
             case "loops":  # a window of one layer has no loop of its own

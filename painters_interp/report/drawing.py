@@ -86,6 +86,7 @@ DRAWINGS: dict[str, Callable[[Saved], Figure]] = {
     "single_layers": _of_table(figures.single_layer_curves),
     "variants": _variants,
     "loops": _loops,
+    "internal_loops": _variants,
     "decoding": _of_table(figures.decoding_curves),
     "logit_lens": _of_table(figures.logit_lens),
     "damage": _damage,

@@ -105,7 +105,7 @@ def test_run_prints_its_cost_first_and_its_findings_last(painters, checkpoint, t
         "--tasks",
         "probe_grammar",
         "--experiments",
-        "variants,loops",
+        "variants,loops,internal_loops",
         "--every-window",
     )
     lines = out.splitlines()
@@ -115,6 +115,8 @@ def test_run_prints_its_cost_first_and_its_findings_last(painters, checkpoint, t
     assert lines[1].startswith("Estimate: about ")
     assert f"{tmp_path}/variants.csv" in out
     assert storage.read_table(tmp_path / "loops")["times"].max() == 28
+    repeated = storage.read_table(tmp_path / "internal_loops")
+    assert {*repeated["variant"]} == {"intact", "double", "triple"}
     assert "not clearly above chance: probe_grammar" in lines[-1]
 
 

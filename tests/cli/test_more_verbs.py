@@ -141,6 +141,38 @@ def verbs(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
 VERBS = dict(verbs(get_command(app)))
 
 
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("painters st", ["study", "status", "stitch"]), ("painters kl --ven", ["--venue"])],
+)
+def test_a_shell_completes_verbs_and_options(
+    typed: str, offered: list[str], painters: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_PAINTERS_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    code, out, err = painters()
+    assert (code, out.split(), err) == (0, offered, "")
+
+
+# `--tasks` are lm-eval's behind some verbs, and examples with labels where heads learn.
+SHARED = ("model", "data", "seed", "store", "dtype", "device", "venue", "formats", "texts")
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_an_option_means_the_same_behind_every_verb(name: str) -> None:
+    found = [
+        option
+        for command in VERBS.values()
+        for option in command.params
+        if option.name == name and option.opts[0].startswith("--")
+    ]
+    assert len(found) > 1
+    assert len({tuple(option.opts) for option in found}) == 1
+    shortest = min((option.help for option in found), key=len).rstrip(".")
+    assert all(option.help.startswith(shortest) for option in found)
+
+
 @pytest.mark.parametrize("names", VERBS, ids=" ".join)
 def test_every_verb_has_an_example_that_is_understood(
     names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
