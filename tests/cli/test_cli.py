@@ -49,7 +49,9 @@ class TestRun:
 
     def test_writes_each_figure_with_its_table_and_provenance(self, folder: Path) -> None:
         expected = {
-            f"{name}.{kind}" for name in DEFAULT for kind in ("pdf", "png", "svg", "csv", "json")
+            f"{name}.{kind}"
+            for name in DEFAULT
+            for kind in ("pdf", "png", "svg", "csv", "json", "live.json")
         }
         scored = ("single_layers", "variants")
         expected |= {f"{name}.items.{kind}" for name in scored for kind in ("parquet", "json")}
