@@ -85,7 +85,8 @@ def study(
     from ..studies.study import facts_of_all
 
     if name is None:
-        print(studies.listed().to_string(index=False, header=False))
+        width = max(map(len, studies.STUDIES))
+        print("\n".join(f"{s.id:{width}}  {s.title}" for s in studies.STUDIES.values()))
         return
     chosen, look = named(name), look_of(venue, formats)
     seconds = None if budget is None else _seconds(budget)
