@@ -155,8 +155,9 @@ def interactive(result: Any) -> Interactive:
 
     Example:
         >>> from painters_interp import experiments, figures
-        >>> figures.interactive(pretend(experiments.single_layers(6))).plotly.data[0].name
-        'drop layer i'
+        >>> moving = figures.interactive(pretend(experiments.single_layers(6)))
+        >>> moving.plotly.layout.xaxis.title.text
+        'layer i'
     """
     _plotly()
     if isinstance(result, Figure):

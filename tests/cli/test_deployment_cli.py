@@ -64,7 +64,8 @@ def test_a_search_writes_its_rounds_what_it_judged_and_a_figure(painters, tmp_pa
     code, out, err = painters("search", "--calls", 5, *asked, "--store", tmp_path / "kept")
     assert (code, err) == (0, "")
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"rounds.csv", "rounds.json", "search.csv", "search.json", "search.png"}
+    tables = {"rounds.csv", "rounds.json", "search.csv", "search.json"}
+    assert names == tables | {"search.png", "search.live.json"}
     *_, best, found, random, influence, angular, middle = out.splitlines()
     assert best.endswith("5 calls, 11 plans tried")
     assert found.startswith("found ")

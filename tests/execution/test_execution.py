@@ -314,17 +314,6 @@ class TestRefusals:
         with pytest.raises(UnsupportedModelError, match="the last 2 layers read keys and values"):
             family_of(model)
 
-    def test_layers_called_with_arguments_of_their_own(self, tiny_folder: Path) -> None:
-        model = tiny.build("llama", torch.float32, tiny_folder)
-
-        def own(module, args, kwargs):
-            return args, kwargs | {"mine": torch.ones(1)}
-
-        own.__module__ = "transformers.models.own"  # as an architecture would have it
-        model.blocks[3].register_forward_pre_hook(own, with_kwargs=True, prepend=True)
-        with pytest.raises(UnsupportedModelError, match=r"layers 0 and 3 .* different arguments"):
-            family_of(model)
-
     def test_half_a_layer_where_layers_do_more_than_add(self, tiny_folder: Path) -> None:
         model = tiny.build("bert", torch.float32, tiny_folder)
         with (
@@ -332,6 +321,30 @@ class TestRefusals:
             applied(model, "0 1.attn"),
         ):
             pass
+
+
+def test_what_one_layer_alone_is_given_goes_where_it_goes(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    seen: list[tuple[int, bool]] = []
+
+    def own(module, args, kwargs):
+        return args, kwargs | {"mine": torch.ones(1)}
+
+    def note(module, args, kwargs):
+        seen.append(([*model.blocks].index(module), "mine" in kwargs))
+
+    own.__module__ = "transformers.models.own"  # as an architecture would have it
+    model.blocks[3].register_forward_pre_hook(own, with_kwargs=True, prepend=True)
+    expected = applied_logits(model, "0 3 1 2 4 5")
+    for block in model.blocks:
+        block.register_forward_pre_hook(note, with_kwargs=True)
+    torch.testing.assert_close(applied_logits(model, "0 3 1 2 4 5"), expected)
+    assert seen[-6:] == [(i, i == 3) for i in (0, 3, 1, 2, 4, 5)]
+
+
+def applied_logits(model: TransformerBridge, plan: str) -> torch.Tensor:
+    with applied(model, plan), torch.no_grad():
+        return model(torch.tensor([[3, 5, 7]]), return_type="logits")
 
 
 class TestCheck:

@@ -18,6 +18,7 @@ from pandas.testing import assert_frame_equal
 from painters_interp import experiments, figures, storage, tables
 from painters_interp.errors import OutputError, TableError
 from painters_interp.report import draw
+from painters_interp.storage import files
 from painters_interp.storage.encoding import decoded, encoded
 
 
@@ -250,15 +251,15 @@ def test_a_place_that_cannot_be_written_is_named(
 
 def test_a_full_disk_leaves_the_old_table_whole(path: Path, monkeypatch) -> None:
     before = storage.read_table(path)
-    write = Path.write_bytes
+    write = files._write_through
 
-    def nearly_full(self: Path, content: bytes) -> int:
+    def nearly_full(path: Path, content: bytes) -> None:
         if not content.startswith(b"{"):  # the JSON still fits
             raise OSError(28, "No space left on device")
-        return write(self, content)
+        write(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", nearly_full)
+        patch.setattr(files, "_write_through", nearly_full)
         with pytest.raises(OutputError, match="No space left on device"):
             storage.write_table(experiments.intact(3), path, {})
     assert_frame_equal(storage.read_table(path), before)

@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from tqdm import tqdm
 
 import painters_interp as painters
 from painters_interp.errors import OutputError
@@ -81,15 +83,30 @@ def same(one: Swept, other: Swept) -> None:
 
 
 def forked(asked: dict[str, Any], folder: Path) -> int:
-    """The process of a sweep that runs beside this one."""
+    """The process of a sweep that runs beside this one.
+
+    Its bars have a lock of their own: one that it shared, and held when it was killed, would never
+    be free again here.
+    """
     child = os.fork()
     if child == 0:
         try:
+            tqdm.set_lock(threading.RLock())
             painters.sweep(asked, folder)
             os._exit(0)
         finally:
             os._exit(1)
     return child
+
+
+def ended(child: int) -> int:
+    """The exit status of a process; one that does not end is killed, which is a status, too."""
+    for _ in range(600):
+        if (found := os.waitpid(child, os.WNOHANG))[0]:
+            return found[1]
+        time.sleep(0.2)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
 
 
 def test_killed_at_random_moments_it_ends_with_the_table_of_one_that_was_not(
@@ -110,7 +127,7 @@ def test_killed_at_random_moments_it_ends_with_the_table_of_one_that_was_not(
 def test_two_sweeps_share_a_folder(asked: dict[str, Any], whole: Swept, tmp_path: Path) -> None:
     child = forked(asked, tmp_path)
     same(painters.sweep(asked, tmp_path), whole)
-    assert os.waitpid(child, 0)[1] == 0
+    assert ended(child) == 0
     same(painters.sweep(asked, tmp_path, collect=True), whole)
     assert len([*(tmp_path / "parts").rglob("*.parquet")]) == 3
 

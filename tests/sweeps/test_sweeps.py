@@ -86,8 +86,8 @@ def test_a_sweep_is_what_evaluate_finds_of_the_same(asked, checkpoint, tmp_path)
     found = painters.sweep({**asked, "metrics": "kl", "seeds": [0, 3]}, tmp_path)
     model = painters.load_model(checkpoint)
     for seed, own in found.results.groupby("seed"):
-        expected = painters.evaluate(
-            model, PLANS, "probe_facts", limit=12, seed=int(seed), metrics="kl"
+        expected = pd.DataFrame(
+            painters.evaluate(model, PLANS, "probe_facts", limit=12, seed=int(seed), metrics="kl")
         )
         order = ["plan", "metric"]
         shared = [c for c in expected if c in own]

@@ -248,12 +248,12 @@ def test_the_same_table_is_the_same_bytes(tmp_path):
 def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
     path = files.write_whole(tmp_path / "table.csv", b"old")
 
-    def full_disk(self, content):
-        with self.open("wb") as file:
+    def full_disk(path, content):
+        with path.open("wb") as file:
             file.write(content[:1])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
+    monkeypatch.setattr(files, "_write_through", full_disk)
     with pytest.raises(OutputError, match="No space left on device"):
         files.write_whole(path, b"new")
     assert path.read_bytes() == b"old"

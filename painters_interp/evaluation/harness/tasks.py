@@ -6,7 +6,6 @@ folder, or from this package (the probes, which need neither).
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from copy import copy
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from lm_eval.api.task import Task
 from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
 
+from ...borrowed.of_lm_eval import with_instances
 from ...errors import TaskError
 from .builtin import BUILT_IN, probe_folder
 from .included import (
@@ -87,8 +87,8 @@ def load_tasks(
 
 def portion(task: Task, items: Collection[int]) -> Task:
     """A task with some of its items, by lm-eval's doc_id; prompts and shots stay as they are."""
-    own = copy(task)
-    own._instances = [instance for instance in task.instances if instance.doc_id in items]
+    chosen = [instance for instance in task.instances if instance.doc_id in items]
+    own: Task = with_instances(task, chosen)
     return own
 
 
