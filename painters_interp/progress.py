@@ -48,6 +48,24 @@ def progress(what: str, total: int) -> Iterator[Advance]:
             _open.reset(token)
 
 
+@contextmanager
+def up_to(total: int, advance: Advance) -> Iterator[Advance]:
+    """Yield a function by which `advance` is told `total` in all, whatever the function is told.
+
+    What comes above it, as pads are read, is left out; what is missing follows at the end.
+    """
+    left = total
+
+    def advanced(calls: int) -> None:
+        nonlocal left
+        calls = min(calls, left)
+        left -= calls
+        advance(calls)
+
+    yield advanced
+    advance(left)
+
+
 def _bar(what: str, total: int) -> tqdm:
     """A bar for where we are: a notebook, a terminal, or a file."""
     looks: dict[str, Any] = {"desc": what, "total": total, "unit": "call", "unit_scale": True}

@@ -7,6 +7,7 @@ import torch
 from nbclient import NotebookClient
 
 from painters_interp import comparison, progress
+from painters_interp.progress import up_to
 
 
 def test_a_bar_in_a_file_takes_a_few_lines_for_thousands_of_steps(monkeypatch, capsys) -> None:
@@ -29,6 +30,15 @@ with progress("outer", 4) as advance:
     with progress("inner", 1) as inner:
         inner(2)
 """
+
+
+def test_a_part_is_told_as_it_was_reckoned_whatever_it_takes() -> None:
+    for steps in ([4, 4, 4], [4]):
+        told: list[int] = []
+        with up_to(10, told.append) as advance:
+            for step in steps:
+                advance(step)
+        assert sum(told) == 10
 
 
 def test_a_notebook_shows_a_bar_of_text_and_keeps_nothing_of_it(monkeypatch) -> None:

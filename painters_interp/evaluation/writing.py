@@ -4,7 +4,7 @@ Prompts, ends of texts and what is cut are those of lm-eval. Where a task asks f
 likeliest token (beams, penalties), HFLM generates inside `applied`, plan by plan.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,11 +15,10 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..errors import TaskError
 from ..generation import Ending, texts_under
 from ..plans import Plan
+from ..progress import Advance, up_to
 from .harness import BridgedLM, Instance, normalize_gen_kwargs
 from .harness.process import quiet_lm_eval
 from .planned import PlannedLM
-
-Advance = Callable[[int], object]
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ def generate(
             found = [_written(writer, asked, batches, advance) for writer in writers]
         else:
             size = sum(batch.tokens for batch in batches) * sum(len(plan.calls) for plan in plans)
-            with _up_to(size, advance) as told:
+            with up_to(size, advance) as told:
                 found = _together(
                     model, plans, [asked.ids[k] for k in members], ending, cache, told
                 )
@@ -183,21 +182,6 @@ def _together(
          for text in under]
         for under in written
     ]  # fmt: skip
-
-
-@contextmanager
-def _up_to(size: int, advance: Advance) -> Iterator[Advance]:
-    """An `advance` that is told `size` in all, whatever is told to what is yielded."""
-    left = size
-
-    def told(calls: int) -> None:
-        nonlocal left
-        calls = min(calls, left)
-        left -= calls
-        advance(calls)
-
-    yield told
-    advance(left)
 
 
 def _written(

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from inspect import Signature, signature
 from typing import Any
 
@@ -40,7 +40,7 @@ class SlotCache:
         found = getattr(self._cache, name)
         if isinstance(found, Owner):  # it stands in the way of others, not of the plan's own slots
             found = getattr(type(self._cache), name).__get__(self._cache)
-        if not callable(found) or "layer_idx" not in (named := signature(found)).parameters:
+        if not callable(found) or "layer_idx" not in (named := _signature(found)).parameters:
             return found
         return partial(self._of_this_slot, found, named)
 
@@ -50,6 +50,18 @@ class SlotCache:
         given = named.bind(*args, **kwargs)
         given.arguments["layer_idx"] = self._slot
         return method(*given.args, **given.kwargs)
+
+
+def _signature(method: Callable[..., Any]) -> Signature:
+    """What a method takes besides its object, taken apart once for each function: it is slow."""
+    function = getattr(method, "__func__", None)
+    return signature(method) if function is None else _of_function(function)
+
+
+@lru_cache
+def _of_function(function: Callable[..., Any]) -> Signature:
+    named = signature(function)
+    return named.replace(parameters=[*named.parameters.values()][1:])
 
 
 @dataclass(frozen=True)

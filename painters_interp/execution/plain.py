@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..borrowed.of_transformers import attentions
 from ..models import device_of, has_head
 from ..plans import Plan
 from ..strategies import full
 from .anatomy import Family
 from .application import applied, ready
 from .faces import Face, hooked
+from .fused import FUSED
 from .guards import Verdicts, configs_in, nats_apart, out_of_memory, user_hooks
 from .overlapped import overlapped_slots
 from .prefix_walk import head, record_on, walk
@@ -45,10 +47,13 @@ _same: Verdicts[bool] = Verdicts()
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """The twin of a model, if there is one, and what it was made from."""
+    """Twins of a model, by the attention that each has, and what they were made from.
+
+    None where there is none; made as they are asked for.
+    """
 
     source: Hashable
-    twin: Twin | None
+    twins: dict[str, Twin | None]
 
 
 _twins: WeakKeyDictionary[TransformerBridge, _Made] = WeakKeyDictionary()
@@ -79,14 +84,24 @@ def plain(model: TransformerBridge) -> Face | None:
         return None
     made, source = _twins.get(model), made_of(model, modules)
     if made is None or made.source != source:
-        made = _twins[model] = _Made(source, twin_of(model, modules))
-    if made.twin is None:
-        return None
-    face = face_around(model, made.twin.root)
+        made = _twins[model] = _Made(source, {})
+    # Layers may ask their config for the name of their attention, and know the stock ones alone.
+    for attention in attentions(type(model.original_model), FUSED):
+        if attention not in made.twins:
+            made.twins[attention] = twin_of(model, modules, attention)
+        twin = made.twins[attention]
+        if twin is not None and (face := _proved(model, modules, twin)) is not None:
+            return face
+    return None
+
+
+def _proved(model: TransformerBridge, modules: dict[str, nn.Module], twin: Twin) -> Face | None:
+    """The face that a twin is, if it computes the same as things stand."""
+    face = face_around(model, twin.root)
     apart = copies(model, modules)
     # What the bridge keeps copies of may be changed there or here: then both are compared anew.
     layers = [p for block in face.blocks for p in block.parameters()] if apart else []
-    known = made.twin.number, fingerprint([*apart, *layers]), harmless_hooks(model)
+    known = twin.number, fingerprint([*apart, *layers]), harmless_hooks(model)
     face = replace(face, known=known)
     return face if _same.told(model, partial(agree, model, face), known, else_=False) else None
 

@@ -25,8 +25,7 @@ from transformers.initialization import no_init_weights
 from ..borrowed.of_accelerate import hook_of, without_placing
 from ..borrowed.of_torch import HOOKS, children, own_buffers, own_parameters, share_tensors
 from ..borrowed.of_transformer_lens import inner
-from ..borrowed.of_transformers import IDLE_ATTRIBUTES, attentions, use_attention
-from .fused import FUSED
+from ..borrowed.of_transformers import IDLE_ATTRIBUTES, use_attention
 from .guards import made_by, out_of_memory, settings, submodules
 
 # What these hang on modules leaves what they compute as it is. Others prune and normalise.
@@ -125,11 +124,10 @@ def _foreign(value: Any) -> bool:
     return str(value.__globals__.get("__name__")).partition(".")[0] not in (*_HARMLESS, "torch")
 
 
-def twin_of(model: TransformerBridge, modules: dict[str, nn.Module]) -> Twin | None:
+def twin_of(model: TransformerBridge, modules: dict[str, nn.Module], attention: str) -> Twin | None:
     """A stock model of the class and config of `model`; None if it is not made of the same."""
     root = model.original_model
-    made = (_made(root, attention) for attention in attentions(type(root), FUSED))
-    twin = next((twin for twin in made if twin is not None), None)
+    twin = _made(root, attention)
     if twin is None:
         return None
     _leave_out(twin, modules)

@@ -12,7 +12,7 @@ from ..execution import as_plan, ready
 from ..execution.slots import CACHES
 from ..models import Model, as_model, of_planned
 from ..notices import say_nan
-from ..progress import progress
+from ..progress import progress, up_to
 from ..tables import typed
 from ..tables.labels import Plans, labels_for
 from ..texts import Texts, as_texts, context_of, ids_of
@@ -81,8 +81,9 @@ def generate(
     ending = _ending(max_new_tokens, stop)
     ids = _prompts(model, texts, ending.new)
     tokens = sum(map(len, ids)) + ending.new * len(ids)
-    with progress("writing", tokens * sum(len(plan.calls) for plan in distinct)) as advance:
-        written = texts_under(model, distinct, ids, ending, cache, advance)
+    calls = tokens * sum(len(plan.calls) for plan in distinct)
+    with progress("writing", calls) as advance, up_to(calls, advance) as told:
+        written = texts_under(model, distinct, ids, ending, cache, told)
     rows = [
         (str(plan), prompt, *_read(model, ending, text.tokens))
         for plan, under in zip(distinct, written, strict=True)
@@ -113,7 +114,10 @@ def _ending(max_new_tokens: int, stop: str | Sequence[str]) -> Ending:
         raise TextError(f"max_new_tokens={max_new_tokens!r} is no whole number") from error
     if new < 1:
         raise TextError(f"max_new_tokens={new}; give 1 or more")
-    strings = several(stop)
+    try:
+        strings = several(stop)
+    except TypeError as error:
+        raise TextError(f"stop={stop!r} is neither a string nor a list of them") from error
     for string in strings:
         if not isinstance(string, str) or not string:
             raise TextError(f"stop={stop!r}: a string that ends a text has at least one character")

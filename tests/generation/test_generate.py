@@ -330,6 +330,7 @@ def test_the_model_comes_back_and_is_in_its_mode(tiny_folder: Path) -> None:
         ({"max_new_tokens": 254}, r"prompt 0 \('AB'\) has 3 tokens.*context of 256; at most 253"),
         ({"stop": ""}, "at least one character"),
         ({"stop": ["a", ""]}, "at least one character"),
+        ({"stop": None}, "neither a string nor a list"),
     ],
 )
 def test_bad_requests_are_refused_in_words(
