@@ -33,19 +33,21 @@ SMALLER = {
     "01_quickstart": {"limit=16": "limit=4", "limit = 64": "limit = 8"},
     "02_shared_canvas": {
         "limit = 16": "limit = 6",
-        "few = texts[:4]": "few = [text[:40] for text in texts[:2]]",
+        "few = texts[:4]": "few = [text[:20] for text in texts[:2]]",
     },
     "03_patching_and_swaps": {
         "range(3, 8)": "range(6, 8)",
         "texts[:2]))": "[text[:40] for text in texts[:2]]))",
         "texts[:2], at=4": "[text[:40] for text in texts[:2]], at=4",
         "range(1, n, 3), texts[:2]": "range(1, n, 9), [text[:40] for text in texts[:2]]",
+        "stitch(model, model, texts,": "stitch(model, model, [text[:100] for text in texts],",
         "for j in (12, 18, 24)]": "for j in (18,)], ridge=1e-3",
     },
-    "04_which_differences_are_real": {"limit = 64": "limit = 32"},
-    "05_encoders_and_readers": {"limit = 300": "limit = 60"},
+    "04_which_differences_are_real": {"limit = 64": "limit = 24"},
+    "05_encoders_and_readers": {"limit = 300": "limit = 40"},
     "06_from_finding_to_use": {
-        "search(model, texts,": "search(model, [text[:30] for text in texts],",
+        "calls = 28": "calls = 29",
+        "search(model, texts,": "search(model, [text[:20] for text in texts],",
         "length=64, new=4, repeats=4": "length=16, new=2, repeats=2",
     },
     "07_the_paper_figure_by_figure": {
