@@ -15,10 +15,10 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..errors import TaskError, TextError
 from ..execution import applied, as_plan, laid_out
 from ..execution.slots import CACHES
-from ..generation import forced_logprobs
+from ..generation import forced_under
 from ..models import identity
-from ..plans import Plan
-from ..progress import progress
+from ..plans import Plan, groups
+from ..progress import Advance, progress, up_to
 from ..tables import MODEL, primary, typed
 from ..tables.labels import Plans, labels_for
 from .evaluator import score_items
@@ -84,8 +84,9 @@ def _written(task: Task) -> Task:
 def calls_needed(model: TransformerBridge, plans: Sequence[Plan], questions: Questions) -> int:
     """Token-layer calls of `decode`, at most: texts may end early. Raises what `decode` would."""
     _refuse_early(model, plans)
-    forced = sum(gold.size for gold in golds(model, questions)) * sum(len(p.calls) for p in plans)
-    return len(CACHES) * (forced + questions.calls(plans))
+    again = [plan for plan in plans if groups(plan)]
+    written = questions.calls(plans) + (questions.calls(again) if again else 0)
+    return _forced_calls(plans, golds(model, questions)) + written
 
 
 def _refuse_early(model: TransformerBridge, plans: Sequence[Plan]) -> None:
@@ -117,18 +118,16 @@ def teacher_forced(model: TransformerBridge, plans: Plans, questions: Questions)
     labels, asked = labels_for(plans, len(model.blocks)), golds(model, questions)
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     _refuse_early(model, distinct)
-    prompts, texts = [gold.prompt for gold in asked], [gold.text for gold in asked]
-    size = sum(gold.size for gold in asked)
+    remembering = [plan for plan in distinct if groups(plan)]
     rows: list[tuple[object, ...]] = []
-    nats: dict[str, list[list[float]]] = {}
-    total = size * len(CACHES) * sum(len(p.calls) for p in distinct)
-    with progress("decoding", total) as advance:
-        for plan in distinct:
-            found = forced_logprobs(model, plan, prompts, texts, "averaged")
-            nats.setdefault("averaged", []).append([-float(row.sum()) for row in found])
-            advance(size * len(plan.calls))
-        nats["exact"] = _surprisals(model, distinct, asked, questions)
+    with progress("decoding", _forced_calls(distinct, asked)) as advance:
+        nats = {"exact": _surprisals(model, distinct, asked, questions)}
+        size = sum(gold.size for gold in asked)
         advance(size * sum(len(plan.calls) for plan in distinct))
+        averaged = _averaged(model, remembering, asked, advance)
+        nats["averaged"] = [
+            averaged.get(plan, exact) for plan, exact in zip(distinct, nats["exact"], strict=True)
+        ]
     for number, plan in enumerate(distinct):
         for cache in CACHES:
             rows += [
@@ -136,6 +135,27 @@ def teacher_forced(model: TransformerBridge, plans: Plans, questions: Questions)
                 for gold, value in zip(asked, nats[cache][number], strict=True)
             ]
     return _labelled(model, labels, pd.DataFrame(rows, columns=[*_KEYS, "nats", "tokens"]))
+
+
+def _forced_calls(plans: Sequence[Plan], asked: Sequence[Gold]) -> int:
+    """Exactly under every plan; again under those whose memories can be averaged."""
+    calls = sum(len(plan.calls) * (2 if groups(plan) else 1) for plan in plans)
+    return calls * sum(gold.size for gold in asked)
+
+
+def _averaged(
+    model: TransformerBridge, plans: Sequence[Plan], asked: Sequence[Gold], advance: Advance
+) -> dict[Plan, list[float]]:
+    """Nats of every gold text under plans that have groups, decoded token by token."""
+    if not plans:
+        return {}
+    prompts, texts = [gold.prompt for gold in asked], [gold.text for gold in asked]
+    size = sum(gold.size for gold in asked) * sum(len(plan.calls) for plan in plans)
+    with up_to(size, advance) as told:
+        found = forced_under(model, plans, prompts, texts, "averaged", told)
+    return {
+        plan: [-float(row.sum()) for row in under] for plan, under in zip(plans, found, strict=True)
+    }
 
 
 def _surprisals(
@@ -170,10 +190,13 @@ def free_running(model: TransformerBridge, plans: Plans, questions: Questions) -
     labels = labels_for(plans, len(model.blocks))
     for task in questions.tasks:
         _written(task)
-    parts = [
-        primary(score_items(model, labels, questions, cache=cache)).assign(cache=cache)
-        for cache in CACHES
-    ]
+    exact = primary(score_items(model, labels, questions, intact=False))
+    again = [text for text in labels["plan"].unique() if groups(as_plan(text, model))]
+    averaged = exact[~exact["plan"].isin(again)]
+    if again:
+        other = primary(score_items(model, again, questions, cache="averaged", intact=False))
+        averaged = pd.concat([averaged, other])
+    parts = [exact.assign(cache="exact"), averaged.assign(cache="averaged")]
     found = pd.concat(parts)[[*_KEYS, "metric", "value"]]
     return _labelled(model, labels, found.astype({"plan": str, "task": str, "metric": str}))
 

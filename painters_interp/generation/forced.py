@@ -1,5 +1,6 @@
 """Given texts decoded token by token, whatever the model would have said."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,9 +13,21 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..errors import TextError
-from ..execution import applied
+from ..execution import applied, as_plan, measuring
+from ..execution.faces import Face
+from ..execution.rotary import rotated_alike
 from ..models import Model, as_model, device_of, numbers
 from ..plans import Plan
+from ..texts import pad_of
+from .ending import Ending
+from .reading import Advance, Padded
+from .rooms import windows
+from .routes import MEMORY, in_parts, writing_face
+from .writing import Style, decode
+
+_ALONE = 32  # texts that are decoded together under one plan
+
+Nats = Float[np.ndarray, " token"]
 
 
 def forced_logprobs(
@@ -23,8 +36,7 @@ def forced_logprobs(
     prompts: Sequence[Sequence[int]],
     continuations: Sequence[Sequence[int]],
     cache: str = "exact",
-    rows: int = 32,
-) -> list[Float[np.ndarray, " token"]]:
+) -> list[Nats]:
     """Log-probability in nats of each token of each continuation, decoded after its prompt.
 
     The prompts are read in one pass, left-padded; then the continuations are fed one token at a
@@ -37,7 +49,6 @@ def forced_logprobs(
         prompts: Token ids of each prompt.
         continuations: Token ids of what follows each prompt.
         cache: "exact" or "averaged", as for `applied`.
-        rows: How many prompts go through the model together.
 
     Returns:
         An array for each continuation, shape (token,).
@@ -52,22 +63,131 @@ def forced_logprobs(
         (2,)
     """
     model = as_model(model)
+    [found] = forced_under(model, [as_plan(plan, model)], prompts, continuations, cache)
+    return found
+
+
+@torch.no_grad()
+def forced_under(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    prompts: Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[int]],
+    cache: str = "exact",
+    advance: Advance = lambda calls: None,
+    memory: int = MEMORY,
+) -> list[list[Nats]]:
+    """The same under many plans, as [plan][continuation]: all go through one schedule.
+
+    Plan by plan, with a warning that says why, on a model that cannot do this. `advance` is told
+    token-layer calls, those of pads among them. Raises what `forced_logprobs` raises.
+    """
     for prompt, continuation in zip(prompts, continuations, strict=True):
         if not prompt or not continuation:
             raise TextError("a prompt or continuation has no tokens; each needs at least one")
         if (length := len(prompt) + len(continuation)) > model.cfg.n_ctx:
             raise TextError(f"{length} tokens exceed the model's context of {model.cfg.n_ctx}")
-    order = sorted(range(len(prompts)), key=lambda i: (len(continuations[i]), len(prompts[i])))
-    found: dict[int, np.ndarray] = {}
-    with torch.no_grad(), applied(model, plan, cache=cache), _plain_generation(model):
-        for start in range(0, len(order), rows):
-            members = order[start : start + rows]
-            logprobs = _forced(
-                model, [prompts[i] for i in members], [continuations[i] for i in members]
-            )
-            for i, row in zip(members, numbers(logprobs), strict=True):
-                found[i] = row[: len(continuations[i])]
-    return [found[i] for i in range(len(prompts))]
+    for plan in plans:  # before anything runs
+        with applied(model, plan, cache=cache):
+            pass
+    # Longest prompts first: neighbours are padded least.
+    order = sorted(range(len(prompts)), key=lambda k: (-len(prompts[k]), len(continuations[k])))
+    pairs = [(tuple(prompts[k]), tuple(continuations[k])) for k in order]
+    longest = max((len(prompt) + len(text) for prompt, text in pairs), default=0)
+    with measuring(model):
+        face = writing_face(model, plans, longest, given=True)
+        if isinstance(face, Face):
+            found = _together(model, face, plans, pairs, cache == "averaged", advance, memory)
+        else:
+            warnings.warn(f"texts are decoded plan by plan: {face}", stacklevel=2)
+            rows = _ALONE if longest <= rotated_alike(model.original_model.config) else 1
+            found = [_one_by_one(model, plan, pairs, cache, rows, advance) for plan in plans]
+    place = {index: k for k, index in enumerate(order)}
+    return [[under[place[index]] for index in range(len(prompts))] for under in found]
+
+
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def _together(
+    model: TransformerBridge,
+    face: Face,
+    plans: Sequence[Plan],
+    pairs: Sequence[Pair],
+    averaged: bool,
+    advance: Advance,
+    memory: int,
+) -> list[list[Nats]]:
+    seen, new = windows(face.root.config), max(len(text) for _, text in pairs)
+    assert seen is not None
+    style = Style(Ending(new), model.tokenizer, pad_of(model), averaged)
+
+    def work(chosen: Sequence[int], some: Sequence[int]) -> list[list[Nats]]:
+        after, texts = zip(*(pairs[k] for k in some), strict=True)
+        gold = _Gold(texts * len(chosen), face.device)
+        decode(face, [plans[k] for k in chosen], after, style, seen, gold, advance)
+        found = gold.found()
+        return [found[k : k + len(some)] for k in range(0, len(found), len(some))]
+
+    prompts = [prompt for prompt, _ in pairs]
+    return in_parts(
+        model, plans, prompts, new, memory, work, lambda nats: bool(np.isnan(nats).any())
+    )
+
+
+class _Gold:
+    """Puts given tokens behind each row, and notes how likely they were."""
+
+    def __init__(self, texts: Sequence[Sequence[int]], device: torch.device) -> None:
+        self._lengths = [len(text) for text in texts]
+        self._tokens = _padded(texts, device)
+        self._logprobs: list[Float[Tensor, " row"]] = []  # of each step, for all rows
+
+    def __call__(self, logits: Tensor, rows: Sequence[int]) -> tuple[Tensor, Sequence[int]]:
+        step, places = len(self._logprobs), torch.tensor([*rows], device=logits.device)
+        wanted = self._tokens[places, step]
+        logprobs = _logprobs(logits, wanted)
+        self._logprobs.append(
+            logprobs.new_zeros(len(self._lengths)).index_copy(0, places, logprobs)
+        )
+        return wanted, [row for row in rows if self._lengths[row] > step + 1]
+
+    def found(self) -> list[Nats]:
+        """What was noted, for each row as long as its text."""
+        rows = numbers(torch.stack(self._logprobs, dim=1))
+        return [row[:length] for row, length in zip(rows, self._lengths, strict=True)]
+
+
+def _logprobs(
+    logits: Float[Tensor, "row vocab"], wanted: Int[Tensor, " row"]
+) -> Float[Tensor, " row"]:
+    """Log-probabilities of the wanted tokens, in float32 at least."""
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return logits.to(dtype).log_softmax(-1).gather(-1, wanted[:, None]).squeeze(-1)
+
+
+def _padded(texts: Sequence[Sequence[int]], device: torch.device) -> Int[Tensor, "row token"]:
+    length = max(map(len, texts))
+    return torch.tensor([[*text] + [0] * (length - len(text)) for text in texts], device=device)
+
+
+def _one_by_one(
+    model: TransformerBridge,
+    plan: Plan,
+    pairs: Sequence[Pair],
+    cache: str,
+    rows: int,
+    advance: Advance,
+) -> list[Nats]:
+    found: list[Nats] = []
+    with applied(model, plan, cache=cache), _plain_generation(model):
+        for start in range(0, len(pairs), rows):
+            prompts, texts = zip(*pairs[start : start + rows], strict=True)
+            logprobs = _forced(model, prompts, texts)
+            found += [row[: len(text)] for row, text in zip(numbers(logprobs), texts, strict=True)]
+            width = max(map(len, prompts)) + max(map(len, texts))
+            advance(width * len(prompts) * len(plan.calls))
+    return found
 
 
 class _Teacher(LogitsProcessor):  # type: ignore[misc]
@@ -79,9 +199,7 @@ class _Teacher(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         wanted = self._gold[:, input_ids.shape[1] - self._prompt, None]
-        dtype = torch.promote_types(scores.dtype, torch.float32)
-        logprobs = scores.to(dtype).log_softmax(-1).gather(-1, wanted)
-        self.logprobs.append(logprobs.squeeze(-1))
+        self.logprobs.append(_logprobs(scores, wanted.squeeze(-1)))
         return torch.full_like(scores, -torch.inf).scatter(-1, wanted, 0.0)
 
 
@@ -91,15 +209,12 @@ def _forced(
     continuations: Sequence[Sequence[int]],
 ) -> Float[Tensor, "row token"]:
     device = device_of(model)
-    width, length = max(map(len, prompts)), max(map(len, continuations))
-    tokens = [[0] * (width - len(row)) + [*row] for row in prompts]
-    mask = [[0] * (width - len(row)) + [1] * len(row) for row in prompts]
-    gold = [[*row] + [0] * (length - len(row)) for row in continuations]
-    teacher = _Teacher(torch.tensor(gold, device=device), width)
+    batch, gold = Padded.of(prompts, 0, device), _padded(continuations, device)
+    teacher = _Teacher(gold, batch.tokens.shape[1])
     model.original_model.generate(
-        torch.tensor(tokens, device=device),
-        attention_mask=torch.tensor(mask, device=device),
-        max_new_tokens=length,
+        batch.tokens,
+        attention_mask=batch.mask,
+        max_new_tokens=gold.shape[1],
         do_sample=False,
         logits_processor=LogitsProcessorList([teacher]),
     )

@@ -5,10 +5,10 @@ inside `applied`, one plan after another, and that is said once.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -30,6 +30,8 @@ from .reading import Advance
 from .rooms import windows
 from .trie import Ids
 from .writing import Style, Written, written, written_alone
+
+T = TypeVar("T")
 
 # Bytes for keys, values and logits of texts that are written together.
 MEMORY = 4 << 30
@@ -69,7 +71,7 @@ def texts_under(
         prompts: Token ids of each prompt, as tuples.
         ending: What ends a text, besides what the model's own settings call an end.
         cache: "exact" or "averaged", as for `applied`.
-        advance: Told the token-layer calls that are made or spared.
+        advance: Told the token-layer calls that are made or spared, those of pads among them.
         memory: Bytes of keys and values.
 
     Returns:
@@ -120,25 +122,45 @@ def _together(
 ) -> list[list[Written]]:
     seen = windows(face.root.config)
     assert seen is not None
-    found = [[Written(None)] * len(prompts) for _ in plans]
 
-    def write(chosen: Sequence[int], some: Sequence[int], advance: Advance) -> None:
+    def write(chosen: Sequence[int], some: Sequence[int]) -> list[list[Written]]:
         under, after = [plans[plan] for plan in chosen], [prompts[prompt] for prompt in some]
-        texts = written(face, under, after, style, seen, advance)
-        for plan, more in zip(chosen, texts, strict=True):
-            for prompt, text in zip(some, more, strict=True):
-                found[plan][prompt] = text
+        return written(face, under, after, style, seen, advance)
 
-    parts = [*batches(model, plans, prompts, style.ending.new, memory)]
-    _say_split(model, plans, prompts, style.ending.new, parts)
+    return in_parts(
+        model, plans, prompts, style.ending.new, memory, write, lambda text: text.tokens is None
+    )
+
+
+def in_parts(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    prompts: Sequence[Ids],
+    new: int,
+    memory: int,
+    work: Callable[[Sequence[int], Sequence[int]], list[list[T]]],
+    lost: Callable[[T], bool],
+) -> list[list[T]]:
+    """What `work` finds for some plans and prompts, by their indices, put together for all.
+
+    `prompts` are expected longest first. What is `lost` behind padding is tried again without.
+    """
+    found: dict[tuple[int, int], T] = {}
+
+    def add(chosen: Sequence[int], some: Sequence[int]) -> None:
+        for plan, under in zip(chosen, work(chosen, some), strict=True):
+            found.update({(plan, k): item for k, item in zip(some, under, strict=True)})
+
+    parts = [*batches(model, plans, prompts, new, memory)]
+    _say_split(model, plans, prompts, new, parts)
     for some, chosen in parts:
-        write(chosen, some, advance)
+        add(chosen, some)
         for prompt in some:
             # Layers that mask by themselves may make NaN of pads, in float64.
-            lost = [plan for plan in chosen if found[plan][prompt].tokens is None]
-            if lost and len(prompts[prompt]) < len(prompts[some[0]]):
-                write(lost, [prompt], advance=lambda calls: None)
-    return found
+            again = [plan for plan in chosen if lost(found[plan, prompt])]
+            if again and len(prompts[prompt]) < len(prompts[some[0]]):
+                add(again, [prompt])
+    return [[found[plan, k] for k in range(len(prompts))] for plan in range(len(plans))]
 
 
 def _one_by_one(
@@ -205,7 +227,7 @@ def _say_split(
     warnings.warn(
         f"texts are written in {len(parts)} parts of up to {most:,.2f} MiB of keys, values and "
         f"logits; all together would take {whole:,.2f} MiB",
-        stacklevel=4,
+        stacklevel=5,
     )
 
 
@@ -220,14 +242,15 @@ def bytes_needed(model: TransformerBridge, plan: Plan, columns: int) -> int:
 
 
 def writing_face(
-    model: TransformerBridge, plans: Sequence[Plan] = (), longest: int = 0
+    model: TransformerBridge, plans: Sequence[Plan] = (), longest: int = 0, given: bool = False
 ) -> Face | str:
     """The fastest face on which a schedule of `plans` writes texts of up to `longest` tokens.
 
     If there is none, the reason. A face is tried with what decoding adds to reading: keys and
-    values that are remembered, and rows of several plans and lengths.
+    values that are remembered, and rows of several plans and lengths. Where texts are `given`, no
+    settings of the model decide what is written.
     """
-    if reason := _unfit(model, longest):
+    if reason := _unfit(model, longest, given):
         return reason
     for face in {id(face.root): face for face in (face_of(model, plans), hooked(model))}.values():
         unknown = "nothing shows whether they could be written together"
@@ -237,11 +260,11 @@ def writing_face(
     return str(reason)
 
 
-def _unfit(model: TransformerBridge, longest: int) -> str | None:
+def _unfit(model: TransformerBridge, longest: int, given: bool) -> str | None:
     """What keeps every face of `model` from writing by a schedule, without a trial."""
     if names := user_hooks(model):
         return f"the model carries hooks ({', '.join(names[:3])}), which see one plan at a time"
-    if changed := _not_greedy(model.original_model.generation_config):
+    if not given and (changed := _not_greedy(model.original_model.generation_config)):
         return f"its generation_config asks for more than the likeliest token ({changed})"
     if longest > (alike := rotated_alike(model.original_model.config)):
         return (

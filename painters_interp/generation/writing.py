@@ -31,6 +31,10 @@ from .trie import Ids, Level, Row, levels
 _ENDED = 0.25
 
 See = Callable[[Float[Tensor, "row vocab"]], object]
+# From the logits of some rows, in order, to the next token of each, and the rows that go on.
+Choose = Callable[
+    [Float[Tensor, "row vocab"], Sequence[int]], tuple[Int[Tensor, " row"], Sequence[int]]
+]
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,31 @@ def written(
 
     `see` is shown the logits of each next token, for the rows that are left.
     """
+    texts = _Texts(len(plans) * len(prompts), style)
+
+    def likeliest(logits: Tensor, rows: Sequence[int]) -> tuple[Tensor, Sequence[int]]:
+        see(logits)
+        following = logits.to(torch.float32).argmax(-1)
+        return following, texts.add(rows, *_fetched(following, logits.isnan().any(-1)))
+
+    decode(face, plans, prompts, style, windows, likeliest, advance)
+    found = texts.found()
+    return [found[k : k + len(prompts)] for k in range(0, len(found), len(prompts))]
+
+
+def decode(
+    face: Face,
+    plans: Sequence[Plan],
+    prompts: Sequence[Ids],
+    style: Style,
+    windows: Sequence[int | None],
+    choose: Choose,
+    advance: Advance = lambda calls: None,
+) -> None:
+    """Read every prompt under every plan, and then the tokens that `choose` puts behind each.
+
+    Rows are (plan, prompt), plan by plan. A row that does not go on may be shown again.
+    """
     merged = schedule(plans)
     # Memories are averaged behind a whole prompt, and not while a part of it is read by another.
     reads = (Level(tuple(map(Row, prompts))),) if style.averaged else levels(prompts)
@@ -75,28 +104,24 @@ def written(
     logits = face.logits(streams.flatten(0, 1))
     del streams
     batch = Padded.of([ids for _ in plans for ids in prompts], style.pad, face.device)
-    texts = _Texts(len(rows), style)
+    computed: Sequence[int] = range(len(rows))
     while True:
-        see(logits)
-        following = logits.to(torch.float32).argmax(-1)
-        going = texts.add(*_fetched(following, logits.isnan().any(-1)))
+        following, going = choose(logits, computed)
         if not going:
-            break
+            return
         batch = batch.then(following)
         if len(going) <= (1 - _ENDED) * len(rows):
             on = set(going)
-            left = [place for place, row in enumerate(texts.rows) if row in on]
+            left = [place for place, row in enumerate(computed) if row in on]
             rows.keep(left)
             batch = batch.at(torch.tensor(left, device=face.device))
-            texts.rows = going
+            computed = going
         rows.learn(*(_recorded(face, batch, count) for count in (2, 3)))
         with face.running(rows.run):
             logits = face.root(**batch.inputs(face, 1)).logits[:, -1]
         if style.averaged:
             rows.average(1)
         advance(rows.calls)
-    found = texts.found()
-    return [found[k : k + len(prompts)] for k in range(0, len(found), len(prompts))]
 
 
 def _recorded(face: Face, batch: Padded, count: int) -> Sequence[Arguments]:
@@ -117,18 +142,19 @@ def _fetched(
 
 
 class _Texts:
-    """The texts of all rows; `rows` are those that are still computed."""
+    """The texts of all rows, as they grow."""
 
     def __init__(self, count: int, style: Style) -> None:
-        self.rows = list(range(count))
         self._style = style
         self._tokens: list[list[int]] = [[] for _ in range(count)]
         self._unknown = [False] * count
         self._ended = [False] * count
 
-    def add(self, following: Sequence[int], unknown: Sequence[bool]) -> list[int]:
-        """One more token each; returns the rows that go on."""
-        for row, token, lost in zip(self.rows, following, unknown, strict=True):
+    def add(
+        self, rows: Sequence[int], following: Sequence[int], unknown: Sequence[bool]
+    ) -> list[int]:
+        """One more token for each of `rows`; returns those that go on."""
+        for row, token, lost in zip(rows, following, unknown, strict=True):
             if self._ended[row]:
                 continue
             tokens = self._tokens[row]
@@ -139,7 +165,7 @@ class _Texts:
                 or len(tokens) == self._style.ending.new
                 or self._style.ending.reached(tokens, self._style.tokenizer)
             )
-        return [row for row in self.rows if not self._ended[row]]
+        return [row for row in rows if not self._ended[row]]
 
     def found(self) -> list[Written]:
         """The texts of all rows."""
@@ -183,8 +209,9 @@ class _Watch(StoppingCriteria):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         self._advance(self._calls)
-        going = set(self._texts.add(*_fetched(input_ids[:, -1], self.logits.unknown)))
-        ended = [row not in going for row in self._texts.rows]
+        rows = range(len(input_ids))
+        going = {*self._texts.add(rows, *_fetched(input_ids[:, -1], self.logits.unknown))}
+        ended = [row not in going for row in rows]
         return torch.tensor(ended, device=input_ids.device)
 
 
