@@ -411,6 +411,26 @@ def test_the_config_says_what_runs(tiny_folder: Path) -> None:
     assert config.no_rope_layers == [1, 1, 0, 1, 1, 0]
 
 
+@pytest.mark.parametrize("name", ["Llama", "BLOOM", "GPT-J", "Gemma 4"])
+def test_hidden_states_are_those_between_calls_whoever_gathers_them(
+    name: str, tiny_folder: Path
+) -> None:
+    """Hooks on layers, or the loop from place to place: what each call reads, and what comes out.
+
+    Only the states in front of the final norm are compared: the last one comes behind it.
+    """
+    model, tokens = shared(name, tiny_folder), tiny.tokens(1, 8)
+    told: list[Tensor] = []
+    points = [
+        (f"steps.{step}.hook_resid_pre", lambda stream, hook: told.append(stream))
+        for step in range(5)
+    ]
+    with applied(model, "0 2*3 5"), model.hooks(fwd_hooks=points):
+        found = model.original_model(tokens, output_hidden_states=True).hidden_states
+    assert len(found) == 6
+    assert all(torch.equal(a, b) for a, b in zip(found[:-1], told, strict=True))
+
+
 def test_a_config_that_computes_its_layer_types_says_what_runs(tiny_folder: Path) -> None:
     """The interval of Jamba's attention layers is a setting; where they stand is computed of it."""
     model = build("Jamba", torch.float64, tiny_folder)

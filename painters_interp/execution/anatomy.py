@@ -74,7 +74,7 @@ class Family:
 
         With `calls`, one layer index per slot, the configuration says what runs: otherwise
         longer lists are cut short and sliding and full masks go to the wrong layers. Where
-        arguments do not follow, slots are called behind the loop instead. Raises
+        arguments do not follow, slots are called behind the loop instead (see `places`). Raises
         UnsupportedModelError if no call is left that could tell how long the text is.
         """
         if calls is not None and any(self.attends) and not any(self.attends[i] for i in calls):

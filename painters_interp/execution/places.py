@@ -3,6 +3,11 @@
 The loop hands each place what the layer there is called with. Where that follows the layers that
 are put there, calls can stand in the loop themselves. Elsewhere the loop only collects: every
 layer stays in its place and keeps its own arguments, and the last place runs what is to run.
+
+Neither way does for all. The second computes the right logits on every architecture that was tried,
+but some loops gather hidden states and attentions themselves, from place to place (GPT-J, GPT-Neo,
+BLOOM, MPT, Falcon, the Mambas): asked for these, they would give the embeddings again and again.
+The first is wrong where arguments stay behind (Gemma 4, Zamba 2, Nemotron-H, GLM MoE).
 """
 
 from collections.abc import Callable, Sequence

@@ -77,10 +77,32 @@ def forced_under(
     advance: Advance = lambda calls: None,
     memory: int = MEMORY,
 ) -> list[list[Nats]]:
-    """The same under many plans, as [plan][continuation]: all go through one schedule.
+    """The same under many plans, which go through one schedule, as texts do that are written.
 
-    Plan by plan, with a warning that says why, on a model that cannot do this. `advance` is told
-    token-layer calls, those of pads among them. Raises what `forced_logprobs` raises.
+    Plan by plan, with a warning that says why, on a model that cannot do this.
+
+    Args:
+        model: A model with hooks.
+        plans: Plans of this model.
+        prompts: Token ids of each prompt.
+        continuations: Token ids of what follows each prompt.
+        cache: "exact" or "averaged", as for `applied`.
+        advance: Told the token-layer calls that are made or spared, those of pads among them.
+        memory: Bytes of keys and values.
+
+    Returns:
+        An array for each plan and continuation, as [plan][continuation], shape (token,).
+
+    Raises:
+        TextError: an empty prompt or continuation, and what exceeds the context.
+        PlanError: a plan that the model cannot run.
+
+    Example:
+        >>> [[found]] = forced_under(
+        ...     model, [painters.Plan.parse("0-2 5", 6)], [[1, 8, 9]], [[10, 11]]
+        ... )
+        >>> found.shape
+        (2,)
     """
     for prompt, continuation in zip(prompts, continuations, strict=True):
         if not prompt or not continuation:
