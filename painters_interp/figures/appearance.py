@@ -6,6 +6,7 @@ from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -122,6 +123,13 @@ def draw_line(
     return line
 
 
+def beside(places: "pd.Series[Any]", which: int, of: int) -> float:
+    """How far beside its place stands a mark of the line `which`, so that none hides another."""
+    known = np.sort(places.astype(float).unique())
+    step = float(np.diff(known).min()) if len(known) > 1 else 1.0
+    return 0.62 * step * ((which + 0.5) / of - 0.5)
+
+
 def draw_band(
     ax: Axes,
     x: "pd.Series[Any]",
@@ -129,10 +137,13 @@ def draw_band(
     high: "pd.Series[Any]",
     look: Look,
     alpha: float = 0.13,
+    bars: bool = False,
 ) -> None:
-    """From low to high around a line; around a single point, a bar."""
+    """From low to high around a line, or as bars at its markers; around a single point, a bar."""
     place, ends = x.astype(float), (low.astype(float), high.astype(float))
-    if len(place) == 1:
+    if bars:
+        ax.vlines(place, *ends, color=look.colour, linewidth=0.8, zorder=1.5)
+    elif len(place) == 1:
         ax.vlines(place, *ends, color=look.colour, alpha=0.4, linewidth=2.5)
     else:
         ax.fill_between(place, *ends, color=look.colour, alpha=alpha, linewidth=0)

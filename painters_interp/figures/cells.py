@@ -1,6 +1,6 @@
 """A matrix as coloured cells: the one painter of heatmaps, with its ticks, marks and colour bar."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from . import naming, style
 from .told import tell_cells
 
 MISSING = "0.85"
+ZONE: Any = (0, (5, 2))  # dashes of a line between zones
 
 Limits = tuple[float, float]
 
@@ -36,7 +37,9 @@ SIMILARITY = Meaning("viridis", "lighter: more alike")
 DISTANCE = Meaning("mako_r", "darker: further apart")
 DAMAGE = Meaning("rocket_r", "darker: more damage")
 SCORE = Meaning("rocket", "lighter: better")
+LIKELY = Meaning("rocket", "lighter: likelier")
 SIGNED = Meaning("vlag", "white: no effect", signed=True)
+BALANCE = Meaning("vlag", "white: both alike", signed=True)  # of two answers
 ANY = Meaning("cividis")
 MEANINGS = {"similarity": SIMILARITY, "distance": DISTANCE, "damage": DAMAGE, "score": SCORE,
             "effect": SIGNED, "": ANY}  # fmt: skip
@@ -157,8 +160,23 @@ def bar(
     made.outline.set_visible(False)
     low, high = made.norm.vmin or 0.0, made.norm.vmax or 0.0
     if low < 0 < high:
+        made.ax.axhline(0, color="white", linewidth=1.8)  # seen on dark and, under it, on light
         made.ax.axhline(0, color=style.INK, linewidth=0.8)
     return made.ax
+
+
+def zone_lines(ax: Axes, places: Iterable[float], end: int, above: bool = False) -> None:
+    """Lines at the boundaries of zones of a square map of so many cells; or in its upper half."""
+    for place in places:
+        if not 0 < place < end:
+            raise TableError(
+                f"a zone begins at cell {place:g}, and there are {end}; zones are boundaries within"
+            )
+        ends = (place, end), (0, place)
+        across, down = ends if above else ((0, end), (0, end))
+        for colour, width, dashes in (("white", 1.6, "solid"), ("black", 0.7, ZONE)):
+            ax.hlines(place, *across, color=colour, linewidth=width, linestyle=dashes)
+            ax.vlines(place, *down, color=colour, linewidth=width, linestyle=dashes)
 
 
 def reach(values: Any, low: float = np.inf, high: float = -np.inf) -> Limits:

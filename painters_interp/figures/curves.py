@@ -1,6 +1,5 @@
 """Scores as lines: against the layer that was altered, and against how many were."""
 
-from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -10,8 +9,6 @@ import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from ..errors import TableError
 from ..tables import (
@@ -23,13 +20,11 @@ from ..tables import (
     summarise_seeds,
 )
 from . import appearance, naming, style, wishes
-from .legends import legend_below
+from .legends import MOST_BANDS, interval, legend_below
 
-_INTERVAL = "95 % interval"
 _EACH = 15  # windows up to which each has its tick
 _AFFECTED = "number of affected layers M"
 _NORMAL = 1.96  # standard errors to the end of a 95 % interval
-_MOST_BANDS = 3  # more would hide each other: intervals at the markers, side by side
 _MEDIAN = appearance.Look("black", "", "-", "median")
 _SCORE = "score (0 chance, 1 intact)"
 
@@ -80,19 +75,11 @@ def single_layer_curves(
     for task, ax in zip(tasks, axes, strict=True):
         _single_layer_panel(ax, table[table["task"] == task])
         ax.set_title(naming.shortened(naming.task_label(task), int(width / columns / 2.4)))
-    _share_heights(axes)
-    known = _interval(table) is not None
-    named = [Patch(facecolor=appearance.REFERENCE, alpha=0.25, linewidth=0, label=_INTERVAL)]
-    legend_below(figure, axes, columns=3 if columns > 1 else 2, more=named if known else ())
+    style.share_heights(axes)
+    named = [] if _interval(table) is None else [interval()]
+    legend_below(figure, axes, columns=3 if columns > 1 else 2, more=named)
     style.head(figure, axes, title, page)
     return style.finished(figure, axes)
-
-
-def _share_heights(axes: Sequence[Axes]) -> None:
-    """One y axis for all panels, so that they can be compared."""
-    low, high = zip(*(ax.get_ylim() for ax in axes), strict=True)
-    for ax in axes:
-        ax.set_ylim(min(low), max(high))
 
 
 def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
@@ -161,36 +148,26 @@ def variant_curves(
         >>> figure.axes[0].get_xlabel()
         'number of affected layers M'
     """
-    lines = summarise_seeds(_medians(_windows(table)))
+    medians = _medians(_windows(table))
+    lines = summarise_seeds(medians)
     figure, [ax] = style.canvas(1, 80.0)
     known = [v for v in appearance.VARIANTS if lines["variant"].eq(v).any()]
     drawn = appearance.looks([*known, *lines["variant"]])
-    apart = lines.loc[lines["high"] > lines["low"], "variant"].nunique() > _MOST_BANDS
+    apart = lines.loc[lines["high"] > lines["low"], "variant"].nunique() > MOST_BANDS
     for place, (variant, look) in enumerate(drawn.items()):
         line = _ordered(lines[lines["variant"] == variant], "affected")
-        shift = _shift(lines["affected"], place, len(drawn)) if apart else 0.0
+        shift = appearance.beside(lines["affected"], place, len(drawn)) if apart else 0.0
         x, name = line["affected"].astype(float) + shift, _name(variant, look, line)
         appearance.draw_line(ax, x, line["score"], look, name, rows=line)
-        if apart:
-            ends = line["low"].astype(float), line["high"].astype(float)
-            ax.vlines(x, *ends, color=look.colour, linewidth=0.8, zorder=1.5)
-        else:
-            _band(ax, x, line["low"], line["high"], look)
+        _band(ax, x, line["low"], line["high"], look, apart)
     if apart:
         _grey_where_at_chance(ax, lines)
     _score_axes(ax, _AFFECTED)
     if apart and len(sizes := sorted(lines["affected"].unique())) <= _EACH:
         ax.set_xticks([float(size) for size in sizes], [str(size) for size in sizes])
     ax.set_title(naming.wrapped(title or "", style.width(1)))
-    legend_below(figure, [ax], columns=2, more=_named_interval(lines, bars=apart))
+    legend_below(figure, [ax], columns=2, more=_named_interval(lines, medians, apart))
     return style.finished(figure, [ax])
-
-
-def _shift(sizes: "pd.Series[int]", place: int, of: int) -> float:
-    """How far beside its window a variant's marks stand, so that none hides another."""
-    known = np.sort(sizes.astype(float).unique())
-    step = float(np.diff(known).min()) if len(known) > 1 else 1.0
-    return 0.62 * step * ((place + 0.5) / of - 0.5)
 
 
 def _grey_where_at_chance(ax: Axes, lines: pd.DataFrame) -> None:
@@ -206,14 +183,14 @@ def _grey_where_at_chance(ax: Axes, lines: pd.DataFrame) -> None:
         ax.set_xlim(right=ends[1])
 
 
-def _named_interval(lines: pd.DataFrame, bars: bool) -> list[Artist]:
-    """What the intervals are, for the legend; nothing where there are none."""
+def _named_interval(lines: pd.DataFrame, of: pd.DataFrame, bars: bool = False) -> list[Artist]:
+    """What the intervals of lines are, for the legend; nothing where there are none.
+
+    As `summarise_seeds` makes them `of` these rows: over items where those have intervals.
+    """
     if not (lines["high"] > lines["low"]).any():
         return []
-    if bars:
-        return [Line2D([], [], color=appearance.REFERENCE, linestyle="none", marker="|",
-                       markersize=7, label=_INTERVAL)]  # fmt: skip
-    return [Patch(facecolor=appearance.REFERENCE, alpha=0.25, linewidth=0, label=_INTERVAL)]
+    return [interval(bars, "over items" if "score_low" in of else "over seeds")]
 
 
 @style.drawing
@@ -278,7 +255,7 @@ def task_curves(
     _score_axes(ax, _AFFECTED)
     name = appearance.looks([variant])[variant].label
     ax.set_title(naming.wrapped(name if title is None else title, style.width(1)))
-    legend_below(figure, [ax], columns=3, more=_named_interval(median, bars=False))
+    legend_below(figure, [ax], columns=3, more=_named_interval(median, over_tasks))
     return style.finished(figure, [ax])
 
 
@@ -315,17 +292,19 @@ def size_curves(
         1
     """
     require(table, "model", "n_layers")
-    lines = summarise_seeds(_medians(_of_variant(_windows(table), variant)))
+    medians = _medians(_of_variant(_windows(table), variant))
+    lines = summarise_seeds(medians)
+    apart = lines.loc[lines["high"] > lines["low"], "model"].nunique() > MOST_BANDS
     figure, [ax] = style.canvas(1, 75.0)
     for model, look in appearance.looks(lines["model"]).items():
         line = _ordered(lines[lines["model"] == model], "affected")
         share = 100 * line["affected"] / line["n_layers"]
         appearance.draw_line(ax, share, line["score"], look, rows=line)
-        _band(ax, share, line["low"], line["high"], look)
+        _band(ax, share, line["low"], line["high"], look, apart)
     _score_axes(ax, "affected layers (% of all)")
     name = appearance.looks([variant])[variant].label
     ax.set_title(naming.wrapped(name if title is None else title, style.width(1)))
-    legend_below(figure, [ax], columns=2, more=_named_interval(lines, bars=False))
+    legend_below(figure, [ax], columns=2, more=_named_interval(lines, medians, apart))
     return style.finished(figure, [ax])
 
 
@@ -378,9 +357,10 @@ def _band(
     low: "pd.Series[float]",
     high: "pd.Series[float]",
     look: appearance.Look,
+    bars: bool = False,
 ) -> None:
     if (high > low).any():
-        appearance.draw_band(ax, x, low, high, look)
+        appearance.draw_band(ax, x, low, high, look, bars=bars)
 
 
 def _score_axes(ax: Axes, xlabel: str) -> None:

@@ -10,7 +10,7 @@ from .. import statistics
 from ..errors import TableError
 from ..tables import is_intact, require
 from . import appearance, naming, style, wishes
-from .legends import legend_below
+from .legends import interval, legend_below
 
 _KEYS = ["variant", "cache", "affected"]
 _AVERAGED: appearance.Dashes = (0, (3, 1.5))
@@ -70,7 +70,8 @@ def decoding_curves(
         if row < len(tasks) - 1:
             for ax in own:
                 ax.set(xlabel="")
-    legend_below(figure, drawn[:1], columns=3)
+    more = [interval()] if table["item"].nunique() > 1 else []
+    legend_below(figure, drawn[:1], columns=3, more=more)
     style.head(figure, drawn, title, page=2)
     return style.finished(figure, drawn)
 
@@ -79,18 +80,18 @@ def _panels(axes: list[Axes], table: pd.DataFrame) -> None:
     """One task: surprisal, what averaging adds to it, and how the model's own texts do."""
     levels, gaps, *written = axes
     _levels(levels, table, "surprisal")
-    levels.set(ylabel="surprisal of the gold text (nats a token)")
+    levels.set(ylabel="surprisal of the gold text\n(nats per token)")
     rows = table[table["affected"].notna()]
     for variant, look in appearance.looks(rows["variant"]).items():
         _curve(gaps, _paired(rows[rows["variant"] == variant]), look, look.label)
     gaps.axhline(
         0, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=1
     )
-    gaps.set(ylabel="averaged minus exact (nats a token)")
+    gaps.set(ylabel="averaged minus exact\n(nats per token)")
     for ax in written:
         _levels(ax, table, "value")
         [metric] = table["metric"].unique()
-        ax.set(ylabel=f"{naming.metric_label(metric)}, texts written freely")
+        ax.set(ylabel=f"{naming.metric_label(metric)},\ntexts written freely")
         ax.set_ylim(bottom=0)
     for ax in axes:
         ax.set(xlabel="number of affected layers M")

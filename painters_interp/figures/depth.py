@@ -14,9 +14,10 @@ from matplotlib.ticker import NullFormatter
 from ..errors import TableError
 from ..tables import require
 from . import appearance, naming, style, wishes
-from .legends import legend_below
+from .legends import MOST_BANDS, interval, legend_below
 
 _PANEL = 46.0  # mm
+_ROOM = 56.0  # mm that a kind of plan takes with its correlation
 
 
 @style.drawing
@@ -64,21 +65,22 @@ def depth_curves(
     rows = ceil(len(measures) / columns)
     page = 1 if columns == 1 else 2
     width = style.width(page)
-    height = _PANEL * rows + (8 if label else 0)
+    height = _PANEL * rows + (8 if label else 5)
     figure, drawn = style.canvas(page, height, rows, columns, len(measures))
     labels = list(dict.fromkeys(table[label])) if label else [""]
     looks = appearance.looks(str(name) for name in labels)
+    known = bool((table["high"] > table["low"]).any())
+    bars = known and len(labels) > MOST_BANDS
     for measure, ax in zip(measures, drawn, strict=True):
         rows_of = table[table["measure"].eq(measure)]
         for name in labels:
             line = rows_of[rows_of[label].eq(name)] if label else rows_of
-            _line(ax, line.sort_values("place"), looks[str(name)])
+            _line(ax, line.sort_values("place"), looks[str(name)], bars, named=bool(label))
         ax.set_title(naming.wrapped(naming.measure_label(measure), width / columns, lines=2))
-        ax.set(xlabel=rows_of["axis"].iloc[0], ylabel=naming.unit(measure))
+        ax.set(xlabel=naming.axis_label(rows_of["axis"].iloc[0]), ylabel=naming.unit(measure))
         style.whole_numbers(ax)
         sns.despine(ax=ax)
-    if label:
-        legend_below(figure, drawn, columns=3)
+    legend_below(figure, drawn, columns=3, more=[interval(bars)] if known else [])
     style.head(figure, drawn, title, page)
     return style.finished(figure, drawn)
 
@@ -99,7 +101,7 @@ def _with_values(table: pd.DataFrame) -> list[str]:
     return [measure for measure in every if measure in known]
 
 
-def _line(ax: Axes, line: pd.DataFrame, look: appearance.Look) -> None:
+def _line(ax: Axes, line: pd.DataFrame, look: appearance.Look, bars: bool, named: bool) -> None:
     if line.empty:
         return
     if line["place"].duplicated().any():
@@ -107,9 +109,11 @@ def _line(ax: Axes, line: pd.DataFrame, look: appearance.Look) -> None:
             f"measure {line['measure'].iloc[0]!r} has several values at one place; "
             "name the column that tells them apart as `label`"
         )
-    appearance.draw_line(ax, line["place"], line["value"], look, rows=line)
+    name = None if named else "_"
+    appearance.draw_line(ax, line["place"], line["value"], look, name, rows=line)
     if line["low"].notna().any():
-        appearance.draw_band(ax, line["place"], line["low"], line["high"], look, alpha=0.22)
+        ends = line["low"], line["high"]
+        appearance.draw_band(ax, line["place"], *ends, look, alpha=0.22, bars=bars)
 
 
 @style.drawing
@@ -155,6 +159,8 @@ def damage_scatter(
     require(correlations, "measure", "variant", "rho", "low", "high")
     measures = list(dict.fromkeys(points["measure"]))
     columns = style.in_a_row(min(columns, len(measures)))
+    if columns > 1:  # correlations stand over each panel
+        columns = min(columns, max(2, int(style.width(2) / _ROOM)))
     rows = ceil(len(measures) / columns)
     page = 1 if columns == 1 else 2
     figure, drawn = style.canvas(page, 54.0 * rows + 8, rows, columns, len(measures))
@@ -166,12 +172,12 @@ def damage_scatter(
             f"{looks[row['variant']].label}: {row['rho']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
             for _, row in told.iterrows()
         ]
-        ax.set_title(
-            naming.measure_label(measure) + "\n" + "\n".join(notes),
-            fontsize=plt.rcParams["legend.fontsize"],
-        )
+        head = "Spearman's \N{GREEK SMALL LETTER RHO}, 95 % interval"
+        ax.set_title("\n".join([head, *notes]), fontsize=plt.rcParams["legend.fontsize"])
+        ax.set_xlabel(naming.wrapped(naming.measure_label(measure), style.width(page) / columns))
+    style.share_heights(drawn)
     for ax in drawn[::columns]:
-        ax.set_ylabel("KL to the intact model (nats)")
+        ax.set_ylabel(naming.with_unit("kl"))
     legend_below(figure, drawn, columns=3)
     style.head(figure, drawn, title, page)
     return style.finished(figure, drawn)

@@ -15,7 +15,6 @@ from .patching import shown
 
 _LINE = 4.0  # mm for a plan
 _PLAN = 40  # characters of a plan's name
-_LONG = 48  # characters of a line that has room for what its interval is
 
 
 @style.drawing
@@ -77,8 +76,7 @@ def forest(
     drawn.set_ylim(len(plans) - 0.5, -0.5)
     metrics = {naming.metric_label(str(metric)) for metric in rows["metric"]}
     label = meaning.format(metrics=", ".join(sorted(metrics)))
-    gap = "\n" if len(label) > _LONG else " "
-    drawn.set_xlabel(f"{label},{gap}95 % interval")
+    drawn.set_xlabel(f"{label}, 95 % interval")
     drawn.set_title(naming.wrapped(title or "", style.width(1)))
     sns.despine(ax=drawn)
     if len(tasks) > 1:
@@ -133,7 +131,7 @@ def logit_lens(table: pd.DataFrame, title: str | None = None, *, ax: Axes | None
     words = best.pivot(index="state", columns="position", values="token")
     page = 1 if values.shape[1] <= 6 else 2
     figure, [drawn] = style.canvas(page, min(230.0, 22.0 + 3.6 * len(values)))
-    cells.draw(drawn, values, (0.0, 1.0), cells.SCORE)
+    cells.draw(drawn, values, (0.0, 1.0), cells.LIKELY)
     drawn.invert_yaxis()  # the last state, which is the model's answer, on top
     for (row, column), word in np.ndenumerate(words.to_numpy()):
         light = values.to_numpy()[row, column] > 0.6
@@ -145,7 +143,7 @@ def logit_lens(table: pd.DataFrame, title: str | None = None, *, ax: Axes | None
         places = [shown(str(after[position])) for position in values.columns]
         drawn.set_xticks([i + 0.5 for i in range(len(places))], places,
                          rotation=90 if len(places) > 6 else 0)  # fmt: skip
-    drawn.set(xlabel="after the token", ylabel="state read")
+    drawn.set(xlabel="after the token", ylabel=f"state read{naming.STATE}")
     drawn.set_title(naming.wrapped(title or "", style.width(page)))
-    cells.bar(figure, [drawn], "probability of the likeliest next token", cells.SCORE)
+    cells.bar(figure, [drawn], "probability of the likeliest next token", cells.LIKELY)
     return style.finished(figure, [drawn])

@@ -16,6 +16,7 @@ from ..errors import TableError
 from ..strategies import full
 from ..tables import is_intact, require
 from . import appearance, naming, style, wishes
+from .legends import legend_below
 
 _LONGEST = 24  # characters of a plan's name
 _ALONG = {
@@ -78,21 +79,24 @@ def latency_frontier(
     axis.hlines(
         points[of], points[f"{along}_low"], points[f"{along}_high"], color=grey, linewidth=0.8
     )
-    for best, shade in ((False, grey), (True, colour)):
-        some = points[points["frontier"].eq(best)]
-        axis.plot(some[along], some[of], "o", color=shade, markersize=3.5, linestyle="none")
     line = points[points["frontier"]].sort_values(along)
     axis.plot(line[along], line[of], color=colour, linewidth=1.0, drawstyle="steps-post")
+    for best, shade, name in ((True, colour, "none faster and better"), (False, grey, "beaten")):
+        some = points[points["frontier"].eq(best)]
+        if len(some):
+            axis.plot(some[along], some[of], "o", color=shade, markersize=3.5, label=name)
     whole = points[points["intact"]]
     axis.plot(
         whole[along], whole[of], "o", markersize=8, markerfacecolor="none", markeredgecolor=colour,
         linestyle="none",
     )  # fmt: skip
-    axis.set(xlabel=f"{_ALONG.get(along, along)}, 95 % interval", ylabel=label or of)
+    axis.set(xlabel=f"{_ALONG.get(along, along)}, 95 % interval")
+    axis.set_ylabel(label or naming.with_unit(of))
     axis.margins(x=0.12, y=0.12)
     sns.despine(ax=axis)
     named = points[points["frontier"] | points["intact"]].sort_values(along, ascending=False)
     texts = ["intact" if p["intact"] else _called(p, names or {}) for _, p in named.iterrows()]
+    legend_below(figure, [axis], columns=2)
     _write_names(axis, texts, named[along].to_numpy(float), named[of].to_numpy(float))
     return style.finished(figure, [axis])
 

@@ -95,17 +95,13 @@ def grid_heatmap(
     draw_map(figure, ax, values, unsure, name, meaning, beside)
     cells.name(ax, values, each=tree is not None)
     ax.set(ylabel=_AXES[variant][0], xlabel=_AXES[variant][1])
-    for zone in zones or ():
-        _zone(ax, values, zone)
+    half = variant not in _SQUARE or (triangle and variant == "swap")
+    places = [int((np.asarray(values.index) < zone).sum()) for zone in zones or ()]
+    cells.zone_lines(ax, sorted({*places} - {0, len(values)}), len(values), above=half)
     if tree is not None:
         _draw_tree(ax, tree)
-    _legend(
-        figure,
-        ax,
-        bool(unsure.eq(1).any(axis=None)),
-        "intact model",
-        variant in _SQUARE and not triangle,
-    )
+    grey = _grey(variant, half) + (", or no value" if rows[value].isna().any() else "")
+    _legend(figure, ax, bool(unsure.eq(1).any(axis=None)), grey)
     style.head(figure, [ax], title, page=1)
     return style.finished(figure, [ax])
 
@@ -210,15 +206,15 @@ def _draw_tree(ax: Axes, tree: "np.ndarray[Any, np.dtype[np.float64]]") -> None:
     above.set_axis_off()
 
 
-def _zone(ax: Axes, values: pd.DataFrame, zone: int) -> None:
-    at = int((np.asarray(values.index) < zone).sum())
-    for line in (ax.axhline, ax.axvline):
-        line(at, color="white", linewidth=1.4)
-        line(at, color="black", linewidth=0.6)
+def _grey(variant: str, half: bool) -> str:
+    """What grey cells are: of windows and blocks, those that would end before they begin."""
+    if variant not in _SQUARE:
+        return "no such block"
+    return "intact model, or shown above" if half else "intact model"
 
 
-def _legend(figure: Figure, ax: Axes, unsure: bool, grey: str, with_grey: bool) -> None:
-    entries: list[Any] = [Patch(facecolor=cells.MISSING, label=grey)] if with_grey else []
+def _legend(figure: Figure, ax: Axes, unsure: bool, grey: str) -> None:
+    entries: list[Any] = [Patch(facecolor=cells.MISSING, label=grey)]
     if unsure:
         entries.append(Line2D([], [], label="95 % interval holds 0, or is wide", **cells.MARK))
     legend_below(figure, [ax], columns=2, more=entries)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import median_over_tasks, require, scored, to_matrices
-from . import appearance, cells, naming, style, wishes
+from . import cells, naming, style, wishes
 from .legends import legend_below
 
 _DISTANCES = ("angular", "angular_without_massive")
@@ -177,14 +177,14 @@ def similarity_panel(
         own = shared or _scale(matrix, means)
         shown, more = matrix if of_two else _square(matrix), beside.get(title)
         cells.draw(ax, shown, own, means, square=square, beside=more)
-        _zone_lines(ax, zones)
+        cells.zone_lines(ax, zones, len(shown))
         ax.set_title(naming.wrapped(naming.heading(title), side))
         ax.set_xlabel(naming.wrapped(across, side, lines=2))
         if not shared:
             name = "distance" if means is cells.DISTANCE else label
             cells.bar(figure, [ax], name, means, cells.beyond(matrix, own))
     for ax in panels[::columns]:
-        ax.set_ylabel(naming.wrapped(down, side, lines=2))
+        ax.set_ylabel(naming.wrapped(naming.axis_label(down), side, lines=2))
     if shared:
         every = pd.DataFrame(np.concatenate([m.to_numpy(float).ravel() for m in given.values()]))
         cells.bar(figure, panels, label, meanings[0], cells.beyond(every, shared), rows=rows)
@@ -309,10 +309,3 @@ def _square(matrix: pd.DataFrame) -> pd.DataFrame:
             f"this one is {matrix.shape[0]} x {matrix.shape[1]}"
         )
     return matrix
-
-
-def _zone_lines(ax: Axes, zones: Sequence[int]) -> None:
-    for boundary in zones:
-        for line in (ax.axhline, ax.axvline):
-            line(boundary, color="white", linewidth=1.6)  # seen on dark and, under it, on light
-            line(boundary, color="black", linewidth=0.7, linestyle=appearance.INTACT)

@@ -5,13 +5,25 @@ from math import ceil
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from . import naming, style
+from . import appearance, naming, style
 
 _LINE = 3.7  # mm
+_INTERVAL = "95 % interval"
+MOST_BANDS = 3  # more would hide each other: their intervals stand at the markers
+
+
+def interval(bars: bool = False, over: str = "") -> Artist:
+    """What intervals are, for a legend: bands, or bars at the markers; `over` what they are."""
+    label, grey = f"{_INTERVAL} {over}".strip(), appearance.REFERENCE
+    if bars:
+        return Line2D([], [], color=grey, linestyle="none", marker="|", markersize=7, label=label)
+    return Patch(facecolor=grey, alpha=0.25, linewidth=0, label=label)
 
 
 def legend_below(

@@ -56,6 +56,8 @@ MEASURES = {
     "lens_frequent": "guess is a frequent token",
     "loop_step": "step / stream norm",
     "loop_turn": "cosine with the step before",
+    "kl": "KL to the intact model",
+    "loss": "loss of the next tokens",
 }
 # Of measures along depth, what stands beside their axes; ratios and shares have no unit.
 UNITS = {
@@ -74,7 +76,10 @@ UNITS = {
     "lens_frequent": "share of tokens",
     "loop_step": "ratio",
     "loop_turn": "cosine",
+    "kl": "nats per token",
+    "loss": "nats per token",
 }
+STATE = " (k: before layer\N{NO-BREAK SPACE}k)"  # beside an axis of states
 _WITHOUT = "_without_massive"
 
 
@@ -90,6 +95,17 @@ def measure_label(measure: str) -> str:
 def unit(measure: str) -> str:
     """What a measure counts in; nothing for one that is not known here."""
     return UNITS.get(measure.removesuffix(_WITHOUT), "")
+
+
+def with_unit(measure: str) -> str:
+    """A measure in words, over what it counts in."""
+    counted = unit(measure)
+    return measure_label(measure) + (f"\n({counted})" if counted else "")
+
+
+def axis_label(axis: str) -> str:
+    """What stands along an axis; of states, which they are."""
+    return axis + STATE if axis == "state" else axis
 
 
 def heading(title: str) -> str:
@@ -131,6 +147,13 @@ def wrapped(text: str, width: float, lines: int = 4) -> str:
         return textwrap.fill(shortened(text, lines * fit).replace("$", r"\$"), fit)
     whole = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", _BLANK), text)
     return textwrap.fill(whole, fit, break_long_words=False).replace(_BLANK, " ")
+
+
+def refilled(text: str, share: float) -> str:
+    """A text in lines of this share of its longest one's length, at most."""
+    lines = text.split("\n")
+    fit = max(8, int(share * max(map(len, lines))))
+    return "\n".join(textwrap.fill(line, fit, break_long_words="$" not in line) for line in lines)
 
 
 _BLANK = "\x00"  # in place of a blank in a formula, which is no place to break a line

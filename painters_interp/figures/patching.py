@@ -1,13 +1,17 @@
 """What moving tensors between runs shows: layer by position, layer by layer."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ..errors import TableError
 from ..tables import require
 from . import cells, naming, style
+from .legends import legend_below
 
 _METRICS = {
     "kl": "KL from the unpatched run (nats)",
@@ -18,7 +22,7 @@ _METRICS = {
 }
 _LESS_IS_CLOSER = ("kl", "loss")
 _LABEL = 3.0  # mm that a label needs beside the next
-_LONGEST = 44  # characters of a label
+_LONG = 32  # characters of a line of a label
 _PAGE = 220.0  # mm
 
 
@@ -68,7 +72,7 @@ def patching_heatmap(
     chosen = range(0, values.shape[1], every)
     labels = [shown(str(tokens[values.columns[i]])) for i in chosen]
     ax.set_xticks([i + 0.5 for i in chosen], labels, rotation=90)
-    ax.set(xlabel="token", ylabel="state patched (k: before layer k)")
+    ax.set(xlabel="token", ylabel=f"state patched{naming.STATE}")
     ax.set_title(naming.wrapped(title or "", width))
     name = _metric(table)
     label = f"{name}\n0 corrupted, 1 clean" if column == "normalised" else name
@@ -117,7 +121,7 @@ def crossing_heatmap(
     figure, [ax] = style.canvas(1, 72.0)
     meaning = _meaning(table)
     cells.draw(ax, values, limits, meaning, square=True)
-    ax.set(xlabel="target state j", ylabel="source state i")
+    ax.set(xlabel="target state j", ylabel="source state i (i, j: before layer i, j)")
     ax.set_title(naming.wrapped(title or "", style.width(1)))
     cells.bar(figure, [ax], _metric(table), meaning, cells.beyond(values, limits))
     return style.finished(figure, [ax])
@@ -158,23 +162,35 @@ def effects_heatmap(
     drops = table["dropped"].notna().all()
     values = _matrix(table, "dropped" if drops else "label", "layer", "value")
     limits = limits or (0.0, min(1.5, cells.reach(values)[1]))
-    names = [naming.shortened(str(label), _LONGEST) for label in values.index]
-    # Plans in long words take the room of two columns, and each a line.
-    page = 1 if drops or max(map(len, names)) <= _LONGEST // 2 else 2
+    names, lines = ([], 1) if drops else _names([str(label) for label in values.index])
+    # Plans in long words take the room of two columns, and each its lines.
+    page = 1 if max(map(len, names), default=0) <= _LONG // 2 else 2
     width = style.width(page)
-    height = 72.0 if drops else min(_PAGE, max(72.0, 20 + _LABEL * len(names)))
+    height = min(_PAGE, max(72.0, 25 + _LABEL * lines * len(names)))
     figure, [ax] = style.canvas(page, height)
     cells.draw(ax, values if drops else values.reset_index(drop=True), limits, cells.DAMAGE)
     if not drops:
-        every = -(-len(names) // int((_PAGE - 20) / _LABEL))
+        every = -(-len(names) // int((_PAGE - 25) / _LABEL))
         places = range(0, len(names), every)
-        ax.set_yticks([i + 0.5 for i in places], [names[i] for i in places])
+        # Lines of one label closer to each other than to the next label's.
+        ax.set_yticks([i + 0.5 for i in places], [names[i] for i in places], linespacing=0.95)
     ax.set(xlabel="layer whose update is measured", ylabel="layer dropped" if drops else "plan")
     at = table["changed_at"].dropna().unique()
     where = f" after token {at[0]}" if len(at) else ""
     ax.set_title(naming.wrapped(title or "", width))
     cells.bar(figure, [ax], f"relative change{where}", cells.DAMAGE, cells.beyond(values, limits))
+    if values.isna().any(axis=None):
+        earlier = Patch(facecolor=cells.MISSING, label="not after the change, or no value")
+        legend_below(figure, [ax], columns=1, more=[earlier])
     return style.finished(figure, [ax])
+
+
+def _names(labels: list[str]) -> tuple[list[str], int]:
+    """Labels of plans, and in how many lines: two of long ones, if a page has room for that."""
+    two = max(map(len, labels)) > _LONG and _LABEL * 2 * len(labels) <= _PAGE - 25
+    most = 2 * _LONG if two else _LONG
+    short = [naming.plain(naming.shortened(label, most)) for label in labels]
+    return [textwrap.fill(label, _LONG) for label in short], 1 + two
 
 
 def shown(token: str) -> str:
@@ -196,7 +212,7 @@ def _meaning(table: pd.DataFrame) -> cells.Meaning:
     metric = str(table["metric"].iloc[0]) if "metric" in table else ""
     if metric in _LESS_IS_CLOSER:
         return cells.DAMAGE
-    return cells.SIGNED if metric == "logit_difference" else cells.SCORE
+    return cells.BALANCE if metric == "logit_difference" else cells.SCORE
 
 
 def _metric(table: pd.DataFrame) -> str:

@@ -3,6 +3,7 @@
 Everything that a label holds is text, never markup.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
@@ -26,6 +27,7 @@ _DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 _MARKERS = {"o": "circle", "s": "square", "D": "diamond", "v": "triangle-down", "d": "diamond-tall",
             "^": "triangle-up", "P": "cross", "X": "x", "|": "line-ns-open"}  # fmt: skip
 _COLOURS = 32  # of a map; between them plotly mixes
+_EXPLAINED = re.compile(r" \([ijk, ]+: [^)]*\)")  # what the letters of an axis stand for
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -120,7 +122,8 @@ class _Panel:
         down, across = known.names or ([str(i) for i in range(rows)], [*map(str, range(columns))])
         bar = mesh.colorbar.ax.get_ylabel() if mesh.colorbar is not None else ""
         of = bar.split("\n")[0] or "value"
-        ends = _plain(self.ax.get_ylabel()) or "row", _plain(self.ax.get_xlabel()) or "column"
+        ends = [_EXPLAINED.sub("", _plain(label)) or alone for label, alone in
+                ((self.ax.get_ylabel(), "row"), (self.ax.get_xlabel(), "column"))]  # fmt: skip
         said = [
             [
                 _text(f"{ends[0]} {down[i]}; {ends[1]} {across[j]}",

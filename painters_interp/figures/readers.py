@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import require, to_matrices
-from . import cells, style, wishes
+from . import cells, naming, style, wishes
 from .heatmaps import similarity_panel
 
 _TITLES = {"raw": "raw stream", "standardised": "standardised by state"}
@@ -59,7 +59,7 @@ def reader_heatmap(
         limits=limits or (low, cells.reach([*shown.values()], low, low)[1]),
         columns=2,
         zones=zones,
-        axis=("reader trained at state", "state that is read"),
+        axis=(f"reader trained at state{naming.STATE}", "state that is read"),
         meaning="score",
         axes=axes,
     )

@@ -1,13 +1,14 @@
 """What a search found against what is cheap to find."""
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import require
-from . import style, wishes
-from .depth import depth_curves
+from . import appearance, naming, style, wishes
+from .legends import MOST_BANDS, interval, legend_below
 
 
 @style.drawing
@@ -21,7 +22,7 @@ def search_curves(
 ) -> Figure:
     """What is lost on held-out texts against layer calls, a line per way to choose what runs.
 
-    Bands are 95 % intervals.
+    Bands, or where there are more than three lines bars at their markers, are 95 % intervals.
 
     Args:
         table: `Search.judged`: variant, calls, measure, value, low, high.
@@ -46,5 +47,22 @@ def search_curves(
     require(table, "variant", "calls", "measure", "value", "low", "high")
     if table.empty:
         raise TableError("no plans were judged")
-    lines = table.assign(axis="layer calls", place=table["calls"])
-    return depth_curves(lines, "variant", title=title)
+    if table["measure"].nunique() > 1:
+        raise TableError("several measures in one table; keep one search per figure")
+    known = table[(table["high"] > table["low"]).fillna(False)]
+    bars = known["variant"].nunique() > MOST_BANDS
+    figure, [drawn] = style.canvas(1, 70.0)
+    looks = appearance.looks(table["variant"])
+    for place, (variant, look) in enumerate(looks.items()):
+        line = table[table["variant"] == variant].sort_values("calls")
+        if line["calls"].duplicated().any():
+            raise TableError(f"{variant!r} has several rows for so many calls; keep one search")
+        x = line["calls"] + appearance.beside(table["calls"], place, len(looks)) * bars
+        appearance.draw_line(drawn, x, line["value"], look, rows=line)
+        appearance.draw_band(drawn, x, line["low"], line["high"], look, bars=bars)
+    drawn.set(xlabel="layer calls", ylabel=naming.with_unit(str(table["measure"].iloc[0])))
+    drawn.set_title(naming.wrapped(title or "", style.width(1)))
+    style.whole_numbers(drawn)
+    sns.despine(ax=drawn)
+    legend_below(figure, [drawn], columns=2, more=[interval(bars)] if len(known) else [])
+    return style.finished(figure, [drawn])

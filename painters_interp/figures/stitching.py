@@ -5,12 +5,14 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import SymmetricalLogLocator
 
 from ..errors import TableError
 from ..tables import require
 from . import appearance, style, wishes
 from .grids import draw_map
-from .legends import legend_below
+from .legends import MOST_BANDS, interval, legend_below
 
 _NAMES = {
     "ridge": "affine map (ridge)",
@@ -21,6 +23,8 @@ _NAMES = {
     "mean": "mean state",
 }
 _RISE = "rise in loss, nats per token"
+_STATE = " (i, j: before layer i, j)"
+_KINK = 0.1  # nats: above it the scale of curves is logarithmic, below it linear
 _COLUMNS = ("source_state", "target_state", "map", "increase")
 
 
@@ -64,7 +68,7 @@ def stitching_heatmap(
     cells, unsure = _cells(rows, "increase"), _cells(rows.assign(unsure=_unsure(rows)), "unsure")
     figure, [ax] = style.canvas(1, 76.0 + (4 if title else 0))
     draw_map(figure, ax, cells, unsure, _RISE)
-    ax.set(ylabel="state i of the source", xlabel="state j of the target")
+    ax.set(ylabel=f"state i of the source{_STATE}", xlabel="state j of the target")
     style.head(figure, [ax], title, page=1)
     return style.finished(figure, [ax])
 
@@ -106,7 +110,8 @@ def stitching_curves(
     rows = table[table["map"] != "intact"]
     if rows.duplicated(["target_state", "map"]).any():
         raise TableError("several source states for one target state; see stitching_heatmap")
-    figure, [ax] = style.canvas(1, 78.0 + (4 if title else 0))
+    bars = rows["map"].nunique() > MOST_BANDS
+    figure, [ax] = style.canvas(1, 82.0 + (4 if title else 0))
     for kind, look in appearance.looks(sorted(rows["map"].unique(), key=[*_NAMES].index)).items():
         line = rows[rows["map"] == kind].sort_values("target_state")
         appearance.draw_line(
@@ -118,17 +123,30 @@ def stitching_curves(
             rows=line.rename(columns={"increase_low": "low", "increase_high": "high"}),
         )
         ends = line["increase_low"], line["increase_high"]
-        appearance.draw_band(ax, line["target_state"], *ends, look, alpha=0.22)
+        appearance.draw_band(ax, line["target_state"], *ends, look, alpha=0.22, bars=bars)
     ax.axhline(0, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=1)
-    ax.set_yscale("symlog", linthresh=0.1)
-    ax.set_ylim(bottom=min(-0.02, 1.2 * rows["increase_low"].min()))
-    ax.yaxis.set_major_formatter("{x:g}")
+    _half_logarithmic(ax, float(rows["increase_low"].min()))
     style.whole_numbers(ax)
-    ax.set(xlabel="state j of the target", ylabel=_RISE)
+    ax.set(xlabel="state j of the target (j: before layer j)", ylabel=_RISE)
     sns.despine(ax=ax)
-    legend_below(figure, [ax], columns=2)
+    legend_below(figure, [ax], columns=2, more=[interval(bars)])
     style.head(figure, [ax], title, page=1)
     return style.finished(figure, [ax])
+
+
+def _half_logarithmic(ax: Axes, least: float) -> None:
+    """A scale that is linear around 0 and logarithmic above, with a mark where it changes."""
+    ax.set_yscale("symlog", linthresh=_KINK)
+    ax.set_ylim(bottom=min(-0.02, 1.2 * least))
+    ax.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=_KINK, subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.axhline(_KINK, color=appearance.REFERENCE, linestyle=appearance.CHANCE, linewidth=0.6,
+               zorder=1)  # fmt: skip
+    ax.annotate(
+        "linear below, log above", (0.99, _KINK), xycoords=ax.get_yaxis_transform(),
+        xytext=(0, 1.5), textcoords="offset points", ha="right", color=appearance.REFERENCE,
+        path_effects=[withStroke(linewidth=2, foreground="white")], zorder=3,
+    )  # fmt: skip
 
 
 def _cells(rows: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from ..errors import OutputError, TableError
 from ..tables import typed
 from .fonts import fonts, make_legible
-from .naming import wrapped
+from .naming import refilled, wrapped
 from .venues import Venue, venue_of
 from .wishes import WISHES, Wishes
 
@@ -274,10 +274,19 @@ def borrowed() -> bool:
     return WISHES.get().axes is not None
 
 
+def share_heights(axes: Sequence[Axes]) -> None:
+    """One y axis for all panels, so that they can be compared."""
+    low, high = zip(*(ax.get_ylim() for ax in axes), strict=True)
+    for ax in axes:
+        ax.set_ylim(min(low), max(high))
+
+
 def head(figure: Figure, axes: Sequence[Axes], title: str | None, page: int) -> None:
-    """A title over all panels; of a user's own axes, over the first."""
-    if title and borrowed():
-        axes[0].set_title(wrapped(title, 25.4 * axes[0].get_window_extent().width / figure.dpi))
+    """A title over all panels; over the first of a user's own, and over that of a single one."""
+    if title and (borrowed() or len(axes) == 1):
+        room = 25.4 * axes[0].get_window_extent().width / figure.dpi
+        lines = [wrapped(title, room if borrowed() else width(page)), axes[0].get_title()]
+        axes[0].set_title("\n".join(filter(None, lines)))
     elif title:
         figure.suptitle(wrapped(title, width(page)))
 
@@ -299,7 +308,26 @@ def finished(figure: Figure, axes: Sequence[Axes]) -> Figure:
     make_legible(figure)
     if not borrowed():
         figure.draw_without_rendering()
+        for _ in range(3):  # axes move as labels beside them grow
+            if not _break_long_labels(figure):
+                break
+            figure.draw_without_rendering()
     return figure
+
+
+def _break_long_labels(figure: Figure) -> bool:
+    """Put labels of axes that reach beyond the figure into more lines; whether there were any."""
+    found = False
+    for ax in (ax for ax in figure.axes if ax.get_visible()):
+        for label, upright in ((ax.xaxis.label, False), (ax.yaxis.label, True)):
+            ends, whole = label.get_window_extent(), figure.bbox
+            low, high = (ends.y0, ends.y1) if upright else (ends.x0, ends.x1)
+            most = whole.height if upright else whole.width
+            room = min(low + high, 2 * most - low - high)  # for it stays where its middle is
+            if label.get_text() and high - low > room:
+                label.set_text(refilled(label.get_text(), room / (high - low)))
+                found = True
+    return found
 
 
 def _values(ax: Axes) -> "np.ndarray[Any, np.dtype[np.float64]] | None":

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tiny
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm
 
 from painters_interp import cli, experiments, figures, storage
@@ -109,8 +110,16 @@ def test_hierarchical_order_puts_alike_layers_beside_each_other() -> None:
 
 
 def test_zones_are_lines_between_layers() -> None:
-    lines = figures.grid_heatmap(pretended("moves"), zones=[3, 6]).axes[0].get_lines()[1:]
-    assert {line.get_ydata()[0] for line in lines if line.get_xdata() == [0, 1]} == {3, 6}
+    def lines(variant: str) -> set[tuple[float, ...]]:
+        [ax, *_] = figures.grid_heatmap(pretended(variant), zones=[3, 6]).axes
+        drawn = [c for c in ax.collections if isinstance(c, LineCollection)]
+        return {tuple(part.ravel()) for found in drawn for part in found.get_segments()}
+
+    assert lines("moves") == {*((0, z, N, z) for z in (3, 6)), *((z, 0, z, N) for z in (3, 6))}
+    # Of windows, half of the square is empty, and no line crosses it.
+    assert lines("dropped_windows") == {
+        *((z, z, N, z) for z in (3, 6)), *((z, 0, z, z) for z in (3, 6))
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("n_layers", [4, 15, 44])
@@ -176,7 +185,7 @@ def test_stitching_curves_show_a_line_per_map() -> None:
     figure = figures.stitching_curves(stitched([(i, i) for i in range(5)]))
     [legend] = figure.legends
     shown = [text.get_text() for text in legend.get_texts()]
-    assert shown == ["affine map (ridge)", "random rotation", "mean state"]
+    assert shown == ["affine map (ridge)", "random rotation", "mean state", "95 % interval"]
     line = figure.axes[0].get_lines()[0]
     assert list(line.get_ydata()) == [0.1] * 5
     with pytest.raises(TableError, match="several source states for one target state"):

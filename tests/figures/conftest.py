@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from painters_interp import Plan, experiments, figures
+from painters_interp import Plan, experiments, figures, tables
 
 
 @pytest.fixture(autouse=True)
@@ -59,11 +59,22 @@ def drawings() -> dict[str, Callable[..., Figure]]:
     divergences = pd.DataFrame({"plan": ["0 3", "0 2 1 3"], "kl": [0.5, 1.0]}).assign(
         kl_low=0.4, kl_high=1.2
     )
+    accuracy = tables.from_matrices({"raw": matrix, "standardised": matrix})
+    ways = pd.DataFrame({"variant": list("aabbccdd"), "calls": [4, 5] * 4, "measure": "kl"})
+    plans = pd.DataFrame({"plan": ["0-3", "0 3", "0 2 1 3"], "n_layers": 4})
+    times = plans.assign(token_ratio=[1.0, 0.5, 0.8], token_ratio_low=0.4, token_ratio_high=1.1)
     lens = pairs("position", "state", token=" a", after="b", rank=0).assign(logprob=-0.5)
     made: dict[str, Callable[..., Figure]] = {
         "forest": partial(figures.forest, forest),
         "forest of KL": partial(figures.forest, divergences),
         "logit_lens": partial(figures.logit_lens, lens),
+        "reader_heatmap": partial(figures.reader_heatmap, accuracy.assign(chance=0.2)),
+        "search_curves": partial(
+            figures.search_curves, ways.assign(value=np.arange(8), low=0.0, high=8.0)
+        ),
+        "latency_frontier": partial(
+            figures.latency_frontier, times, plans[["plan"]].assign(kl=[0.0, 0.5, 1.0])
+        ),
         "plan_strip": partial(figures.plan_strip, Plan.parse("0 (1|2)*3 3@0.5 4-5", 6)),
         "single_layer_curves": partial(figures.single_layer_curves, scores(layers)),
         "variant_curves": partial(figures.variant_curves, variants),

@@ -1,5 +1,8 @@
 """Figures are put together by a user: into axes of one's own, under one's own names and colours."""
 
+import inspect
+from typing import get_type_hints
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,13 +10,23 @@ import pandas as pd
 import pytest
 from conftest import drawings, scores
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from painters_interp import experiments, figures
 from painters_interp.errors import TableError
 
 DRAWINGS = drawings()
 PANELS = {"single_layer_curves": 2, "similarity_panel": 2, "depth_curves": 2, "damage_scatter": 1,
-          "decoding_curves": 2}  # fmt: skip
+          "decoding_curves": 2, "reader_heatmap": 2}  # fmt: skip
+
+
+def test_no_drawing_function_is_left_out_of_what_is_drawn_here():
+    public = {name: value for name, value in vars(figures).items() if inspect.isfunction(value)}
+    drawing = {
+        name for name, value in public.items() if get_type_hints(value).get("return") is Figure
+    }
+    assert len(drawing) > 20
+    assert drawing - {"panel_letters"} <= {*DRAWINGS}
 
 
 @pytest.mark.parametrize("name", DRAWINGS)

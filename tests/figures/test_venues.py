@@ -46,8 +46,12 @@ def test_type_is_text_of_one_family_and_large_enough(name, tmp_path):
     venue = figures.VENUES[first % len(figures.VENUES)]
     with figures.publication(venue):
         figure = draw()
-    width = figure.get_figwidth()
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")  # it is laid out; saves time
+    width, box = figure.get_figwidth(), figure.get_tightbbox()
+    assert min(box.x0, box.y0) >= -0.01
+    assert box.x1 <= width + 0.01
+    assert box.y1 <= figure.get_figheight() + 0.01
     pdf, svg = figures.save(figure, tmp_path / "figure", ["pdf", "svg"])
     assert min(abs(width - inches) for inches in INCHES[venue]) < 0.001
     for families, sizes, lines in (in_svg(svg.read_bytes()), in_pdf(pdf.read_bytes())):
