@@ -7,7 +7,10 @@ WORKERS ?= 2
 # Without types checked at run time: the classes of older pandas cannot be named with their contents.
 UNCHECKED := --shapes-unchecked
 
-.PHONY: help setup run check test test-oldest notebooks docs lint types figures clean
+# Types are checked while models are fetched.
+MAKEFLAGS += --jobs=2
+
+.PHONY: help setup run check test fetched test-oldest notebooks docs lint types figures clean
 .DEFAULT_GOAL := help
 
 help:  ## list the verbs
@@ -26,9 +29,7 @@ run: $(READY)  ## set up, fetch the default model, run the main job into runs/
 check: $(READY) lint types  ## what to run while working: lint, import contracts, types, fast tests
 	$(PYTEST) $(BIN)/pytest -n $(WORKERS) --dist worksteal -m 'not slow'
 
-test: $(READY) lint types  ## set up, then every check: lint, import contracts, types, all tests
-	$(BIN)/painters fetch
-	$(BIN)/painters fetch minilm-l6
+test: $(READY) lint types fetched  ## set up, then every check: lint, import contracts, types, all tests
 	$(PYTEST) $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 test-oldest: .venv-oldest/.ready  ## all tests with the oldest supported dependencies
@@ -41,6 +42,10 @@ test-oldest: .venv-oldest/.ready  ## all tests with the oldest supported depende
 	$(OLDEST)/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt \
 		-e '.[dev,docs,notebooks]'
 	touch $@
+
+fetched: $(READY)
+	$(BIN)/painters fetch
+	$(BIN)/painters fetch minilm-l6
 
 notebooks: $(READY)  ## execute the notebooks anew and store their outputs
 	$(BIN)/python tests/test_notebooks.py

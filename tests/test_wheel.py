@@ -92,7 +92,7 @@ def test_a_wheel_holds_the_package_whole_and_nothing_else(source: Path, tmp_path
 
 def test_what_it_installs_runs_its_main_job(environment: Path, tmp_path: Path) -> None:
     """With nothing but what it says it needs: no test tool, no extra, none of the repository."""
-    little = ["--experiments", "similarity,single_layers", "--tasks", "probe_facts", "--limit", "1"]
+    little = ["--experiments", "single_layers", "--tasks", "probe_facts", "--limit", "1"]
     run = [str(environment / "bin" / "painters"), "run", *little, "--out", "results"]
     done = subprocess.run(
         run, cwd=tmp_path, env=alone(), capture_output=True, text=True, check=False
