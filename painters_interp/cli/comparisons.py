@@ -40,7 +40,6 @@ def compare(
     Example: painters compare runs/a runs/b
     """
     from .. import items
-    from ..figures import forest
     from ..storage import provenance
     from ..tables import readable
 
@@ -52,7 +51,7 @@ def compare(
     print(readable(found).to_string(index=False))
     if out is not None:
         asked = {"results": [str(path) for path in results], "first": first, "second": second}
-        for path in write_drawn(found, out, provenance(**asked, seed=seed), forest, look):
+        for path in write_drawn(found, out, provenance(**asked, seed=seed), look):
             print(path)
 
 

@@ -1,6 +1,7 @@
 """From a finding to its use: `painters search`, `latency`, `per-input` and `export`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ from .options import (
     Formats,
     Model,
     Out,
+    Plans,
+    PlanWords,
     Seed,
     Store,
     TableOut,
@@ -29,13 +32,23 @@ from .options import (
     look_of,
     one_of,
     path_of,
+    plans_in,
     task_names,
     whole_numbers,
 )
-from .outputs import folder_for, try_folder, try_table, try_tables, write_all
+from .outputs import (
+    folder_for,
+    try_drawn,
+    try_folder,
+    try_table,
+    try_tables,
+    write_all,
+    write_drawn,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 
 def export(
@@ -193,7 +206,8 @@ def _told(judged: "pd.DataFrame") -> str:
 
 
 def latency(
-    plans: Annotated[list[str], typer.Argument(help="Plans in quotes, such as '0-12 17-29'.")],
+    plans: PlanWords = None,
+    plan: Plans = None,
     model: Model = DEFAULT_MODEL,
     batch: Annotated[str, typer.Option(help="Rows at once, comma separated.")] = "1",
     length: Annotated[str, typer.Option(help="Tokens of a prompt, comma separated.")] = "128",
@@ -202,10 +216,21 @@ def latency(
     overlapped: Annotated[
         bool, typer.Option("--overlapped", help="Time groups with their members together, too.")
     ] = False,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of,
+            metavar="<file>",
+            help="What `painters kl` or `evaluate` wrote of these plans: with --out, drawn "
+            "against the time per token, of one batch and length.",
+        ),
+    ] = None,
     out: TableOut = None,
     seed: Seed = 0,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Measure how long plans take to read a prompt and to write a token.
 
@@ -218,21 +243,46 @@ def latency(
     from .. import deployment
     from ..execution import as_plan
     from ..models import identity
-    from ..storage import provenance, write_table
+    from ..storage import provenance, read_table
 
+    given, look = plans_in(plans, plan), look_of(venue, formats)
     rows, tokens = whole_numbers(batch, "--batch"), whole_numbers(length, "--length")
+    if scores is not None and (out is None or len(rows or []) * len(tokens or []) != 1):
+        raise PaintersError("--scores are drawn with --out, for one --batch and one --length")
+    judged = None if scores is None else _judged(read_table(scores))
     if out is not None:
-        try_table(out)
+        try_drawn(out)
     bridge = loaded(model, device, dtype)
-    labelled = {text: as_plan(text, bridge) for text in plans}
+    labelled = {text: as_plan(text, bridge) for text in given}
     asked: dict[str, Any] = {"new": new, "repeats": repeats, "seed": seed}
     asked["groups"] = "overlapped" if overlapped else "in turn"
     table = deployment.latency(bridge, labelled, rows or 1, tokens or 128, **asked)
     if out is not None:
-        written = write_table(table, out, provenance(**identity(bridge), **asked))
+        facts = provenance(**identity(bridge), **asked)
+        written = write_drawn(table, out, facts, look, judged)
     print(_readable(table).to_string(index=False))
-    if out is not None:
-        print(written)
+    for path in written if out is not None else ():
+        print(path)
+
+
+def _judged(scores: "pd.DataFrame") -> "Callable[[pd.DataFrame], Figure]":
+    """What draws times against these scores: divergences, or values of one task's metric."""
+    from ..figures import latency_frontier, naming
+    from ..tables import primary, require
+
+    if "kl" in scores:
+        return partial(latency_frontier, scores=scores)
+    require(scores, "plan", "task", "metric", "value", "higher_is_better")
+    rows = primary(scores)
+    if rows["task"].nunique() != 1:
+        raise PaintersError(
+            "--scores holds several tasks; give a table of one, or of `painters kl`"
+        )
+    label = (
+        f"{naming.task_label(rows['task'].iloc[0])}: {naming.metric_label(rows['metric'].iloc[0])}"
+    )
+    better = bool(rows["higher_is_better"].iloc[0])
+    return partial(latency_frontier, scores=rows, of="value", higher_is_better=better, label=label)
 
 
 def _readable(table: "pd.DataFrame") -> "pd.DataFrame":

@@ -1,9 +1,5 @@
 """`painters kl`: how far plans move the predictions."""
 
-from typing import Annotated
-
-import typer
-
 from .documents import documents, lines_of
 from .options import (
     ALL_FORMATS,
@@ -13,6 +9,8 @@ from .options import (
     Dtype,
     Formats,
     Model,
+    Plans,
+    PlanWords,
     Seed,
     TableOut,
     Texts,
@@ -20,12 +18,14 @@ from .options import (
     computable,
     loaded,
     look_of,
+    plans_in,
 )
 from .outputs import try_drawn, write_drawn
 
 
 def kl(
-    plans: Annotated[list[str], typer.Argument(help="Plans in quotes, such as '0-12 17-29'.")],
+    plans: PlanWords = None,
+    plan: Plans = None,
     model: Model = DEFAULT_MODEL,
     texts: Texts = None,
     limit: Documents = 16.0,
@@ -44,16 +44,16 @@ def kl(
     """
     from ..damage import kl_to_intact
     from ..execution import as_plan
-    from ..figures import forest
     from ..models import identity
     from ..storage import provenance
 
+    given = plans_in(plans, plan)
     lines, look = lines_of(texts), look_of(venue, formats)
     if out is not None:
         try_drawn(out)
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
-    chosen = {text: as_plan(text, bridge) for text in plans}
+    chosen = {text: as_plan(text, bridge) for text in given}
     read = documents(bridge, lines, limit)
     found = kl_to_intact(bridge, chosen, read, seed)
     print(f"{'KL':>8}  {'95 % interval':18}  plan   (nats per token, {len(read)} documents)")
@@ -63,5 +63,5 @@ def kl(
     if out is not None:
         asked = {"texts": len(read), "documents": texts and str(texts), "seed": seed}
         facts = provenance(**identity(bridge), **asked)
-        for path in write_drawn(found, out, facts, forest, look):
+        for path in write_drawn(found, out, facts, look):
             print(path)

@@ -15,6 +15,8 @@ from .options import (
     Limit,
     Model,
     Out,
+    Plans,
+    PlanWords,
     Seed,
     TableOut,
     Venue,
@@ -25,8 +27,9 @@ from .options import (
     model_of,
     one_of,
     path_of,
+    plans_in,
 )
-from .outputs import folder_for, try_table, try_tables, write_all
+from .outputs import folder_for, try_drawn, try_tables, write_all, write_drawn
 
 if TYPE_CHECKING:
     from ..learning import Examples, Readers
@@ -48,7 +51,8 @@ LabelColumn = Annotated[str, typer.Option("--label", help="Column of labels.")]
 
 
 def classify(
-    plans: Annotated[list[str], typer.Argument(help="Plans in quotes, such as '0-2 5'.")],
+    plans: PlanWords = None,
+    plan: Plans = None,
     model: Model = DEFAULT_MODEL,
     tasks: LearntTasks = "probe_acceptability",
     data: Data = None,
@@ -77,6 +81,8 @@ def classify(
     seed: Seed = 0,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Train linear heads on the model's final states under plans, and score them.
 
@@ -97,8 +103,9 @@ def classify(
 
     if items and out is None:
         raise PaintersError("--items needs a place to write to; add --out")
+    given, look = plans_in(plans, plan), look_of(venue, formats)
     if out is not None:
-        try_table(out, items)
+        try_drawn(out)
     if train != "all" and (checkpoints is not None or epochs != 3):
         raise PaintersError("--epochs and --checkpoints are of --train all; add that")
     one_of(train, ("head", "all"), "--train")
@@ -107,7 +114,7 @@ def classify(
     chosen = tasks_of(tasks, data, text, second, label)
     bridge = loaded(model, device, dtype)
     intact = full(len(bridge.blocks))
-    named = {"intact": intact} | {plan: as_plan(plan, bridge) for plan in plans}
+    named = {"intact": intact} | {text: as_plan(text, bridge) for text in given}
     asked: dict[str, Any] = {"train": train, "limit": limit, "seed": seed, "pool": pool}
     found = classify_items(bridge, named, chosen, **asked, tuning=recipe)
     labels = labels_for(named, len(bridge.blocks))
@@ -115,9 +122,9 @@ def classify(
     print(readable(table.drop(columns="label")).to_string(index=False))
     if out is not None:
         facts = facts_of(bridge, chosen, **asked, data=data, epochs=epochs if recipe else None)
-        print(write_table(table, out, facts))
-        if items:
-            print(write_table(found, items_beside(out), facts))
+        written = [write_table(found, items_beside(out), facts)] if items else []
+        for path in (*write_drawn(table, out, facts, look), *written):
+            print(path)
 
 
 def tasks_of(

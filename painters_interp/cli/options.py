@@ -74,6 +74,12 @@ Model = Annotated[
 Plans = Annotated[
     list[str] | None, typer.Option("--plan", help="A plan in quotes; give it again for another.")
 ]
+PlanWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PLAN]...", help="Plans in quotes, such as '0-12 17-29'; or each with --plan."
+    ),
+]
 Plan = Annotated[str | None, typer.Option(help="A plan in quotes: its steps, not the layers.")]
 Tasks = Annotated[
     str | None,
@@ -181,6 +187,17 @@ def look_of(venue: str | None, formats: str) -> dict[str, Any]:
     if venue is not None:
         one_of(venue, VENUES, "--venue")
     return {"venue": venue, "formats": chosen(formats, FORMATS, "format")}
+
+
+def plans_in(words: Sequence[str] | None, options: Sequence[str] | None) -> list[str]:
+    """The plans that a command line names, each once, with --plan or without; PlanError for none.
+
+    Nothing stands for the model as it is: that is compared with in any case.
+    """
+    given = [*dict.fromkeys((*(words or ()), *(options or ())))]
+    if not given:
+        raise PlanError("no plan; give one in quotes, such as '0-12 17-29'")
+    return given
 
 
 def computable(device: str | None, dtype: str | None) -> None:

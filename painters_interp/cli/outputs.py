@@ -65,16 +65,26 @@ def write_drawn(
     table: "pd.DataFrame",
     path: Path,
     facts: Mapping[str, Any],
-    draw: "Callable[[pd.DataFrame], Figure]",
     look: Mapping[str, Any],
+    draw: "Callable[[pd.DataFrame], Figure] | None" = None,
 ) -> list[Path]:
-    """Write a table, what produced it, and its figure, which `draw` draws of it."""
+    """Write a table, what produced it, and its figure, which `draw` draws of it: a forest if none.
+
+    A table that holds nothing to draw has no figure, and a warning says why.
+    """
     from .. import figures
     from ..storage import write_table
 
-    with figures.publication(look["venue"]):  # drawn before anything is written
-        figure = draw(table)
-    return [write_table(table, path, facts), *figures.save(figure, path, look["formats"])]
+    figure = None
+    try:
+        with figures.publication(look["venue"]):  # drawn before anything is written
+            figure = (draw or figures.forest)(table)
+    except TableError as error:
+        warnings.warn(f"no figure of {path.name}: {error}", stacklevel=2)
+    written = write_table(table, path, facts)
+    if figure is None:
+        return [written]
+    return [written, *figures.save(figure, written.with_suffix(""), look["formats"])]
 
 
 def write_report(folder: Path) -> list[Path]:

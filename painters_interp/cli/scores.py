@@ -6,27 +6,34 @@ import typer
 
 from ..errors import PaintersError
 from .options import (
+    ALL_FORMATS,
     DEFAULT_MODEL,
     Chat,
     Data,
     Device,
     Dtype,
+    Formats,
     Include,
     Limit,
     Model,
+    Plans,
+    PlanWords,
     Seed,
     Shots,
     Store,
     TableOut,
     Tasks,
     Trust,
+    Venue,
     computable,
     listed,
     loaded,
+    look_of,
     one_of,
+    plans_in,
     task_names,
 )
-from .outputs import try_folder, try_table
+from .outputs import try_drawn, try_folder, write_drawn
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -35,7 +42,8 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    plans: Annotated[list[str], typer.Argument(help="Plans in quotes, such as '0-12 17-29'.")],
+    plans: PlanWords = None,
+    plan: Plans = None,
     model: Model = DEFAULT_MODEL,
     tasks: Tasks = None,
     data: Data = None,
@@ -56,6 +64,8 @@ def evaluate(
     seed: Seed = 0,
     dtype: Dtype = None,
     device: Device = None,
+    venue: Venue = None,
+    formats: Formats = ALL_FORMATS,
 ) -> None:
     """Score plans on lm-eval tasks, all on the same items; the intact model comes first.
 
@@ -76,18 +86,19 @@ def evaluate(
 
     if items and out is None:
         raise PaintersError("--items needs a place to write to; add --out")
+    given, look = plans_in(plans, plan), look_of(venue, formats)
     one_of(cache, CACHES, "--cache")
     further = listed(metrics)
     for name in further:
         one_of(name, [name for name in MEASUREMENTS if name != TASK_METRICS], "--metrics")
     names = task_names(tasks)
     if out is not None:
-        try_table(out, items)
+        try_drawn(out)
     if store is not None:
         try_folder(store)
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
-    labelled = {"intact": full(len(bridge.blocks))} | {p: as_plan(p, bridge) for p in plans}
+    labelled = {"intact": full(len(bridge.blocks))} | {p: as_plan(p, bridge) for p in given}
     questions = prepare(
         bridge, names, data, limit, num_fewshot, seed, include=include, trust=trust, chat=chat
     )
@@ -98,7 +109,7 @@ def evaluate(
         asked |= {"include": include, "trust": trust, "cache": cache}
         facts = facts_of(bridge, questions, **asked)
         written = [write_table(found, items_beside(out), facts)] if items else []
-        written.insert(0, write_table(table, out, facts))
+        written = [*write_drawn(table, out, facts, look), *written]
     print(readable(table.drop(columns="label")).to_string(index=False))
     for path in written if out is not None else ():
         print(path)

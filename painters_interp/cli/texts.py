@@ -2,11 +2,12 @@
 
 import textwrap
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DEFAULT_MODEL, Device, Dtype, Model, TableOut, computable, loaded, one_of
+from .options import DEFAULT_MODEL, Device, Dtype, Model, Plans, computable, loaded, one_of, path_of
 from .outputs import try_table
 
 if TYPE_CHECKING:
@@ -17,9 +18,7 @@ _PARTED = "||"
 
 def generate(
     prompts: Annotated[list[str], typer.Argument(help="Texts to go on from, in quotes.")],
-    plans: Annotated[
-        str, typer.Option(help="Plans between semicolons: '0-12 17-29; 0-12 16-13 17-29'.")
-    ] = "",
+    plan: Plans = None,
     new: Annotated[int, typer.Option(help="Tokens to write, at most.")] = 40,
     stop: Annotated[
         list[str] | None,
@@ -27,7 +26,10 @@ def generate(
     ] = None,
     cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
     model: Model = DEFAULT_MODEL,
-    out: TableOut = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
+    ] = None,
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
@@ -35,7 +37,7 @@ def generate(
 
     || marks where a text parts from that of the intact model.
 
-    Example: painters generate "Once upon a time" --plans "0-12 17-29; 0-12 16-13 17-29"
+    Example: painters generate "Once upon a time" --plan "0-12 17-29" --plan "0-12 16-13 17-29"
     """
     from ..execution import as_plan
     from ..execution.slots import CACHES
@@ -50,7 +52,7 @@ def generate(
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
     intact = full(len(bridge.blocks))
-    named = [as_plan(text, bridge) for text in plans.split(";") if text.strip()]
+    named = [as_plan(text, bridge) for text in plan or ()]
     distinct, texts = dict.fromkeys([intact, *named]), dict.fromkeys(prompts)
     table = written(bridge, [*distinct], [*texts], new, stop or (), cache)
     print("\n\n".join(_compared(texts) for _, texts in table.groupby("prompt", sort=False)))

@@ -18,7 +18,7 @@ from ..models import Model, as_model, identity, numbers, of_planned
 from ..notices import say_nan
 from ..plans import Plan, shared_calls
 from ..progress import progress
-from ..tables import MODEL, labelled, typed
+from ..tables import MODEL, Results, labelled, typed
 from ..tables.labels import Plans, labels_for
 from ..texts import Batch, Texts, as_texts, batched, in_pieces
 
@@ -107,7 +107,7 @@ def resampled_kl(
             "seed": seed,
         }
     )
-    table = typed(labelled(labels, measured))
+    table = Results(typed(labelled(labels, measured)))
     return table, resampled[:, pd.Index(measured["plan"]).get_indexer(table["plan"])]
 
 

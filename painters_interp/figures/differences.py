@@ -1,5 +1,7 @@
 """Differences between plans with their intervals: a forest plot."""
 
+from math import ceil
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -31,8 +33,9 @@ def forest(
     Args:
         table: What `evaluate` returned, of plans in a dict, a list or an experiment: differences to
             the intact model. Or what `items.compare` returned: the difference to the other plan or
-            run. Or what `kl_to_intact` returned: the divergence from the intact model.
-        title: Over the plot.
+            run. Or what `kl_to_intact` returned: the divergence from the intact model. Or what
+            `latency` returned: times as a share of the intact model's.
+        title: Over the plot; the task, where there is one, if not given.
         ax: Draw into these axes.
         names: What plans and tasks are called.
         palette: Colours of the tasks.
@@ -49,7 +52,7 @@ def forest(
         >>> [tick.get_text() for tick in figures.forest(table).axes[0].get_yticklabels()]
         ['drop 2']
     """
-    table, meaning = _differences(table)
+    table, meaning, none = _differences(table)
     rows = primary(table)
     key = "label" if "label" in rows and rows["label"].notna().all() else "plan"
     rows = rows[~is_intact(rows) & rows["delta"].notna()]
@@ -58,7 +61,8 @@ def forest(
     if rows.duplicated([key, "task"]).any():
         raise TableError(f"a {key} has several rows in a task; keep one model and one run")
     plans, tasks = [*dict.fromkeys(rows[key])], appearance.looks(rows["task"])
-    figure, [drawn] = style.canvas(1, 26.0 + _LINE * len(plans) * max(1.0, len(tasks) / 3))
+    high = max(18.0, _LINE * len(plans) * max(1.0, len(tasks) / 3))
+    figure, [drawn] = style.canvas(1, 26.0 + high)
     for place, (task, look) in enumerate(tasks.items()):
         own = rows[rows["task"] == task]
         shift = 0.7 * ((place + 0.5) / len(tasks) - 0.5)
@@ -68,37 +72,55 @@ def forest(
         drawn.plot(own["delta"].astype(float), y, linestyle="none", marker=look.marker,
                    color=look.colour, label=look.label)  # fmt: skip
     drawn.axvline(
-        0, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=0
+        none, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=0
     )
     labels = [(names or {}).get(str(plan), naming.plain(naming.shortened(str(plan), _PLAN)))
               for plan in plans]  # fmt: skip
-    drawn.set_yticks(range(len(plans)), labels)
+    every = ceil(3.0 * len(plans) / (25.4 * figure.get_figheight() - 25.0))
+    drawn.set_yticks(range(0, len(plans), every), labels[::every])
     drawn.set_ylim(len(plans) - 0.5, -0.5)
     metrics = {naming.metric_label(str(metric)) for metric in rows["metric"]}
     label = meaning.format(metrics=", ".join(sorted(metrics)))
     drawn.set_xlabel(f"{label}, 95 % interval")
-    drawn.set_title(naming.wrapped(title or "", style.width(1)))
+    [first, *more] = tasks.values()
+    alone = "" if more or first.label in ("texts", "time") else first.label
+    drawn.set_title(naming.wrapped(alone if title is None else title, style.width(1)))
     sns.despine(ax=drawn)
     if len(tasks) > 1:
         legend_below(figure, [drawn], columns=3)
     return style.finished(figure, [drawn])
 
 
-def _differences(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Rows with a difference and its ends, and what they are, in words around {metrics}."""
+def _differences(table: pd.DataFrame) -> tuple[pd.DataFrame, str, float]:
+    """Rows with a difference and its ends, what they are, in words around {metrics}, and none."""
+    if "token_ratio" in table:
+        return _ratios(table), "time (1 intact)", 1.0
     if "kl" in table and "delta" not in table:
         require(table, "plan", "kl", "kl_low", "kl_high")
         ends = {f"delta{end}": table[f"kl{end}"] for end in ("", "_low", "_high")}
         moved = table.assign(task="texts", metric="kl", **ends)
-        return moved, "KL from the intact model (nats per token)"
+        return moved, "KL from the intact model (nats per token)", 0.0
     require(table, "plan", "task", "metric", "delta", "delta_low", "delta_high")
     if "against" not in table:
-        return table, "{metrics}: difference to intact"
+        return table, "{metrics}: difference to intact", 0.0
     against = ", ".join(dict.fromkeys(map(str, table["against"])))
     other = (
         naming.plain(naming.shortened(against, _PLAN)).strip().replace("{", "{{").replace("}", "}}")
     )
-    return table, f"{{metrics}}: difference to {other}"
+    return table, f"{{metrics}}: difference to {other}", 0.0
+
+
+def _ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """Times as rows: of prompts and of tokens, of each batch and length."""
+    require(table, "plan", "batch", "length", "prefill_ratio", "token_ratio")
+    several = len(table[["batch", "length"]].drop_duplicates()) > 1
+    sizes = [f", {b} x {n} tokens" * several for b, n in
+             zip(table["batch"], table["length"], strict=True)]  # fmt: skip
+    parts = []
+    for span, name in (("prefill", "reading a prompt"), ("token", "writing a token")):
+        ends = {f"delta{end}": table[f"{span}_ratio{end}"] for end in ("", "_low", "_high")}
+        parts.append(table.assign(task=[name + size for size in sizes], metric="time", **ends))
+    return pd.concat(parts, ignore_index=True)
 
 
 @style.drawing

@@ -98,14 +98,30 @@ DRAWINGS: dict[str, Callable[[Saved], Figure]] = {
 }
 
 
-def figure_of(name: str, saved: Saved, venue: str | None = None) -> Figure | None:
-    """The figure of the table of this name; a warning that says why, and None, for nothing to draw.
+# What else a table holds, whatever it is called: `evaluate --out mine` writes mine.csv.
+_BY_COLUMNS: tuple[tuple[set[str], Callable[[Saved], Figure]], ...] = (
+    ({"plan", "token_ratio", "prefill_ratio", "batch", "length"}, _of_table(figures.forest)),
+    ({"plan", "kl", "kl_low", "kl_high", "n_documents"}, _of_table(figures.forest)),
+    ({"plan", "task", "metric", "delta", "delta_low", "delta_high"}, _of_table(figures.forest)),
+)
 
-    Raises OutputError for an unknown venue.
+
+def drawing_of(name: str, table: pd.DataFrame) -> Callable[[Saved], Figure] | None:
+    """What draws a table: by its name, else by its columns, where it is of no experiment."""
+    if name in DRAWINGS or "experiment" in table:
+        return DRAWINGS.get(name)
+    return next((draw for columns, draw in _BY_COLUMNS if columns <= {*table.columns}), None)
+
+
+def figure_of(name: str, saved: Saved, venue: str | None = None) -> Figure | None:
+    """The figure of the table of this name; None where it has none.
+
+    A warning says why where there is nothing to draw. Raises OutputError for an unknown venue.
     """
+    draws = drawing_of(name, saved.table)
     try:
         with figures.publication(venue):
-            return DRAWINGS[name](saved)
+            return None if draws is None else draws(saved)
     except TableError as error:
         warnings.warn(f"no figure of {name}: {error}", stacklevel=3)
         return None
@@ -143,13 +159,17 @@ def draw(
         ['single_layers.png']
     """
     folder = Path(folder)
-    present = [name for name in names or DRAWINGS if (folder / f"{name}.csv").is_file()]
-    if not present:
+    # Of other names, tables of this package: beside which lies what produced them.
+    own = {path.stem for path in folder.glob("*.csv") if path.with_suffix(".json").is_file()}
+    wanted = [*(names or (*DRAWINGS, *sorted(own - {*DRAWINGS})))]
+    tables = {name: read(folder / name) for name in wanted if (folder / f"{name}.csv").is_file()}
+    tables = {name: saved for name, saved in tables.items() if drawing_of(name, saved.table)}
+    if not tables:
         raise TableError(
             f"no tables to draw in {folder}; `painters run` and `painters patch` write "
-            f"{', '.join(f'{name}.csv' for name in DRAWINGS)}"
+            f"{', '.join(f'{name}.csv' for name in DRAWINGS)}, and what `painters evaluate`, `kl`, "
+            "`compare`, `classify` and `latency` write with --out is drawn, too"
         )
-    tables = {name: read(folder / name) for name in present}
     drawn: list[Path] = []
     for name, saved in tables.items():
         figure = figure_of(name, saved, venue)

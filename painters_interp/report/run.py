@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..storage import FORMATS
-from .drawing import DRAWINGS, figure_of
+from .drawing import figure_of
 from .saved import ITEMS, Saved, read
 
 
@@ -43,9 +43,7 @@ class Run(Mapping[str, Saved]):
         Raises:
             OutputError: for an unknown venue.
         """
-        drawn = {
-            name: figure_of(name, saved, venue) for name, saved in self.items() if name in DRAWINGS
-        }
+        drawn = {name: figure_of(name, saved, venue) for name, saved in self.items()}
         return {name: figure for name, figure in drawn.items() if figure is not None}
 
 

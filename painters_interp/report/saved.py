@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import TableError
 from ..storage import FORMATS, read_provenance, read_table
-from ..tables import MODEL, TASK, typed
+from ..tables import MODEL, TASK, Results, typed
 
 _KEY = [*MODEL, "plan", *TASK, "seed"]
 
@@ -79,14 +79,14 @@ def read(path: str | Path) -> Saved:
     _refuse_words(table, Path(path).name)
     facts = read_provenance(path) if _beside(path, ".json").is_file() else {}
     if not items.is_file():
-        return Saved(table, None, facts)
+        return Saved(Results(table), None, facts)
     rows = read_table(items)
     if not _rests_on(table, rows):
         raise TableError(
             f"{items} holds the items of another run than {Path(path).name}; delete it, or write "
             "both again"
         )
-    return Saved(table, rows, facts)
+    return Saved(Results(table), rows, facts)
 
 
 def sides_of(table: pd.DataFrame) -> tuple[str, str] | None:

@@ -10,9 +10,13 @@ _WIDEST = 48  # characters of a cell; a plan of many steps is cut in what is sho
 _DIFFERENCE = ("delta", "delta_low", "delta_high")
 _OF_PLANS = ("plan", "task", "metric", "value", "stderr", "chance", *_DIFFERENCE, "p_adjusted", "n")
 _OF_A_PAIR = ("task", "metric", "value", "against_value", *_DIFFERENCE, "p", "n")
+_OF_DIVERGENCES = ("plan", "kl", "kl_low", "kl_high", "n_documents")
 _TEXTS = ("label", "plan", "task", "metric")
 _SHORTER = {"p_adjusted": "p_adj"}
 _OF_SIDES = {"value": "first", "against_value": "second"}
+
+
+_KINDS = (_OF_PLANS, _OF_A_PAIR, _OF_DIVERGENCES)
 
 
 class Results(pd.DataFrame):
@@ -49,14 +53,14 @@ class Results(pd.DataFrame):
 
 def _is_readable(table: pd.DataFrame) -> bool:
     named = {*table.columns}
-    return len(table) > 0 and any({*columns} <= named for columns in (_OF_PLANS, _OF_A_PAIR))
+    return len(table) > 0 and any({*columns} <= named for columns in _KINDS)
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The columns one looks at, numbers short, each difference with its 95 % interval.
 
     Args:
-        table: What `evaluate` or `items.compare` returned.
+        table: What `evaluate`, `items.compare` or `kl_to_intact` returned.
 
     Returns:
         A frame of texts, row for row; an empty text where there is no number.
@@ -69,17 +73,18 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         ['-0.375']
     """
     pair = "against_value" in table
-    columns = _OF_A_PAIR if pair else _OF_PLANS
+    divergences = "kl" in table and "delta" not in table
+    columns = _OF_A_PAIR if pair else _OF_DIVERGENCES if divergences else _OF_PLANS
     require(table, *columns)
     names = _OF_SIDES if pair else _SHORTER
     shown = {c: [*map(str, table[c])] for c in _TEXTS if c in table and not (pair and c == "plan")}
     named, plans = shown.get("label", []), shown.get("plan", [])
     if not any(name not in ("intact", plan) for name, plan in zip(named, plans, strict=False)):
         shown.pop("label", None)
-    for column in (c for c in columns if c not in (*_TEXTS, "delta_low", "delta_high")):
+    for column in (c for c in columns if c not in _TEXTS and not c.endswith(("_low", "_high"))):
         shown[names.get(column, column)] = [*map(short, table[column])]
-        if column == "delta":
-            ends = (map(short, table[f"delta_{end}"]) for end in ("low", "high"))
+        if f"{column}_low" in columns:
+            ends = (map(short, table[f"{column}_{end}"]) for end in ("low", "high"))
             shown["95 % interval"] = [
                 f"[{a}, {b}]" if a else "" for a, b in zip(*ends, strict=True)
             ]

@@ -225,6 +225,7 @@ def test_classify_prints_and_keeps_what_heads_learn(painters, checkpoint, tmp_pa
     table = pd.read_csv(tmp_path / "heads.csv")
     assert table["n"].unique().tolist() == [10]
     assert table["plan"].unique().tolist() == ["0-5", "0-2 5"]
+    assert (tmp_path / "heads.svg").is_file()
     facts = json.loads((tmp_path / "heads.json").read_text())
     assert facts["examples"].keys() == {"ends"}
     assert len(pd.read_parquet(tmp_path / "heads.items.parquet")) == 2 * 2 * 10
@@ -249,7 +250,7 @@ def test_readers_draws_its_maps_and_can_draw_them_again(painters, checkpoint, tm
 
 def test_generate_shows_where_texts_part(painters, checkpoint, tmp_path) -> None:
     words = ("generate", "abc", "--new", 6, "--model", checkpoint, "--out", tmp_path / "texts.csv")
-    code, out, err = painters(*words, "--plans", "0-5; 0-4 ;1-5")
+    code, out, err = painters(*words, "--plan", "0-5", "--plan", "0-4", "--plan", "1-5")
     assert (code, err) == (0, "")
     prompt, *rest, path = out.splitlines()
     plans, texts = rest[1::3], [line[4:] for line in rest[2::3]]
@@ -272,6 +273,7 @@ def test_evaluate(painters, checkpoint, tmp_path) -> None:
     code, out, _ = painters(
         "evaluate",
         "0-2 4-5",
+        "--plan",
         "5-0",
         "--model",
         checkpoint,
@@ -285,7 +287,10 @@ def test_evaluate(painters, checkpoint, tmp_path) -> None:
     assert code == 0
     table = pd.read_csv(tmp_path / "scores.csv")
     assert list(table["label"].unique()) == ["intact", "0-2 4-5", "5-0"]
-    header, *rows, _ = out.splitlines()
+    header, *rows = (line for line in out.splitlines() if not line.startswith(str(tmp_path)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"scores.{kind}" for kind in ("csv", "json", "pdf", "png", "svg")
+    ]
     assert header.split() == ["plan", "task", "metric", "value", "stderr", "chance", "delta",
                               "95", "%", "interval", "p_adj", "n"]  # fmt: skip
     assert len(rows) == len(table)

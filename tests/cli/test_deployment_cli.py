@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import tiny
 import yaml
@@ -80,8 +81,21 @@ def test_latency_is_told_and_written(painters, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     head, *rows, last = out.splitlines()
     assert "prefill (ms)" in head
-    assert len(rows) == 4
-    assert last == str(tmp_path / "times.csv")
+    times, *drawn = [row for row in (*rows, last) if row.startswith(str(tmp_path))]
+    assert len(rows) == 4 + len(drawn)
+    assert times == str(tmp_path / "times.csv")
+    assert [Path(path).name for path in drawn] == [f"times.{k}" for k in ("pdf", "png", "svg")]
+
+
+def test_latency_is_drawn_against_scores(painters, tmp_path: Path) -> None:
+    scores = pd.DataFrame({"plan": ["0-5", "0-2 5"], "kl": [0.0, 0.5]})
+    scores.to_csv(tmp_path / "kl.csv")
+    asked = ("--scores", tmp_path / "kl.csv", "--formats", "svg", "--length", "8", "--new", "2")
+    words = ("latency", "--plan", "0-2 5", *asked, "--repeats", "2")
+    assert painters(*words, "--out", tmp_path / "times")[0] == 0
+    assert ">none faster and better<" in (tmp_path / "times.svg").read_text()
+    code, _, err = painters(*words)
+    assert (code, err.count("\n")) == (2, 1)
 
 
 def test_a_plan_for_every_input_from_items_alone(

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from typer.main import get_command
 
-from painters_interp import cli, kl_to_intact, load_model
+from painters_interp import cli, kl_to_intact, load_model, read_run
 from painters_interp.cli.application import app
 from painters_interp.models import network
 
@@ -51,6 +51,11 @@ def test_kl_prints_what_the_function_finds(painters: Any, tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.glob("moved.*")) == [
         f"moved.{kind}" for kind in ("csv", "json", "pdf", "png", "svg")
     ]
+    (tmp_path / "moved.png").unlink()
+    assert painters("figures", tmp_path)[0] == 0
+    assert (tmp_path / "moved.png").is_file()
+    [name, shown] = next((name, repr(saved.table)) for name, saved in read_run(tmp_path).items())
+    assert (name, "95 % interval" in shown) == ("moved", True)
     code, _, err = painters("kl", "0-2 5", *words[:-1], tmp_path / "moved.pdf")
     assert code == 2
     assert "is to name a table; what figures are written as say --formats" in err
