@@ -5,6 +5,10 @@ class PaintersError(Exception):
     """Base of all errors a user can cause; the command line prints it and exits with 2."""
 
 
+class SettingError(PaintersError, ValueError):
+    """A number that a setting cannot be: too small, too large, or none at all."""
+
+
 class PlanError(PaintersError, ValueError):
     """A plan's text does not parse, or asks for a layer that the model does not have."""
 

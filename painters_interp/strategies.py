@@ -9,6 +9,7 @@ numbers refer to "Transformer Layers as Painters", arXiv 2407.09298.
 import random
 from collections.abc import Iterable, Sequence
 
+from .arguments import counting, is_whole
 from .errors import PlanError
 from .plans import MAX_CALLS, Layers, Plan, Series, Step, check_n_layers
 
@@ -34,7 +35,7 @@ def middle(n_layers: Layers, first: int) -> range:
         range(13, 18)
     """
     n_layers = check_n_layers(n_layers)
-    if first < 0 or n_layers - 2 * first < 2:
+    if not is_whole(first) or first < 0 or n_layers - 2 * first < 2:
         raise PlanError(
             f"middle(n_layers={n_layers}, first={first}) is empty; "
             + (f"first fits in 0..{n_layers // 2 - 1}" if n_layers > 1 else "two layers are needed")
@@ -130,6 +131,7 @@ def reverse(n_layers: Layers, window: Sequence[int]) -> Plan:
     return _replaced(n_layers, window, map(Step.of, reversed(window)))
 
 
+@counting(seed=0)
 def shuffle(n_layers: Layers, window: Sequence[int], seed: int) -> Plan:
     """Run the window in a random order (fig. 7), seed 0: `0-12 15-13 17 16 18-29`.
 
@@ -199,7 +201,7 @@ def looped_parallel(n_layers: Layers, window: Sequence[int], times: int = 3) -> 
     """
     n_layers = check_n_layers(n_layers)
     window = _window(n_layers, window)
-    if not 1 <= times <= MAX_CALLS:
+    if not is_whole(times) or not 1 <= times <= MAX_CALLS:
         raise PlanError(f"a window cannot be looped {times} times; 1..{MAX_CALLS:,} fits")
     return _replaced(n_layers, window, [Step.of(*window)] * times)
 
@@ -319,7 +321,7 @@ def repeat_block(n_layers: Layers, start: int, stop: int) -> Plan:
         '0-16 10-29'
     """
     n_layers = check_n_layers(n_layers)
-    block = _window(n_layers, range(start, stop))
+    block = _window(n_layers, _between(start, stop))
     return _in_order(n_layers, [*range(block.stop), *range(block.start, n_layers)])
 
 
@@ -344,7 +346,7 @@ def pair_parallel(n_layers: Layers, start: int, stop: int, scale: float = 1.0) -
         '0-9 (10|11)@sum (12|13)@sum 14-29'
     """
     n_layers = check_n_layers(n_layers)
-    window = _window(n_layers, range(start, stop))
+    window = _window(n_layers, _between(start, stop))
     if len(window) % 2:
         raise PlanError(f"{_span(window)} do not pair up; {len(window)} is odd")
     pairs = [Step.of(layer, layer + 1, scale=scale) for layer in window[::2]]
@@ -378,8 +380,8 @@ def damped_block(
         '0-9 [10-13]@0.5*2 14-29'
     """
     n_layers = check_n_layers(n_layers)
-    window = _window(n_layers, range(first, last + 1))
-    if not 1 <= times <= MAX_CALLS:
+    window = _window(n_layers, _between(first, last, beyond=1))
+    if not is_whole(times) or not 1 <= times <= MAX_CALLS:
         raise PlanError(f"a block cannot be run {times} times; 1..{MAX_CALLS:,} fits")
     return _replaced(n_layers, window, [Step.of(Series(window), scale=scale)] * times)
 
@@ -408,7 +410,7 @@ def tracks(n_layers: Layers, window: Sequence[int], k: int = 2) -> Plan:
     n_layers = check_n_layers(n_layers)
     layers = _window(n_layers, window)
     fitting = [number for number in range(1, len(layers) + 1) if len(layers) % number == 0]
-    if k not in fitting:
+    if not is_whole(k) or k not in fitting:
         fit = " or ".join(filter(None, [", ".join(map(str, fitting[:-1])), str(fitting[-1])]))
         raise PlanError(
             f"{len(layers)} layers do not part into {k} tracks of one length; {fit} fit"
@@ -426,6 +428,13 @@ def _replaced(n_layers: int, window: range, steps: Iterable[Step]) -> Plan:
     """The intact model with `steps` in place of the window."""
     before, after = range(window.start), range(window.stop, n_layers)
     return Plan((*map(Step.of, before), *steps, *map(Step.of, after)), n_layers)
+
+
+def _between(start: int, stop: int, beyond: int = 0) -> range:
+    for layer in (start, stop):
+        if not is_whole(layer):
+            raise PlanError(f"{layer!r} is no layer; layers are whole numbers, from 0 on")
+    return range(start, stop + beyond)
 
 
 def _window(n_layers: int, window: Sequence[int]) -> range:
@@ -446,7 +455,7 @@ def _window(n_layers: int, window: Sequence[int]) -> range:
 def _check_layers(n_layers: int, *layers: int) -> None:
     check_n_layers(n_layers)
     for layer in layers:
-        if not 0 <= layer < n_layers:
+        if not is_whole(layer) or not 0 <= layer < n_layers:
             raise PlanError(
                 f"layer {layer} does not exist; n_layers={n_layers} allows 0..{n_layers - 1}"
             )

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from .arguments import counting
 from .execution import applied, as_plan, measuring, ready
 from .models import Model, as_model, device_of
 from .plans import Plan
@@ -30,6 +31,7 @@ class Streams:
     texts: tuple[int, ...]
 
 
+@counting(batch_size=1)
 def capture(
     model: Model,
     texts: Texts,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..arguments import LARGEST_SEED
 from ..errors import PaintersError, PlanError, TaskError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "smollm2-135m"
 _LONGEST_NAME = 255  # bytes, on every file system that is in use
-_LARGEST_SEED = 2**32 - 1  # numpy's
+
 _MOST = 10**9  # items, positions
 
 
@@ -129,9 +130,7 @@ Shots = Annotated[
     int | None,
     typer.Option(min=0, max=_MOST, help="Examples in the prompt; the task's own if none."),
 ]
-Seed = Annotated[
-    int, typer.Option(min=0, max=_LARGEST_SEED, help="Of all that is drawn by chance.")
-]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of all that is drawn by chance.")]
 Out = Annotated[
     Path | None,
     typer.Option(

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..arguments import several
+from ..arguments import counting, several
 from ..errors import MeasureError, ModelError
 from ..measures import BETWEEN_STATES, MEASURES
 from ..models import Model, as_model, of_planned
@@ -18,6 +18,7 @@ _CENTERS = ("texts", "document")
 
 
 @of_planned
+@counting(tokens_per_document=1, batch_size=1, seed=0)
 def similarity(
     model: Model,
     texts: Texts,
@@ -82,8 +83,6 @@ def similarity(
     for option, value, known in (("center", center, _CENTERS), ("massive", massive, [*VIEWS])):
         if value not in known:
             raise MeasureError(f"{option}={value!r} is not one of {', '.join(known)}")
-    if tokens_per_document < 1:
-        raise MeasureError(f"tokens_per_document={tokens_per_document}; give 1 or more")
     read = as_texts(texts)
     sources = [Source.of(model, read, plan, batch_size)]
     if other is not None and not _is_null(other):

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
+from ..arguments import counting
 from ..execution import as_plan, divergences, face_of, measuring, ready, record_on
 from ..models import Model, as_model, identity, numbers, of_planned
 from ..notices import say_nan
@@ -27,6 +28,7 @@ _OWN = ("kl", "kl_stderr", "kl_low", "kl_high", "n_documents", "n_tokens")
 
 
 @of_planned
+@counting(seed=0)
 def kl_to_intact(model: Model, plans: Plans, texts: Texts, seed: int = 0) -> pd.DataFrame:
     """KL(intact || plan) between next-token distributions, in nats per token.
 
@@ -56,6 +58,7 @@ def kl_to_intact(model: Model, plans: Plans, texts: Texts, seed: int = 0) -> pd.
     return resampled_kl(model, plans, texts, seed)[0]
 
 
+@counting(seed=0)
 def resampled_kl(
     model: Model, plans: Plans, texts: Texts, seed: int = 0
 ) -> tuple[pd.DataFrame, Float[np.ndarray, "resample row"]]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from ..arguments import counting
 from ..execution import face_of, measuring, record_on, refuse_bidirectional, score_targets
 from ..models import Model, as_model, numbers
 from ..notices import say_nan
@@ -16,6 +17,7 @@ from ..texts import Texts, as_texts, batched, in_pieces
 _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 4096}
 
 
+@counting(context=1)
 def document_losses(
     model: Model, plans: Sequence[Plan], texts: Texts, context: int | None = None
 ) -> tuple[Float[np.ndarray, "document plan"], Float[np.ndarray, " document"]]:

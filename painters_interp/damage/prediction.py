@@ -13,6 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import rankdata
 
+from ..arguments import counting
 from ..comparison import similarity
 from ..errors import TableError
 from ..experiments import damages
@@ -40,6 +41,7 @@ class Prediction(NamedTuple):
     correlations: pd.DataFrame
 
 
+@counting(resamples=1, seed=0)
 def predict_damage(
     model: Model,
     texts: Texts,
@@ -96,6 +98,7 @@ def predict_damage(
     return relate(table, readers, damage, len(texts), level, resamples, seed)
 
 
+@counting(documents=1, resamples=1, seed=0)
 def relate(
     table: pd.DataFrame,
     readers: Mapping[str, Callable[[Weights], Values]],

@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def export(
     refuse_shard(shard)
     fresh = in_sequence(model, plan)
     with replacing(folder) as part:
-        _write(model, plan, fresh, part, shard)
+        with _said_of(folder):
+            _write(model, plan, fresh, part, shard)
         del fresh
         _refuse_others(model, plan, part)
     return folder
@@ -92,31 +94,35 @@ def refuse_folder(folder: Path, force: bool) -> None:
         raise OutputError(f"{folder} is where you are; give a folder of its own")
 
 
-def refuse_shard(shard: str) -> None:
+def refuse_shard(shard: Any) -> None:
     """Raise OutputError for what is no size of a file."""
-    if not re.fullmatch(r"[1-9]\d{0,5}(KB|MB|GB)", shard):
+    if not isinstance(shard, str) or not re.fullmatch(r"[1-9]\d{0,5}(KB|MB|GB)", shard):
         raise OutputError(f"shard={shard!r} is no size of a file; write it as 500MB or 5GB")
 
 
-def _unwritable(folder: Path, error: Exception) -> OutputError:
-    return OutputError(f"{folder} cannot be written ({first_line(error)}); nothing is left of it")
+@contextmanager
+def _said_of(folder: Path) -> Iterator[None]:
+    """Whatever ends the writing in our words; a full disk is an OSError or a SafetensorError."""
+    try:
+        yield
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        raise OutputError(
+            f"{folder} cannot be written ({first_line(error)}); nothing is left of it"
+        ) from error
 
 
 def _write(
     model: TransformerBridge, plan: Plan, fresh: PreTrainedModel, part: Path, shard: str
 ) -> None:
-    try:
-        with without_bars():
-            fresh.save_pretrained(part, max_shard_size=shard)
-            if model.tokenizer is not None:
-                model.tokenizer.save_pretrained(part)
-        (part / "README.md").write_text(card(model, plan), encoding="utf-8")
-        for file in part.iterdir():
-            shutil.copymode(part / "README.md", file)  # safetensors lock others out
-    except Exception as error:  # a full disk is an OSError or a SafetensorError
-        if out_of_memory(error):
-            raise
-        raise _unwritable(part, error) from error
+    with without_bars():
+        fresh.save_pretrained(part, max_shard_size=shard)
+        if model.tokenizer is not None:
+            model.tokenizer.save_pretrained(part)
+    (part / "README.md").write_text(card(model, plan), encoding="utf-8")
+    for file in part.iterdir():
+        shutil.copymode(part / "README.md", file)  # safetensors lock others out
 
 
 def _refuse_others(model: TransformerBridge, plan: Plan, part: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from accelerate.utils import get_max_memory
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..arguments import counting
 from ..errors import PaintersError
 from ..execution import face_of, measuring, record_on, walk
 from ..experiments import Hardware
@@ -14,6 +15,7 @@ from ..models import Model, as_model, device_of
 from ..strategies import full
 
 
+@counting(batch=1, length=1, repeats=1)
 def reached(model: Model, batch: int = 8, length: int = 128, repeats: int = 5) -> Hardware:
     """Time layer calls here: on many tokens for operations a second, on one for bytes a second.
 
@@ -38,11 +40,8 @@ def reached(model: Model, batch: int = 8, length: int = 128, repeats: int = 5) -
         (True, True)
     """
     model = as_model(model)
-    if min(batch, length, repeats) < 1 or length > model.cfg.n_ctx:
-        raise PaintersError(
-            f"batch={batch}, length={length}, repeats={repeats}: give 1 or more, and rows of at "
-            f"most {model.cfg.n_ctx} tokens"
-        )
+    if length > model.cfg.n_ctx:
+        raise PaintersError(f"length={length} exceeds the model's context of {model.cfg.n_ctx}")
     weights = [p for block in model.blocks for p in {*block.parameters()} if p.ndim > 1]
     multiplied = sum(weight.numel() for weight in weights)
     seen = 4 * int(model.cfg.d_model) * len(model.blocks) * length / 2

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from ..arguments import counting
 from ..errors import PlanError
 from ..plans import Plan
 from .edits import edited
@@ -37,6 +38,7 @@ class Rounds:
         return kept.sort_values(["round", "cost"], kind="stable").drop_duplicates("round")
 
 
+@counting(calls=1, width=1, rounds=0)
 def explored(
     start: Plan,
     calls: int,

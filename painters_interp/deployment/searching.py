@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import figures, statistics
+from ..arguments import counting, is_whole
 from ..comparison import similarity
 from ..errors import PaintersError, PlanError
 from ..evaluation import PROBES, Questions, prepare
@@ -70,6 +71,7 @@ class Search:
         return written + figures.save(self.figure, folder / "search")
 
 
+@counting(width=1, rounds=0, limit=1, seed=0)
 def search(
     model: Model,
     texts: Texts | None = None,
@@ -145,9 +147,9 @@ def _budget(model: TransformerBridge, calls: int | None, time: float | None) -> 
     return calls_within(model, time) if calls is None and time is not None else calls or 0
 
 
-def refuse(calls: int, n_layers: int) -> None:
+def refuse(calls: Any, n_layers: int) -> None:
     """Raise PlanError for a budget that is none."""
-    if not 1 <= calls <= n_layers:
+    if not is_whole(calls) or not 1 <= calls <= n_layers:
         raise PlanError(
             f"calls={calls} is no budget of layer calls; this model makes {n_layers}, and at least "
             "one must be left"
@@ -170,8 +172,6 @@ def _asked(
     chosen = objective or ("kl" if tasks is None else "tasks")
     if chosen not in OBJECTIVES:
         raise PaintersError(f"objective={chosen!r} is not one of {', '.join(OBJECTIVES)}")
-    if width < 1 or (rounds is not None and rounds < 0):
-        raise PaintersError(f"width={width} and rounds={rounds} cannot be; give 1 or more")
     return {
         "calls": calls,
         "edits": named(edits),

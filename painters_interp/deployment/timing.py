@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
-from ..arguments import several
+from ..arguments import counting, several
 from ..errors import PaintersError, PlanError, UnsupportedModelError
 from ..execution import as_plan, loop_under, measuring, overlapped_under, ready
 from ..models import Model, as_model, device_of, identity, of_planned
@@ -34,6 +34,7 @@ _WHOLE, _SLOTS = "a model of its own", "inside the model"
 
 
 @of_planned
+@counting(batch=1, length=1, new=0, repeats=2, seed=0)
 def latency(
     model: Model,
     plans: Plans,
@@ -120,14 +121,14 @@ def latency(
 
 def _numbers(name: str, given: int | Sequence[int]) -> list[int]:
     numbers = [*dict.fromkeys(several(given, int))]
-    if not numbers or min(numbers) < 1:
+    if not numbers:
         raise PaintersError(f"{name}={given!r} is no number of rows or tokens; give 1 or more")
     return numbers
 
 
 def _refuse(model: TransformerBridge, lengths: Sequence[int], new: int, repeats: int) -> None:
-    if not 2 <= repeats <= _MOST:
-        raise PaintersError(f"repeats={repeats} cannot be; an interval needs 2 to {_MOST}")
+    if repeats > _MOST:
+        raise PaintersError(f"repeats={repeats} is too much; {_MOST} or less will do")
     if (longest := max(lengths) + new) > model.cfg.n_ctx:
         raise PaintersError(
             f"{longest} tokens, prompt and new, exceed the model's context of {model.cfg.n_ctx}"
@@ -289,6 +290,7 @@ def _medians(values: Float[np.ndarray, " turn"], seed: int) -> Float[np.ndarray,
     return medians
 
 
+@counting(batch=1, length=1, new=0, repeats=2, seed=0)
 def calls_within(
     model: Model,
     time: float,

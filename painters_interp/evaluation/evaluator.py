@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..arguments import several
+from ..arguments import counting, several
 from ..errors import TaskError
 from ..execution import as_plan
 from ..models import Model, as_model, of_planned
@@ -26,6 +26,7 @@ Tasks = str | OwnTask | Sequence[str | OwnTask] | Questions
 
 
 @of_planned
+@counting(limit=1, num_fewshot=0, seed=0)
 def evaluate(
     model: Model,
     plans: Plans,
@@ -98,6 +99,7 @@ def evaluate(
 
 
 @of_planned
+@counting(limit=1, num_fewshot=0, seed=0)
 def score_items(
     model: Model,
     plans: Plans,

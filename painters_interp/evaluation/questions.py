@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..arguments import several
+from ..arguments import counting, several
 from ..errors import TaskError, UnsupportedModelError
 from ..execution import ROWS, Layout, family_of, laid_out
 from ..models import Model, as_model, device_of
@@ -96,6 +96,7 @@ class Questions:
         return list(documents(self.tasks[0]).values())
 
 
+@counting(limit=1, num_fewshot=0, seed=0)
 def prepare(
     model: Model,
     tasks: str | OwnTask | Sequence[str | OwnTask],

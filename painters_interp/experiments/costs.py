@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..arguments import counting, whole
 from ..errors import PaintersError
 from ..plans import Plan, schedule, shared_calls
 from .paper import suite
@@ -131,6 +132,7 @@ class _Calls:
         return cls(len(distinct), single, shared_calls(distinct), entries)
 
 
+@counting(gpus=1)
 def cost(
     shape: Shape,
     hardware: Hardware = H100,
@@ -260,12 +262,12 @@ def _refuse(
     weight_bytes: float,
     limit: int | None,
 ) -> None:
-    if not gpus or min(gpus) < 1:
+    if not gpus:
         raise PaintersError(f"gpus={gpus} are no numbers of GPUs; give 1 or more")
     if not 0 < weight_bytes < inf:
         raise PaintersError(f"weight_bytes={weight_bytes} is not above 0; 2 are half precision")
-    if limit is not None and limit < 1:
-        raise PaintersError(f"limit={limit} leaves no item; give 1 or more")
+    if limit is not None:
+        whole("limit", limit, 1)
     if plans is None and shape.n_layers < 2:
         raise PaintersError("the paper's suite needs two layers or more")
     if plans is not None and not plans:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 
 from .. import strategies as s
+from ..arguments import counting
 from ..plans import Layers, Plan, Step, check_n_layers
 from .rows import Row, reordered, row, tabled
 
@@ -53,6 +54,7 @@ def single_layers(n_layers: Layers) -> pd.DataFrame:
     return tabled("single_layers", n_layers, [*drops, *swaps])
 
 
+@counting(firsts=0, seeds=1, times=1)
 def variants(
     n_layers: Layers, firsts: Iterable[int] | None = None, seeds: int = 3, times: int = 3
 ) -> pd.DataFrame:
@@ -104,6 +106,7 @@ def _grouped(n_layers: int, first: int, times: int) -> Iterator[Row]:
     yield row("looped", s.looped_parallel(n_layers, window, times=times), times=times, **where)
 
 
+@counting(firsts=0, max_times=1)
 def loops(
     n_layers: Layers, firsts: Iterable[int] | None = None, max_times: int = 28
 ) -> pd.DataFrame:
@@ -137,6 +140,7 @@ def loops(
     return tabled("loops", n_layers, rows)
 
 
+@counting(firsts=0, times=1)
 def decoding(n_layers: Layers, firsts: Iterable[int] | None = None, times: int = 3) -> pd.DataFrame:
     """Plans that decode otherwise with the published cache: windows "parallel" and "looped".
 
@@ -164,6 +168,7 @@ def decoding(n_layers: Layers, firsts: Iterable[int] | None = None, times: int =
     return tabled("decoding", n_layers, rows)
 
 
+@counting(firsts=0, times=1)
 def internal_loops(
     n_layers: Layers, firsts: Iterable[int] | None = None, times: Sequence[int] = (2, 3)
 ) -> pd.DataFrame:
@@ -196,6 +201,7 @@ def internal_loops(
     return tabled("internal_loops", n_layers, rows)
 
 
+@counting(firsts=0, times=1)
 def controls(n_layers: Layers, firsts: Iterable[int] | None = None, times: int = 3) -> pd.DataFrame:
     """Rivals of the paper's variants that tell order from size, for windows of two layers or more.
 
@@ -234,6 +240,7 @@ def controls(n_layers: Layers, firsts: Iterable[int] | None = None, times: int =
     return tabled("controls", n_layers, rows)
 
 
+@counting(counts=0, shuffle_seed=0)
 def removals(
     n_layers: Layers,
     order: Sequence[int],
@@ -269,6 +276,7 @@ def removals(
     return tabled("removals", n_layers, rows)
 
 
+@counting(longest=1)
 def damages(n_layers: Layers, longest: int | None = None) -> pd.DataFrame:
     """Plans to set against similarity: single layers dropped, neighbours swapped, windows dropped.
 
@@ -301,6 +309,7 @@ def damages(n_layers: Layers, longest: int | None = None) -> pd.DataFrame:
     return tabled("damages", n_layers, rows)
 
 
+@counting(seeds=1)
 def suite(n_layers: Layers, seeds: int = 10) -> pd.DataFrame:
     """The paper's whole decoder suite: Figs. 2 and 4-12, over every window.
 

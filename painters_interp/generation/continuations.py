@@ -1,12 +1,11 @@
 """`generate`: what a model writes under plans, as a table."""
 
-import operator
 from collections.abc import Sequence
 
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..arguments import several
+from ..arguments import counting, several
 from ..errors import PlanError, TextError, UnsupportedModelError
 from ..execution import as_plan, ready
 from ..execution.slots import CACHES
@@ -24,6 +23,7 @@ _OWN = ("prompt", "text", "tokens", "finished")
 
 
 @of_planned
+@counting(max_new_tokens=1)
 def generate(
     model: Model,
     plans: Plans,
@@ -109,19 +109,13 @@ def _read(
 
 def _ending(max_new_tokens: int, stop: str | Sequence[str]) -> Ending:
     try:
-        new = operator.index(max_new_tokens)
-    except TypeError as error:
-        raise TextError(f"max_new_tokens={max_new_tokens!r} is no whole number") from error
-    if new < 1:
-        raise TextError(f"max_new_tokens={new}; give 1 or more")
-    try:
         strings = several(stop)
     except TypeError as error:
         raise TextError(f"stop={stop!r} is neither a string nor a list of them") from error
     for string in strings:
         if not isinstance(string, str) or not string:
             raise TextError(f"stop={stop!r}: a string that ends a text has at least one character")
-    return Ending(new, tuple(strings))
+    return Ending(max_new_tokens, tuple(strings))
 
 
 def _open_ended(model: TransformerBridge, text: str, ids: Sequence[int]) -> Ids:

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from ..arguments import counting
 from ..errors import TextError
 from ..execution import applied, as_plan, measuring
 from ..execution.faces import Face
@@ -30,6 +31,7 @@ _ALONE = 32  # texts that are decoded together under one plan
 Nats = Float[np.ndarray, " token"]
 
 
+@counting(rows=1)
 def forced_logprobs(
     model: Model,
     plan: Plan | str,

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..arguments import several
+from ..arguments import counting, several
 from ..errors import TaskError
 from ..execution import as_plan
 from ..models import Model, as_model, identity
@@ -35,6 +35,7 @@ Tasks = Task | Sequence[Task] | Mapping[str, Table]
 _TRAINED = ("head", "all")
 
 
+@counting(limit=1, seed=0)
 def classify(
     model: Model,
     plans: Plans,
@@ -101,6 +102,7 @@ def classify(
     return Results(labelled(labels, summarise(found, intact=str(full(len(model.blocks))))))
 
 
+@counting(limit=1, seed=0)
 def classify_items(
     model: Model,
     plans: Plans,

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from ..arguments import counting
 from ..errors import TaskError
 
 Text = tuple[str, ...]  # one, or two to be read together
@@ -109,6 +110,7 @@ def _drawn(name: str, split: Split, limit: int | float, seed: int) -> Split:
     return split.at(np.sort(order[:count]))
 
 
+@counting(seed=0)
 def examples(
     table: Table,
     text: str | None = None,

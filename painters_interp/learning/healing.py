@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
+from ..arguments import counting
 from ..borrowed.of_transformers import use_fastest_attention
 from ..damage import document_losses
 from ..errors import ModelError, OutputError, TextError, UnsupportedModelError
@@ -147,6 +148,7 @@ class Healed:
         return cls(model, plan, read_table(folder / _TABLE), facts)
 
 
+@counting(context=1, seed=0)
 def heal(
     model: Model,
     plan: Plan | str,

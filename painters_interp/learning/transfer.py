@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
-from ..arguments import several
+from ..arguments import counting, several
 from ..errors import ModelError, TaskError, TextError
 from ..models import Model, as_model, numbers
 from ..notices import say_nan
@@ -130,6 +130,7 @@ class Readers:
         return hits
 
 
+@counting(limit=1, seed=0)
 def readers(
     model: Model,
     examples: Task,

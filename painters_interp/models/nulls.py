@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..arguments import counting
 from ..borrowed.of_transformers import forget_source
 from .copies import refuse_copying
 from .door import Model, as_model
@@ -17,6 +18,7 @@ else:  # importing it takes seconds, and only loading a model is worth them
     TransformerBridge = Any
 
 
+@counting(seed=0)
 def random_weights(model: Model, seed: int = 0) -> TransformerBridge:
     """The null for what an architecture does by itself: a model with weights as before any
     training.

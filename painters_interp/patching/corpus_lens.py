@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..arguments import counting
 from ..execution import Head, head, measuring, ready
 from ..measures import Curve
 from ..models import Model, as_model, numbers
@@ -27,6 +28,7 @@ _Lens = Float[Tensor, "measure token"]
 
 
 @torch.no_grad()
+@counting(frequent=1)
 def corpus_lens(model: Model, texts: Texts, frequent: int = 50) -> dict[str, Curve]:
     """What each state would say through the model's own final norm and head, over whole texts.
 

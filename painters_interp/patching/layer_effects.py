@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..arguments import several
+from ..arguments import counting, several
 from ..errors import PatchError
 from ..execution import Recording, after_step, as_plan, measuring, ready, record, refuse_halves
 from ..measures import Curve
@@ -30,6 +30,7 @@ _WHY = "its update is zero or not finite"
 
 @torch.no_grad()
 @of_planned
+@counting(batch_size=1)
 def effects(
     model: Model,
     texts: Texts,
@@ -73,6 +74,7 @@ def effects(
 
 
 @torch.no_grad()
+@counting(batch_size=1, seed=0)
 def resampled_effects(
     model: Model,
     texts: Texts,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..arguments import counting
 from ..errors import PatchError
 from ..execution import as_plan, head, measuring, run
 from ..models import Model, as_model, of_planned
@@ -18,6 +19,7 @@ from .prompts import Answer, Prompt, Text, answer_ids, prompt, refuse_masked, st
 
 @torch.no_grad()
 @of_planned
+@counting(top=1)
 def readout(
     model: Model,
     text: Text,

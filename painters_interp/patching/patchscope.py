@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments import counting
 from ..errors import PatchError
 from ..execution import measuring, run
 from ..models import Model, as_model
@@ -14,6 +15,7 @@ from .prompts import Text, prompt, refuse_masked, state_list
 
 
 @torch.no_grad()
+@counting(max_new_tokens=1)
 def patchscope(
     model: Model,
     source_prompt: Text,

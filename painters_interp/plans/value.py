@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Protocol, SupportsIndex, overload, runtime_checkable
 
+from ..arguments import is_whole
 from ..errors import PlanError
 from .notation import (
     AT_MOST,
@@ -417,11 +418,14 @@ def check_n_layers(n_layers: Layers) -> int:
         30
     """
     try:
-        number = operator.index(_count(n_layers))
-    except (AttributeError, TypeError):
+        number = _count(n_layers)
+    except AttributeError:
+        number = None
+    if not is_whole(number):
         raise PlanError(
             f"{str(n_layers)[:60]!r} is no number of layers, and no model that has some"
-        ) from None
+        )
+    number = int(number)
     if not 1 <= number <= MAX_CALLS:
         raise PlanError(f"n_layers={number} is not a number of layers; 1..{MAX_CALLS:,} fits")
     return number

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from ..arguments import counting
+
 LEVEL = 0.95
 
 
@@ -106,6 +108,7 @@ def studentised(
     return Interval(np.where(known, low, np.nan), np.where(known, high, np.nan))
 
 
+@counting(resamples=1, seed=0)
 def of_mean(
     values: Float[np.ndarray, "unit ..."],
     level: float = LEVEL,
@@ -139,6 +142,7 @@ def of_mean(
     return Interval(low.reshape(values.shape[1:]), high.reshape(values.shape[1:]))
 
 
+@counting(resamples=1, seed=0)
 def of_ratio(
     totals: Float[np.ndarray, "unit ..."],
     counts: Float[np.ndarray, " unit"],

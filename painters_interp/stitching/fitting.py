@@ -18,6 +18,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
+from ..arguments import counting
 from ..errors import PlanError, UnsupportedModelError
 from ..execution import Head, head, ready, record
 from ..models import Model, as_model, device_of, identity, widened
@@ -36,6 +37,7 @@ _HELD_OUT = 0.2
 _STATES = ("source_state", "target_state")
 
 
+@counting(seed=0, batch_size=1)
 def stitch(
     source: Model,
     target: Model,
@@ -103,6 +105,7 @@ def stitch(
     return _table(pair, rows, train, test, seed)
 
 
+@counting(batch_size=1)
 def fit_stitch(
     source: Model,
     target: Model,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..arguments import counting
 from ..errors import PaintersError
 from ..models import Model
 from ..progress import progress
@@ -67,6 +68,7 @@ def named(id: str) -> Study:
     return STUDIES[id]
 
 
+@counting(limit=1, seed=0)
 def run(
     id: str,
     model: Model | Sequence[Model],
@@ -108,7 +110,7 @@ def run(
         [['above 0', 1], ['above 0', 5]]
     """
     study = named(id)
-    rest = (tasks, data, limit or study.limit, texts, seed, store)
+    rest = (tasks, data, study.limit if limit is None else limit, texts, seed, store)
     if isinstance(model, list | tuple):
         return carried_out_on_all(study, [study.ask(one, *rest) for one in model])
     return carried_out(study, study.ask(model, *rest))

@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 import pandas as pd
 
+from ..arguments import counting
 from ..errors import OutputError, PaintersError
 from ..evaluation.measurements import TASK_METRICS
 from ..progress import progress
@@ -29,6 +30,7 @@ from .workers import tasks_of
 EXECUTORS = ("local", "ray")
 
 
+@counting(workers=1, cpus_per_worker=1)
 def sweep(
     spec: Spec | str | Path | Mapping[str, Any],
     out: str | Path,

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from ..arguments import counting
 from ..errors import TableError
 from ..plans import Layers, Plan, check_n_layers
 from ..strategies import full
@@ -33,6 +34,7 @@ class PerInput:
     summary: pd.DataFrame
 
 
+@counting(seed=0, draws=1)
 def per_input(items: pd.DataFrame, n_layers: Layers, seed: int = 0, draws: int = DRAWS) -> PerInput:
     """Find for every item the shortest plan that answers right, with what luck would find.
 

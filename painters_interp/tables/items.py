@@ -29,6 +29,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from .. import statistics
+from ..arguments import counting
 from ..errors import TableError
 from ..statistics.aggregations import AGGREGATIONS, Aggregation
 from .columns import DIFFERENCE, MEASURED, MODEL, TASK, require, typed
@@ -306,6 +307,7 @@ def _warn_of_nan(facts: dict[str, Any], plans: Any, values: Float[np.ndarray, ".
             )
 
 
+@counting(seed=0)
 def summarise(items: pd.DataFrame, intact: str | None = None, seed: int = 0) -> pd.DataFrame:
     """From an item table to a result table: one row per plan, task and metric (`MEASURED`).
 
@@ -367,6 +369,7 @@ def _differences(run: Run, base: int, seed: int) -> dict[str, Any]:
     }
 
 
+@counting(seed=0)
 def compare(items: pd.DataFrame, first: str, second: str, seed: int = 0) -> pd.DataFrame:
     """Two plans on the same items: one row per run, that is per task and metric.
 

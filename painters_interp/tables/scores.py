@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from .. import statistics
-from ..arguments import several
+from ..arguments import counting, several
 from ..errors import TableError
 from .columns import MODEL, TASK, require, typed
 from .items import Run, joined, runs, summarise
@@ -26,6 +26,7 @@ _WITHIN = (*MODEL, "seed")
 Resampled = Float[np.ndarray, "resample"]
 
 
+@counting(seed=0)
 def score_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """The primary metrics of `table`, normalised, with `score_low` and `score_high`.
 
@@ -56,6 +57,7 @@ def score_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> 
     return _with_intervals(rows, samples)
 
 
+@counting(seed=0)
 def median_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """`tables.median_over_tasks` of the scores, with `score_low` and `score_high`.
 
@@ -84,6 +86,7 @@ def median_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) ->
     return medians.assign(score_low=low, score_high=high)
 
 
+@counting(seed=0)
 def resampled_medians(
     table: pd.DataFrame, items: pd.DataFrame, seed: int = 0
 ) -> tuple[pd.DataFrame, Float[np.ndarray, "resample row"]]:
@@ -195,6 +198,7 @@ def _scale(run: Run, intact: object, seed: int) -> Float[np.ndarray, "resample p
     return np.where(unscaled, ends, scores)
 
 
+@counting(seed=0)
 def halves(items: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Two tables with a random half of every task's items each, the same for all plans.
 
@@ -223,6 +227,7 @@ def halves(items: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFra
     return items[first], items[~first]
 
 
+@counting(seed=0)
 def select_and_report(
     table: pd.DataFrame, items: pd.DataFrame, by: str | Sequence[str], seed: int = 0
 ) -> pd.DataFrame:

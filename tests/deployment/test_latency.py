@@ -156,9 +156,10 @@ def test_an_encoder_writes_nothing(encoder: Any) -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ({"batch": 0}, "batch=0 is no number"),
-        ({"length": [8, -1]}, "is no number of rows or tokens"),
-        ({"repeats": 1}, "an interval needs 2 to"),
+        ({"batch": 0}, "batch=0 is too small; give 1"),
+        ({"length": [8, -1]}, "length=-1 is too small; give 1"),
+        ({"repeats": 1}, "repeats=1 is too small; give 2"),
+        ({"batch": []}, "is no number of rows or tokens"),
         ({"groups": "at once"}, "is not one of 'in turn', 'overlapped'"),
         ({"length": 300}, "exceed the model's context of 256"),
     ],

@@ -15,7 +15,7 @@ import pandas as pd
 from lm_eval.api.registry import DEFAULT_METRIC_REGISTRY, metric_registry
 from lm_eval.api.task import ConfigurableTask, Task
 
-from ...arguments import several
+from ...arguments import counting, several
 from ...errors import TaskError
 from .requests import source_of
 from .rows import json_lines
@@ -71,6 +71,7 @@ class OwnTask:
         return f"own-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
 
 
+@counting(max_new_tokens=1)
 def task(
     name: str,
     items: Items,
