@@ -138,6 +138,11 @@ def test_hides_nothing_that_is_not_a_number(broken: str, llama: TransformerBridg
     assert found[1].isfinite().all()
 
 
+def test_values_that_are_all_zero_are_numbers(llama: TransformerBridge) -> None:
+    llama.original_model.model.layers[3].self_attn.v_proj.weight.data.zero_()
+    assert faces_apart(llama) <= 1e-4
+
+
 class TestWeights:
     def test_are_the_very_same(self, llama: TransformerBridge) -> None:
         face = plain(llama)
