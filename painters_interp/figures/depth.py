@@ -165,6 +165,8 @@ def damage_scatter(
     page = 1 if columns == 1 else 2
     figure, drawn = style.canvas(page, 54.0 * rows + 8, rows, columns, len(measures))
     looks = appearance.looks(points["variant"])
+    if others := {*correlations["variant"]} - {*looks}:
+        raise TableError(f"no points of {min(map(str, others))!r}, of which there is a correlation")
     for measure, ax in zip(measures, drawn, strict=True):
         _cloud(ax, points[points["measure"].eq(measure)], looks)
         told = correlations[correlations["measure"].eq(measure)]

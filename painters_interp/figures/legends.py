@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from . import appearance, naming, style
+from .fonts import make_legible
 
 _LINE = 3.7  # mm
 _INTERVAL = "95 % interval"
@@ -52,6 +53,7 @@ def legend_below(
     for ncols, most in (*((n, 60) for n in range(columns, 0, -1)), (1, 40), (1, 25)):
         shown = [naming.shortened(name, most) for name in names]
         legend = figure.legend(first, shown, loc="outside lower center", ncols=ncols)
+        make_legible(legend)  # before it is measured
         if legend.get_window_extent().width <= figure.bbox.width or most == 25:
             break
         legend.remove()

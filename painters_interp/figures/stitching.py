@@ -112,14 +112,15 @@ def stitching_curves(
         raise TableError("several source states for one target state; see stitching_heatmap")
     bars = rows["map"].nunique() > MOST_BANDS
     figure, [ax] = style.canvas(1, 82.0 + (4 if title else 0))
-    for kind, look in appearance.looks(sorted(rows["map"].unique(), key=[*_NAMES].index)).items():
+    known = [kind for kind in _NAMES if rows["map"].eq(kind).any()]
+    for kind, look in appearance.looks([*known, *rows["map"]]).items():
         line = rows[rows["map"] == kind].sort_values("target_state")
         appearance.draw_line(
             ax,
             line["target_state"],
             line["increase"],
             look,
-            (names or {}).get(kind, _NAMES[kind]),
+            (names or {}).get(kind, _NAMES.get(kind, look.label)),
             rows=line.rename(columns={"increase_low": "low", "increase_high": "high"}),
         )
         ends = line["increase_low"], line["increase_high"]

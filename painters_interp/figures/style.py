@@ -192,10 +192,14 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         given = {name: _typed(option) for name, option in options.items()}
         tables = [_typed(argument) for argument in args]
         wishes = _wishes_of(given)
-        token = WISHES.set(wishes)
+        token, before = WISHES.set(wishes), plt.get_fignums()
         try:
             with publication() if wishes.axes is None else nullcontext():
                 figure = draw(*tables, **given)  # type: ignore[arg-type]
+        except BaseException:
+            for number in {*plt.get_fignums()} - {*before}:  # half drawn, nobody wants to see it
+                plt.close(number)
+            raise
         finally:
             WISHES.reset(token)
         if wishes.axes is None:

@@ -62,7 +62,8 @@ def require(table: pd.DataFrame, *columns: str) -> None:
     """
     if missing := [c for c in columns if c not in table]:
         have = ", ".join(map(str, table.columns)) or "none"
-        raise TableError(f"the table lacks the columns {', '.join(missing)}; it has {have}")
+        wanted = f"; needed: {', '.join(columns)}" if len(columns) > len(missing) else ""
+        raise TableError(f"the table lacks the columns {', '.join(missing)}; it has {have}{wanted}")
     if table.empty:
         raise TableError(f"the table has no rows; needed: rows with {', '.join(columns)}")
 

@@ -102,10 +102,15 @@ class TestLabels:
         assert r"$\sum_i x_i + y$" in figures.naming.wrapped(title, 60.0).replace("\n", " ")
         assert figures.naming.wrapped(r"$\frac{$", 60.0) == r"\$\frac{\$"
 
-    def test_what_no_font_can_show_is_refused(self, monkeypatch):
-        monkeypatch.setattr(figures.fonts, "_font_with", lambda codes: None)
-        with pytest.raises(TableError, match="no font here can show the label '\\\\U000f0000'"):
-            figures.heatmap([[1.0]], title="\U000f0000")
+    def test_what_cannot_be_shown_is_refused_and_nothing_half_drawn_stays(self, monkeypatch):
+        for sign in ("\U000f0000", "\U0001f3a8"):  # private; in the font of boxes alone
+            with pytest.raises(TableError, match="no font here can show the label"):
+                figures.heatmap([[1.0]], title=sign)
+        table = scores(experiments.variants(4, seeds=1)).replace({"task": {"task_1": "\u0646"}})
+        monkeypatch.setattr(figures.fonts, "_SHAPES", False)
+        with pytest.raises(TableError, match="letters of '\u0646' in wrong order or form"):
+            figures.task_curves(table, "skip")
+        assert plt.get_fignums() == []
 
 
 @pytest.mark.parametrize(
