@@ -64,6 +64,7 @@ class Here:
 
     def close(self) -> None:
         """See `Crew`."""
+        self._worker.let_go()
 
 
 def surveyed(worker: Worker, group: Group, shards: Sequence[Shard]) -> Survey | Failed:

@@ -44,13 +44,15 @@ class Losses:
 
     rows: list[dict[str, str]] = field(default_factory=list)
 
-    def add(self, group: Group, why: str, shard: Shard | None = None, items: str = "") -> str:
+    def add(
+        self, group: Group, why: str, shard: Shard | None = None, items: str = "", task: str = ""
+    ) -> str:
         """Note something, and return it as a sentence."""
-        task = "" if shard is None else shard.question.task
+        task = task if shard is None else shard.question.task
         self.rows.append(
-            {"model": group.model, "dtype": group.dtype, "task": task, "items": items, "why": why}
+            {"model": group.called, "dtype": group.dtype, "task": task, "items": items, "why": why}
         )
-        where = group.name if shard is None else shard.name
+        where = f"{group.name} {task}".strip() if shard is None else shard.name
         return f"failed: {where}{f', item {items}' if items else ''}: {why}"
 
     @property

@@ -55,7 +55,7 @@ def _path(folder: Path, spec: Spec, group: Group, part: Slice) -> Path:
 
 
 def _name(spec: Spec, group: Group) -> str:
-    return sha256(f"{spec.digest} {group.model} {group.dtype}".encode()).hexdigest()[:16]
+    return sha256(f"{spec.digest} {group}".encode()).hexdigest()[:16]
 
 
 def labels_in(survey: Survey) -> list[tuple[str, pd.DataFrame]]:

@@ -4,7 +4,8 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,10 +20,11 @@ from ..evaluation.measurements import TASK_METRICS
 from ..progress import progress
 from ..storage import writable_folder
 from .executors import Crew, Here
+from .inquiries import inquire, inquiries_of
 from .joining import Losses, Swept, join, kept, shelf_of, whole_plans
 from .journal import Journal, notes, say
 from .manifests import read_manifest, write_manifest
-from .shards import Group, Question, Shard, Slice, cut
+from .shards import Group, Question, Shard, Slice, cut, groups_of
 from .spec import Spec, read_spec
 from .work import Answered, Failed, Place, Survey, Work
 from .workers import tasks_of
@@ -89,9 +91,12 @@ def sweep(
         crew = _crew(asked, executor, address, workers, gpus_per_worker, cpus_per_worker, device)
         try:
             driver = Driver(folder, asked, part, shards, crew, journal, stop)
-            return driver.drive()
+            found = driver.drive()
         finally:
             crew.close()
+        own = part.of_shards(inquiries_of(asked))
+        inquire(folder, own, journal, driver.losses, stop, device)
+        return replace(found, failed=driver.losses.table)
 
 
 def _crew(
@@ -116,16 +121,16 @@ def _crew(
 
 def _shards(spec: Spec) -> list[Shard]:
     """Every shard of a sweep. Raises TaskError for a task that does not exist."""
-    groups = [Group(model, dtype) for model in spec.models for dtype in spec.dtypes]
     items: dict[Question, list[int]] = {}
-    for limit in spec.limits:
-        for shots in spec.shots:
-            for seed in spec.seeds:
-                for name in spec.tasks:
-                    found = tasks_of(spec, Question(name, name, limit, shots, seed))
-                    for question, task in found.items():
-                        items[question] = [*dict.fromkeys(i.doc_id for i in task.instances)]
-    return cut(groups, items, [TASK_METRICS, *spec.metrics], spec.items_per_shard)
+    for asked in spec.tasks:
+        name = asked.name
+        for limit, shots, seed in product(
+            asked.limits or spec.limits, asked.shots or spec.shots, spec.seeds
+        ):
+            found = tasks_of(spec, Question(name, name, limit, shots, seed))
+            for question, task in found.items():
+                items[question] = [*dict.fromkeys(i.doc_id for i in task.instances)]
+    return cut(groups_of(spec), items, [TASK_METRICS, *spec.metrics], spec.items_per_shard)
 
 
 @dataclass
@@ -159,9 +164,13 @@ class Driver:
         return Swept(results, items, self.losses.table)
 
     def _note_plan(self) -> None:
-        rows = [[s.id, s.group.model, s.group.dtype, s.question.task, s.measured, len(s.items)]
+        rows = [[s.id, s.group.called, s.group.dtype, s.question.task, s.measured, len(s.items)]
                 for s in self.shards]  # fmt: skip
+        studies = inquiries_of(self.spec)
+        rows += [[one.id, one.group.called, one.group.dtype, f"study {one.study}", "claims", 0]
+                 for one in studies]  # fmt: skip
         own = [shard.id for shard in self.part.of_shards(self.shards)]
+        own += [one.id for one in self.part.of_shards(studies)]
         given = {"spec": self.spec.digest, "slice": str(self.part), "workers": self.crew.workers}
         self.journal.note("planned", **given, shards=rows, own=own)
 
@@ -172,7 +181,7 @@ class Driver:
         surveys = {}
         for group, found in self.crew.surveys(asked, self.stop.is_set):
             if isinstance(found, Failed):
-                self.journal.note("refused", model=group.model, dtype=group.dtype, why=found.why)
+                self.journal.note("refused", model=group.called, dtype=group.dtype, why=found.why)
                 self.journal.say(self.losses.add(group, found.why))
                 continue
             surveys[group] = found
@@ -269,8 +278,13 @@ def _collected(folder: Path, spec: Spec, shards: Sequence[Shard]) -> Swept:
     for at in left:
         why = f"not done; run --shard {jobs.holding(at, len(shards))} again"
         say(losses.add(shards[at].group, why, shards[at]))
+    asked = inquiries_of(spec)
+    open_ = [at for at, one in enumerate(asked) if not one.is_done(folder)]
+    for at in open_:
+        why = f"not done; run --shard {jobs.holding(at, len(asked))} again"
+        say(losses.add(asked[at].group, why, task=f"study {asked[at].study}"))
     results, items = join(folder, spec, shards, surveys)
-    return Swept(results, items, losses.table, len(left))
+    return Swept(results, items, losses.table, len(left) + len(open_))
 
 
 def _is_done(folder: Path, shard: Shard, surveys: Mapping[Group, Survey]) -> bool:

@@ -5,21 +5,58 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from ..errors import PaintersError
+from .spec import Spec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Group:
-    """What is loaded once: a model in a number format."""
+    """What is loaded once: a model in a number format.
+
+    `device_map` is a way to spread it, or pairs of module and device.
+    """
 
     model: str
     dtype: str
+    revision: str | None = None
+    trust: bool = False
+    device_map: str | tuple[tuple[str, str | int], ...] | None = None
+
+    @property
+    def called(self) -> str:
+        """The model, with its revision where one is asked for."""
+        return self.model if self.revision is None else f"{self.model}@{self.revision}"
 
     @property
     def name(self) -> str:
         """What people call it."""
-        return f"{self.model} ({self.dtype})"
+        return f"{self.called} ({self.dtype})"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `load_model` is told."""
+        spread = dict(self.device_map) if isinstance(self.device_map, tuple) else self.device_map
+        told = {"dtype": self.dtype, "revision": self.revision, "device_map": spread}
+        return {**told, "trust_remote_code": self.trust}
+
+
+def groups_of(spec: Spec) -> list[Group]:
+    """All that is loaded for a sweep, one after the other."""
+    return [
+        Group(asked.name, dtype, asked.revision, asked.trust, _pairs(asked.device_map))
+        for asked in spec.models
+        for dtype in spec.dtypes
+    ]
+
+
+def _pairs(
+    spread: str | Mapping[str, str | int] | None,
+) -> str | tuple[tuple[str, str | int], ...] | None:
+    return tuple(spread.items()) if isinstance(spread, Mapping) else spread
 
 
 @dataclass(frozen=True)
@@ -107,7 +144,7 @@ class Slice:
         """Whether it is all there is."""
         return self.of == 1
 
-    def of_shards(self, shards: Sequence[Shard]) -> list[Shard]:
+    def of_shards(self, shards: Sequence[T]) -> list[T]:
         """The shards that are in it: neighbours, so that a job loads few models."""
         first, last = ((k * len(shards)) // self.of for k in (self.index - 1, self.index))
         return [*shards[first:last]]

@@ -42,17 +42,42 @@ _ITEMS = 32
 
 
 def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str | int | float | Path) else value
+    return [value] if isinstance(value, str | int | float | Path | BaseModel) else value
+
+
+def _entries_of(value: Any) -> Any:
+    """A list of entries; a mapping is one by name: {name: {setting: value}, name: ...}."""
+    if isinstance(value, Mapping) and "name" not in value:
+        return [{name: settings} for name, settings in value.items()]
+    return [value] if isinstance(value, Mapping) else _listed(value)
 
 
 def _named(value: Any) -> Any:
     """An experiment by its name, or as {name: {argument: value}}."""
-    if isinstance(value, str):
-        return {"name": value}
     if isinstance(value, Mapping) and len(value) == 1 and "name" not in value:
         [(name, arguments)] = value.items()
         return {"name": name, "arguments": arguments or {}}
+    return _entry(value)
+
+
+def _entry(value: Any) -> Any:
+    """What has settings of its own, by its name alone or as {name: {setting: value}}."""
+    if isinstance(value, str | int | float):  # a number is refused by its place
+        return {"name": value}
+    if isinstance(value, Mapping) and len(value) == 1 and "name" not in value:
+        [(name, settings)] = value.items()
+        if settings is None or isinstance(settings, Mapping):
+            return {**(settings or {}), "name": name}
     return value
+
+
+def _study(text: str) -> str:
+    from ..studies.registry import named
+
+    try:
+        return named(text).id
+    except PaintersError as error:  # no ValueError, which pydantic would understand
+        raise ValueError(str(error)) from error
 
 
 def _labelled(value: Any) -> Any:
@@ -107,6 +132,31 @@ class Experiment(_Strict):
         return experiments.GRIDS.get(self.name) or getattr(experiments, self.name)
 
 
+class ModelAsked(_Strict):
+    """A model, and how it is loaded: what `load_model` takes by these names."""
+
+    name: Text
+    revision: Text | None = None
+    trust: bool = False
+    device_map: Text | dict[str, str | int] | None = None
+
+
+class TaskAsked(_Strict):
+    """A task, with limits and shots of its own in place of the spec's."""
+
+    name: Text
+    limits: Annotated[tuple[Limit | None, ...], Field(min_length=1), *_LIST] | None = None
+    shots: Annotated[tuple[Shots | None, ...], Field(min_length=1), *_LIST] | None = None
+
+
+class StudyAsked(_Strict):
+    """A study by its id, with what it is asked in place of its own choice."""
+
+    name: Annotated[Text, AfterValidator(_study)]
+    tasks: Annotated[tuple[Text, ...], Field(min_length=1), *_LIST] | None = None
+    limit: Limit | None = None
+
+
 class Spec(_Strict):
     """A sweep: what is crossed with what. See the page "Many GPUs and Slurm" of the documentation.
 
@@ -114,12 +164,22 @@ class Spec(_Strict):
     cost; a multiple of 8, which go through a model together.
     """
 
-    models: Annotated[tuple[Text, ...], Field(min_length=1), *_LIST]
-    tasks: Annotated[tuple[Text, ...], Field(min_length=1), *_LIST]
+    models: Annotated[
+        tuple[Annotated[ModelAsked, BeforeValidator(_entry)], ...],
+        Field(min_length=1), BeforeValidator(_entries_of), AfterValidator(_distinct),
+    ]  # fmt: skip
+    tasks: Annotated[
+        tuple[Annotated[TaskAsked, BeforeValidator(_entry)], ...],
+        BeforeValidator(_entries_of), AfterValidator(_distinct),
+    ] = ()  # fmt: skip
     plans: Annotated[dict[Text, Line], BeforeValidator(_labelled)] = {}
     experiments: Annotated[
         tuple[Annotated[Experiment, BeforeValidator(_named)], ...], BeforeValidator(_listed)
     ] = ()
+    studies: Annotated[
+        tuple[Annotated[StudyAsked, BeforeValidator(_entry)], ...],
+        BeforeValidator(_entries_of), AfterValidator(_distinct),
+    ] = ()  # fmt: skip
     dtypes: Annotated[
         tuple[Literal["float32", "float64", "bfloat16", "float16"], ...],
         Field(min_length=1), *_LIST,
@@ -137,8 +197,11 @@ class Spec(_Strict):
 
     @model_validator(mode="after")
     def _has_plans(self) -> "Spec":
-        if not self.plans and not self.experiments:
+        plans, studies = self.plans or self.experiments, self.studies
+        if not plans and not (studies and not self.tasks):
             raise ValueError("it names neither plans nor experiments; give one of them")
+        if plans and not self.tasks:
+            raise ValueError("it names plans and no tasks; give tasks to score them on")
         return self
 
     @property
@@ -164,6 +227,12 @@ class Spec(_Strict):
         return pd.concat(tables, ignore_index=True).assign(n_layers=n_layers)
 
 
+# What the parts of a spec are made of, by their keys.
+_PARTS: dict[Any, type[_Strict]] = {
+    **{"experiments": Experiment, "models": ModelAsked, "tasks": TaskAsked, "studies": StudyAsked}
+}
+
+
 def read_spec(source: "Spec | str | Path | Mapping[str, Any]") -> Spec:
     """What a sweep is to do, from a file of YAML, or from what such a file would hold.
 
@@ -178,8 +247,8 @@ def read_spec(source: "Spec | str | Path | Mapping[str, Any]") -> Spec:
 
     Example:
         >>> spec = read_spec({"models": "smollm2-135m", "tasks": "probe_facts", "plans": "0-28"})
-        >>> spec.models, spec.plans
-        (('smollm2-135m',), {'0-28': '0-28'})
+        >>> spec.models[0].name, spec.plans
+        ('smollm2-135m', {'0-28': '0-28'})
     """
     if isinstance(source, Spec):
         return source
@@ -218,9 +287,11 @@ def _validated(
 
 def _in_words(mistake: Any) -> str:
     """A mistake that pydantic found, as a sentence."""
-    place = ".".join(map(str, mistake["loc"]))
+    place = ".".join(map(str, mistake["loc"])).removesuffix(".name")
     if mistake["type"] == "extra_forbidden":
-        known = [*(Spec.model_fields if len(mistake["loc"]) == 1 else Experiment.model_fields)]
+        known = [
+            *_PARTS.get(mistake["loc"][0] if len(mistake["loc"]) > 1 else "", Spec).model_fields
+        ]
         close = get_close_matches(str(mistake["loc"][-1]), known, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
         return f"there is no key {mistake['loc'][-1]!r}; {hint}"

@@ -152,8 +152,9 @@ class Worker:
 
     def _loaded(self, group: Group) -> TransformerBridge:
         if self._model is None or self._group != group:
-            self._let_go()  # before loading: two models may not fit
-            model = load_model(group.model, device=self._device, dtype=group.dtype)
+            self.let_go()  # before loading: two models may not fit
+            device = None if group.device_map is not None else self._device
+            model = load_model(group.model, device=device, **group.options)
             if not family_of(model).causal:
                 raise UnsupportedModelError(
                     f"{group.model} is a masked language model, or bidirectional; lm-eval's tasks "
@@ -162,7 +163,8 @@ class Worker:
             self._model, self._group = model, group
         return self._model
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Hold no model any more."""
         held, self._model, self._group = self._model, None, None
         self._tasks.clear()
         self._together.clear()

@@ -29,6 +29,13 @@ RIGHT = "models: a\ntasks: b\n"
         (f"{RIGHT}plans: 0-5\nitems_per_shard: 9\n", "line 4: items_per_shard is 9: .*multiple"),
         (f"{RIGHT}plans: 0-5\ndtypes: float31\n", "line 4: .* did you mean 'float32'?"),
         (f"{RIGHT}plans: 0-5\nlimits: 0\n", "line 4: limits.0 is 0"),
+        (
+            "models:\n- a: {revison: x}\n",
+            "line 2: there is no key 'revison'; .*'revision'",
+        ),
+        ("models: a\ntasks:\n- b: {limit: 3}\n", "line 3: there is no key 'limit'; .*'limits'"),
+        ("models: a\nstudies: '2407'\n", "line 2: studies.0: no study '2407'; there are"),
+        ("models: a\nplans: 0-5\n", "it names plans and no tasks"),
         ("tasks: b\nplans: 0-5\n", "line 1: the key 'models' is missing"),
         (RIGHT, "it names neither plans nor experiments"),
         ("models: [a\ntasks: b", "line 2: this is no YAML"),

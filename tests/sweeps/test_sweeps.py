@@ -18,7 +18,8 @@ from painters_interp import sweeps
 from painters_interp.cli import application
 from painters_interp.errors import OutputError, PaintersError
 from painters_interp.evaluation import measurements
-from painters_interp.sweeps import journal, workers
+from painters_interp.sweeps import inquiries, journal, workers
+from painters_interp.sweeps.shards import groups_of
 
 PLANS = {"skip": "0-2 5", "back": "5-0"}
 
@@ -31,7 +32,11 @@ def once() -> Any:
 
 @pytest.fixture(autouse=True)
 def _loaded_once(once: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "load_model", once)
+    def plain(name: str, **options: Any) -> Any:
+        return once(name, dtype=options["dtype"])
+
+    monkeypatch.setattr(workers, "load_model", plain)
+    monkeypatch.setattr(inquiries, "load_model", plain)
 
 
 @pytest.fixture(scope="module")
@@ -308,3 +313,48 @@ def test_the_command_line_says_how_it_went(
     assert ("Results are in" in said.out) != interrupted
     assert application.answer(["status", str(tmp_path / "out")]) == 0
     assert "nowhere/at-all" in capsys.readouterr().out
+
+
+def test_models_tasks_and_studies_may_have_settings_of_their_own(
+    asked: dict[str, Any], tmp_path: Path
+) -> None:
+    name = asked["models"]
+    study = {"2601.18302": {"limit": 4, "tasks": "probe_facts"}}
+    spec = asked | {
+        "models": {name: {"device_map": {"": "cpu"}}},
+        "tasks": [{"probe_facts": {"limits": 2, "shots": 1}}, "probe_order"],
+        "studies": study,
+    }
+    found = painters.sweep(spec, tmp_path)
+    asked_of = found.results[["task", "limit", "shots"]].drop_duplicates()
+    assert asked_of["task"].tolist() == ["probe_facts", "probe_order"]
+    assert asked_of["limit"].tolist() == [2, 12]
+    assert asked_of["shots"].tolist()[0] == 1
+    [claims] = tmp_path.glob("studies/2601.18302/*-float32-*/claims.csv")
+    written = claims.stat().st_mtime_ns
+    painters.sweep(spec, tmp_path)
+    assert claims.stat().st_mtime_ns == written  # not asked again
+    table = sweeps.status(tmp_path)
+    assert table["done"].tolist() == table["shards"].tolist() == [1, 2, 1]
+    assert table["task"].tolist()[-1] == "study 2601.18302"
+
+
+def test_a_study_that_fails_is_named_and_is_left_to_be_done(
+    asked: dict[str, Any], tmp_path: Path
+) -> None:
+    spec = {"models": asked["models"], "studies": {"2601.18302": {"tasks": "probe_nothing"}}}
+    found = painters.sweep(spec, tmp_path)
+    assert found.failed["task"].tolist() == ["study 2601.18302"]
+    assert "no task 'probe_nothing'" in found.failed["why"].item()
+    assert painters.sweep(spec, tmp_path, collect=True).left == 1
+
+
+def test_a_revision_tells_models_of_one_name_apart() -> None:
+    spec = sweeps.read_spec(
+        {"models": [{"m": {"revision": "a"}}, {"m": {"revision": "b", "trust": True}}, "m"],
+         "tasks": "t", "plans": "0-5"}
+    )  # fmt: skip
+    groups = groups_of(spec)
+    assert [group.called for group in groups] == ["m@a", "m@b", "m"]
+    assert groups[1].options["trust_remote_code"]
+    assert groups[1].options["revision"] == "b"

@@ -1,0 +1,128 @@
+"""The studies of a sweep: each of one model, in a folder of its own, whole or not there."""
+
+import gc
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..models import load_model
+from ..report import write_page
+from ..storage import replacing, write_whole
+from ..studies import run
+from .joining import Losses
+from .journal import Journal
+from .shards import Group, groups_of
+from .spec import Spec
+from .workers import why
+
+STUDIES = "studies"
+_ASKED = "asked.json"
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """A study of one model, with what it is asked."""
+
+    group: Group
+    study: str
+    tasks: tuple[str, ...] | None
+    limit: float | None
+    data: str | None
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits that tell it from others, the same in every run."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.group.name} study {self.study}, seed {self.seed}"
+
+    def place(self, folder: Path) -> Path:
+        """Where its findings go: a changed spec goes elsewhere."""
+        model = re.sub(r"[^A-Za-z0-9.@-]+", "_", self.group.called).strip("_.")
+        return folder / STUDIES / self.study / f"{model[-80:]}-{self.group.dtype}-{self.id[:8]}"
+
+    def is_done(self, folder: Path) -> bool:
+        """Whether its findings are there."""
+        try:
+            there = json.loads((self.place(folder) / _ASKED).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(there == self._facts)
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        """What it is, as it is read back; findings of another version of this code are none."""
+        facts: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return facts | {"painters_interp": __version__}
+
+    def carry_out(self, model: Any, folder: Path) -> None:
+        """Ask the model, and write all that was found."""
+        tasks = None if self.tasks is None else [*self.tasks]
+        found = run(
+            self.study, model, tasks, self.data, self.limit, seed=self.seed,
+            store=folder / STUDIES / "scores",
+        )  # fmt: skip
+        place = self.place(folder)
+        with replacing(place) as part:
+            found.save(part)
+        write_page(place)
+        write_whole(place / _ASKED, json.dumps(self._facts, indent=1).encode())  # what says done
+
+
+def inquiries_of(spec: Spec) -> list[Inquiry]:
+    """Every study of every model and seed, those of a model together."""
+    data = None if spec.data is None else str(spec.data)
+    return [
+        Inquiry(group, asked.name, asked.tasks, asked.limit, data, seed)
+        for group in groups_of(spec)
+        for asked in spec.studies
+        for seed in spec.seeds
+    ]
+
+
+def inquire(
+    folder: Path,
+    inquiries: Sequence[Inquiry],
+    journal: Journal,
+    losses: Losses,
+    stop: threading.Event,
+    device: str | None,
+) -> None:
+    """Carry out what is not done yet, here, one after the other; what fails is noted.
+
+    Raises KeyboardInterrupt where a wish to stop leaves some undone.
+    """
+    left = [one for one in inquiries if not one.is_done(folder)]
+    journal.note("kept", shards=[one.id for one in inquiries if one not in left])
+    if inquiries:
+        kind = "study of a model" if len(inquiries) == 1 else "studies of models"
+        journal.say(f"{len(inquiries)} {kind}, {len(left)} of them to do")
+    held: tuple[Group, Any] | None = None
+    for one in left:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        journal.note("begun", shard=one.id)
+        start = time.perf_counter()
+        try:
+            if held is None or held[0] != one.group:
+                held = None
+                gc.collect()  # before loading: two models may not fit
+                place = None if one.group.device_map is not None else device
+                held = one.group, load_model(one.group.model, device=place, **one.group.options)
+            one.carry_out(held[1], folder)
+        except Exception as error:  # of a model, a task, a device: the others go on
+            journal.note("failed", shard=one.id, why=why(error))
+            journal.say(losses.add(one.group, why(error), task=f"study {one.study}"))
+            continue
+        journal.note("done", shard=one.id, seconds=time.perf_counter() - start)
