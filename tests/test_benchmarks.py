@@ -89,9 +89,10 @@ def test_oracle(output: Output, model: str, data: str) -> None:
 
 
 def test_generation(output: Output, model: str) -> None:
-    few = ["--tokens", "24", "--prompts", "2", "--new", "3", "--sample", "2"]
+    few = ["--tokens", "24", "--prompts", "2", "--items", "2", "--new", "3", "--sample", "2"]
     out = output("generation.py", "--model", model, *few)
-    assert out.count("0 of 4 texts differ") == 2
+    assert out.count("0 of 4 texts differ") == 3
+    assert "(reading 0." in out
 
 
 def test_similarity(output: Output, model):
