@@ -244,6 +244,7 @@ def latency(
     from ..execution import as_plan
     from ..models import identity
     from ..storage import provenance, read_table
+    from ..tables import readable
 
     given, look = plans_in(plans, plan), look_of(venue, formats)
     rows, tokens = whole_numbers(batch, "--batch"), whole_numbers(length, "--length")
@@ -260,7 +261,7 @@ def latency(
     if out is not None:
         facts = provenance(**identity(bridge), **asked)
         written = write_drawn(table, out, facts, look, judged)
-    print(_readable(table).to_string(index=False))
+    print(readable(table).to_string(index=False))
     for path in written if out is not None else ():
         print(path)
 
@@ -283,21 +284,6 @@ def _judged(scores: "pd.DataFrame") -> "Callable[[pd.DataFrame], Figure]":
     )
     better = bool(rows["higher_is_better"].iloc[0])
     return partial(latency_frontier, scores=rows, of="value", higher_is_better=better, label=label)
-
-
-def _readable(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The columns one looks at: milliseconds, and ratios with their intervals."""
-    shown = table[["plan", "batch", "length", "calls", "depth", "runs_as"]].copy()
-    shown["MB"] = (table["weight_bytes"] / 1e6).round().astype(int)
-    for span in ("prefill", "token"):
-        shown[f"{span} (ms)"] = (1e3 * table[span]).map("{:.4g}".format)
-        ends = [table[f"{span}_ratio{end}"].map("{:.3f}".format) for end in ("", "_low", "_high")]
-        shown["to intact" if span == "prefill" else "to intact, token"] = (
-            ends[0] + " [" + ends[1] + ", " + ends[2] + "]"
-        )
-        if f"{span}_overlapped" in table:
-            shown[f"{span} together"] = table[f"{span}_overlapped"].map("{:.3f}".format)
-    return shown
 
 
 def per_input(

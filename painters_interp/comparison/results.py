@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ..errors import TableError
 from ..measures import Curve, Matrix, Pooled, Result
-from ..measures.base import curve_table
+from ..measures.base import curve_table, in_short
 from ..statistics import LEVEL, RESAMPLES
 
 if TYPE_CHECKING:
@@ -98,32 +99,26 @@ class Similarity(dict[str, Result]):
         return figure
 
     def __repr__(self) -> str:
-        rows = [(name, *_range(found)) for name, found in self.items()]
-        wide = max([len(name) for name, *_ in rows], default=0)
-        lines = [f"{name:{wide}}  {low:8.3f} to {high:8.3f}  {shape}"
-                 for name, low, high, shape in rows]  # fmt: skip
+        wide = max(map(len, self), default=0)
+        values = {name: found.matrix if isinstance(found, Matrix) else found.curve
+                  for name, found in self.items()}  # fmt: skip
+        lines = [f"{name:{wide}}  {in_short(of)}" for name, of in values.items()]
         return "\n".join([f"Similarity of {self.compared.get('texts', '?')} texts", *lines])
 
     def _repr_html_(self) -> str:
-        """A small table, and a picture of the matrices, for notebooks."""
+        """A small table, and a picture of the matrices where they have values, for notebooks."""
         import matplotlib.pyplot as plt
 
-        picture = BytesIO()
-        figure = self.plot()
+        picture, told = BytesIO(), f"<pre>{escape(repr(self))}</pre>"
+        try:
+            figure = self.plot()
+        except TableError:  # what there is no picture of, the table says
+            return told
         figure.savefig(picture, format="png", dpi=90)
         plt.close(figure)
         data = b64encode(picture.getvalue()).decode()
         shown = f'<img alt="similarity" src="data:image/png;base64,{data}">'
-        return f"<pre>{escape(repr(self))}</pre>{shown}"
-
-
-def _range(found: Result) -> tuple[float, float, str]:
-    """The smallest and the largest value, and of what."""
-    values = found.matrix if isinstance(found, Matrix) else found.curve
-    numbers = values.to_numpy(dtype=float)
-    known = numbers[np.isfinite(numbers)]
-    ends = (float(known.min()), float(known.max())) if known.size else (np.nan, np.nan)
-    return *ends, " x ".join(map(str, numbers.shape))
+        return told + shown
 
 
 def _stacked(parts: Iterator[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

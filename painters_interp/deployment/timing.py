@@ -23,7 +23,7 @@ from ..plans import Call, Plan, Step
 from ..plans import groups as groups_of
 from ..progress import progress
 from ..strategies import full
-from ..tables import MODEL, labelled, typed
+from ..tables import MODEL, Results, labelled, typed
 from ..tables.labels import Plans, labels_for, with_intact
 from .sequences import in_sequence
 
@@ -116,7 +116,7 @@ def latency(
                         if groups == OVERLAPPED:
                             row |= _paid(pairs.get(runner.plan), own, seed)
                         rows.append(row)
-    return typed(labelled(labels, pd.DataFrame(rows)))
+    return Results(typed(labelled(labels, pd.DataFrame(rows))))
 
 
 def _numbers(name: str, given: int | Sequence[int]) -> list[int]:

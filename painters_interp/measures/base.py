@@ -65,6 +65,10 @@ class Matrix:
         own = None if ax is None else [ax]
         return similarity_panel({name: self}, label, axis=axis, meaning=meaning, axes=own)
 
+    def __repr__(self) -> str:
+        told, texts = in_short(self.matrix).strip(), len(self.documents)
+        return f"Matrix {self.name}: {told}, mean of {texts} texts"
+
     @cached_property
     def matrix(self) -> pd.DataFrame:
         """Rows and columns are states, 0 being the embedding output."""
@@ -107,6 +111,14 @@ class Matrix:
         return pd.DataFrame(values, index=index, columns=columns)
 
 
+def in_short(values: "pd.DataFrame | pd.Series[float]") -> str:
+    """Between which ends values lie, and how many of what there are: `0.1 to 0.9, 7 x 7 states`."""
+    numbers = values.to_numpy(dtype=float)
+    known = numbers[np.isfinite(numbers)]
+    ends = f"{known.min():8.3f} to {known.max():8.3f}" if known.size else f"{'no value':>20}"
+    return f"{ends}  {' x '.join(map(str, numbers.shape))} {values.index.name or 'state'}s"
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """A measure of every state or every layer (`axis`), as a mean over documents.
@@ -122,6 +134,10 @@ class Curve:
     def plot(self, title: str | None = None, ax: "Axes | None" = None) -> "Figure":
         """A line of it over depth (`figures.depth_curves`)."""
         return _plotted(self, title, ax)
+
+    def __repr__(self) -> str:
+        told, texts = in_short(self.curve).strip(), len(self.documents)
+        return f"Curve {self.name}: {told}, mean of {texts} texts"
 
     @cached_property
     def curve(self) -> "pd.Series[float]":
@@ -162,6 +178,9 @@ class Pooled:
     def plot(self, title: str | None = None, ax: "Axes | None" = None) -> "Figure":
         """A line of it over depth (`figures.depth_curves`)."""
         return _plotted(self, title, ax)
+
+    def __repr__(self) -> str:
+        return f"Pooled {self.name}: {in_short(self.curve).strip()}, of all tokens together"
 
     @property
     def curve(self) -> "pd.Series[float]":

@@ -11,12 +11,15 @@ _DIFFERENCE = ("delta", "delta_low", "delta_high")
 _OF_PLANS = ("plan", "task", "metric", "value", "stderr", "chance", *_DIFFERENCE, "p_adjusted", "n")
 _OF_A_PAIR = ("task", "metric", "value", "against_value", *_DIFFERENCE, "p", "n")
 _OF_DIVERGENCES = ("plan", "kl", "kl_low", "kl_high", "n_documents")
+_OF_TIMES = ("plan", "batch", "length", "calls", "depth", "runs_as", "weight_bytes",
+             *(f"{span}{part}" for span in ("prefill", "token")
+               for part in ("", "_ratio", "_ratio_low", "_ratio_high")))  # fmt: skip
 _TEXTS = ("label", "plan", "task", "metric")
 _SHORTER = {"p_adjusted": "p_adj"}
 _OF_SIDES = {"value": "first", "against_value": "second"}
 
 
-_KINDS = (_OF_PLANS, _OF_A_PAIR, _OF_DIVERGENCES)
+_KINDS = (_OF_PLANS, _OF_A_PAIR, _OF_DIVERGENCES, _OF_TIMES)
 
 
 class Results(pd.DataFrame):
@@ -60,7 +63,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The columns one looks at, numbers short, each difference with its 95 % interval.
 
     Args:
-        table: What `evaluate`, `items.compare` or `kl_to_intact` returned.
+        table: What `evaluate`, `items.compare`, `kl_to_intact` or `latency` returned.
 
     Returns:
         A frame of texts, row for row; an empty text where there is no number.
@@ -72,6 +75,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         >>> readable(painters.items.compare(answers, "0-2 5", "0-5"))["delta"].tolist()
         ['-0.375']
     """
+    if {*_OF_TIMES} <= {*table.columns}:
+        return _readable_times(table)
     pair = "against_value" in table
     divergences = "kl" in table and "delta" not in table
     columns = _OF_A_PAIR if pair else _OF_DIVERGENCES if divergences else _OF_PLANS
@@ -89,6 +94,21 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
                 f"[{a}, {b}]" if a else "" for a, b in zip(*ends, strict=True)
             ]
     return pd.DataFrame(shown)
+
+
+def _readable_times(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns one looks at: milliseconds, and ratios with their intervals."""
+    shown = table[["plan", "batch", "length", "calls", "depth", "runs_as"]].copy()
+    shown["MB"] = (table["weight_bytes"] / 1e6).round().astype(int)
+    for span in ("prefill", "token"):
+        shown[f"{span} (ms)"] = (1e3 * table[span]).map("{:.4g}".format)
+        ends = [table[f"{span}_ratio{end}"].map("{:.3f}".format) for end in ("", "_low", "_high")]
+        shown["to intact" if span == "prefill" else "to intact, token"] = (
+            ends[0] + " [" + ends[1] + ", " + ends[2] + "]"
+        )
+        if f"{span}_overlapped" in table:
+            shown[f"{span} together"] = table[f"{span}_overlapped"].map("{:.3f}".format)
+    return shown
 
 
 def short(number: Any) -> str:

@@ -78,3 +78,16 @@ def test_what_is_evaluated_and_compared_shows_itself(tiny_folder) -> None:
     assert repr(pair).split("\n")[0].split()[:5] == ["task", "metric", "first", "second", "delta"]
     table = painters.evaluate(model, {"skip": "0-2 5"}, "probe_facts", limit=3)
     assert " skip 0-2 5 probe_facts" in repr(table)
+    moved = painters.kl_to_intact(model, {"skip": "0-2 5"}, ["abc", "def"])
+    assert repr(moved).split("\n")[0].split()[:4] == ["label", "plan", "kl", "95"]
+    timed = painters.latency(model, "0-2 5", length=4, new=1, repeats=2)
+    assert "to intact, token" in repr(timed)
+
+
+def test_similarities_show_themselves_in_lines_also_without_a_value(tiny_folder) -> None:
+    model = tiny.shared("llama", torch.float32, tiny_folder)
+    found = painters.similarity(model, "ab", ["linearity", "block_influence"])
+    assert "no value  6 layers" in repr(found)
+    assert repr(found["block_influence"]).startswith("Curve block_influence: 0.")
+    alone = painters.similarity(model, "ab", "linearity")
+    assert alone._repr_html_().startswith("<pre>")  # what has no picture raises nothing
