@@ -37,6 +37,7 @@ from .prompt_run import PromptRun as PromptRun
 from .prompt_run import resume_from as resume_from
 from .prompt_run import run as run
 from .scores import Scores as Scores
+from .scores import likeliest as likeliest
 from .scores import refuse_bidirectional as refuse_bidirectional
 from .scores import score_targets as score_targets
 from .scores import token_logprobs as token_logprobs

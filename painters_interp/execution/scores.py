@@ -50,6 +50,25 @@ def score_targets(
     return Scores(found[..., 0], found[..., 1].bool())
 
 
+def likeliest(
+    model: TransformerBridge,
+    plans: Sequence[Plan],
+    recording: Recording,
+    sources: Int[Tensor, "row 2"],
+    top: int,
+    advance: Advance = lambda calls: None,
+) -> tuple[Int[Tensor, "plan row top"], Float[Tensor, "plan row top"]]:
+    """The likeliest next tokens at the residual rows (batch, pos), and their log-probabilities."""
+
+    def read(logits: Tensor, span: slice) -> Tensor:
+        best = logits.topk(top, dim=-1)
+        logprobs = best.values - logits.logsumexp(-1, keepdim=True)
+        return torch.cat([best.indices.to(logprobs), logprobs], dim=-1)
+
+    found = read_out(model, plans, recording, sources, lambda logits_of: read, advance)
+    return found[..., :top].long(), found[..., top:]
+
+
 def refuse_bidirectional(model: TransformerBridge) -> None:
     """Raise UnsupportedModelError for a model whose tokens see later ones: it predicts no next."""
     if not ready(model).causal:

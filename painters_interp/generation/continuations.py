@@ -79,7 +79,7 @@ def generate(
         raise PlanError(f"cache={cache!r} is not one of {', '.join(CACHES)}")
     texts = as_texts(prompts)
     ending = _ending(max_new_tokens, stop)
-    ids = _prompts(model, texts, ending.new)
+    ids = prompt_ids(model, texts, ending.new)
     tokens = sum(map(len, ids)) + ending.new * len(ids)
     calls = tokens * sum(len(plan.calls) for plan in distinct)
     with progress("writing", calls) as advance, up_to(calls, advance) as told:
@@ -125,17 +125,19 @@ def _open_ended(model: TransformerBridge, text: str, ids: Sequence[int]) -> Ids:
     return tuple(ids[:-1] if added else ids)
 
 
-def _prompts(model: TransformerBridge, texts: Sequence[str], new: int) -> list[Ids]:
+def prompt_ids(model: TransformerBridge, texts: Sequence[str], new: int = 0) -> list[Ids]:
+    """The tokens of every prompt; raises TextError where there are none, or no room for `new`."""
     found, context = [], context_of(model)
+    behind = f", and max_new_tokens={new} more" if new else ", which"
     for index, text in enumerate(texts):
         name = f"prompt {index} ({text[:40]!r})"
         ids = _open_ended(model, text, ids_of(model, text, f"prompt {index}")) if text else ()
         if not ids:
             raise TextError(f"prompt {index} is empty; give it at least one character")
         if len(ids) + new > context:
+            fit = f"; at most {max(0, context - len(ids))} fit behind it" if new else ""
             raise TextError(
-                f"{name} has {len(ids)} tokens, and max_new_tokens={new} more exceed the model's "
-                f"context of {context}; at most {max(0, context - len(ids))} fit behind it"
+                f"{name} has {len(ids)} tokens{behind} exceed the model's context of {context}{fit}"
             )
         found.append(ids)
     return found
