@@ -234,12 +234,14 @@ def _ratio(effects: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def _labelled(pairs: Sequence[_PromptPair]) -> list[tuple[int, str]]:
     """Each place's position in the (first) corrupted prompt, and the tokens found there.
 
-    Both of them where clean and corrupted differ; an ellipsis where pairs differ.
+    Both of them where clean and corrupted differ; where pairs differ, those of the first, and an
+    ellipsis.
     """
     found = []
     for i, (_, position) in enumerate(pairs[0].places):
         seen = {(p.clean.pieces[p.places[i][0]], p.corrupted.pieces[p.places[i][1]]) for p in pairs}
-        clean, corrupted = next(iter(seen))
+        first = pairs[0].places[i]
+        clean, corrupted = pairs[0].clean.pieces[first[0]], pairs[0].corrupted.pieces[first[1]]
         label = clean if clean == corrupted else f"{clean} / {corrupted.strip()}"
-        found.append((position, label if len(seen) == 1 else "..."))
+        found.append((position, label if len(seen) == 1 else f"{label} ..."))
     return found

@@ -188,7 +188,7 @@ class TestResidual:
         several = patching.patch_residual(
             llama, ["abcd", "abgd"], ["abed", "abfd"], answers=[("x", "y")] * 2, states=[0]
         )
-        assert several["token"].tolist() == ["<s>", "a", "b", "...", "d"]
+        assert several["token"].tolist() == ["<s>", "a", "b", "c / e ...", "d"]
 
     def test_leaves_the_model_as_it_was(self, gemma):
         before = gemma(CLEAN[None])
