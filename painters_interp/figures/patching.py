@@ -195,7 +195,7 @@ def _names(labels: list[str]) -> tuple[list[str], int]:
 
 def shown(token: str) -> str:
     """A token as a label: visible where it is white space, and never read as a formula."""
-    text = naming.shortened(token.strip(" "), 16) or "\N{OPEN BOX}"
+    text = naming.shortened(token.strip(" "), 20) or "\N{OPEN BOX}"
     return text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}").replace("$", r"\$")
 
 

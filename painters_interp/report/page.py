@@ -21,6 +21,7 @@ from pandas.api.types import is_numeric_dtype
 from ..errors import OutputError, TableError
 from ..figures import moving
 from ..storage import FORMATS, read_provenance, read_table, writable_file, write_whole
+from ..tables.showing import interval, short
 from .drawing import DRAWINGS
 from .findings import summary
 
@@ -224,7 +225,7 @@ def _claims(table: pd.DataFrame) -> Iterator[str]:
     for row in table.to_dict("records"):
         verdict = str(row["verdict"])
         sign, kind = _SIGNS.get(verdict, ""), verdict if verdict in _SIGNS else "undecided"
-        found = f"{_short(row['value'])} [{_short(row['low'])}, {_short(row['high'])}]"
+        found = f"{_short(row['value'])} {interval(row['low'], row['high'])}"
         yield (
             f'<tr><td data-value="{escape(verdict)}"><span class="verdict {kind}">{sign} '
             f'{escape(verdict)}</span></td><td class="claim">{escape(str(row["claim"]))}</td>'
@@ -301,7 +302,7 @@ def _text(value: Any) -> str:
 def _short(value: Any) -> str:
     if _missing(value):
         return ""
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else f"{value}"
+    return short(value) if isinstance(value, float | np.floating) else f"{value}"
 
 
 def _exact(value: Any) -> str:

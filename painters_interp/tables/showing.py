@@ -89,10 +89,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     for column in (c for c in columns if c not in _TEXTS and not c.endswith(("_low", "_high"))):
         shown[names.get(column, column)] = [*map(short, table[column])]
         if f"{column}_low" in columns:
-            ends = (map(short, table[f"{column}_{end}"]) for end in ("low", "high"))
-            shown["95 % interval"] = [
-                f"[{a}, {b}]" if a else "" for a, b in zip(*ends, strict=True)
-            ]
+            ends = (table[f"{column}_low"], table[f"{column}_high"])
+            shown["95 % interval"] = [interval(*pair) for pair in zip(*ends, strict=True)]
     return pd.DataFrame(shown)
 
 
@@ -112,5 +110,22 @@ def _readable_times(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def short(number: Any) -> str:
-    """A number as one looks at it, of four digits at most; nothing for what is missing."""
-    return "" if pd.isna(number) else f"{number:.4g}"
+    """A number as one looks at it: three decimals, more digits only where it is smaller.
+
+    Example:
+        >>> short(-0.09375), short(2e-05), short(64), short(1234.5), short(float("nan"))
+        ('-0.094', '2e-05', '64', '1234', '')
+    """
+    if pd.isna(number):
+        return ""
+    if float(number).is_integer() or abs(number) >= 1000:
+        return f"{number:.0f}"
+    return f"{number:.3f}" if abs(number) >= 0.0005 else f"{number:.1g}"
+
+
+def interval(low: Any, high: Any) -> str:
+    """Its ends at three decimals alike; nothing where there is none."""
+    if pd.isna(low) or pd.isna(high):
+        return ""
+    tiny = 0 < max(abs(low), abs(high)) < 0.0005
+    return f"[{short(low)}, {short(high)}]" if tiny else f"[{low + 0:.3f}, {high + 0:.3f}]"

@@ -80,7 +80,7 @@ def test_it_holds_claims_figures_tables_and_provenance(folder: Path) -> None:
     kind, content = picture.split(",")
     assert kind == "data:image/png;base64"
     assert b64decode(content) == (folder / "similarity.png").read_bytes()
-    assert {"0.9123 [0.8, 1]", EVIL, "0.9", "above 0.5", "10"} <= {*cells.of("td")}
+    assert {"0.912 [0.800, 1.000]", EVIL, "0.9", "above 0.5", "10"} <= {*cells.of("td")}
     assert "model: same" in cells.of("p")  # what is alike in all rows is said once
     [noted] = [text for text in cells.of("pre") if "note" in text]
     assert "onerror" in noted

@@ -32,7 +32,7 @@ def test_a_terminal_gets_one_aligned_table_with_intervals(table: Results) -> Non
         *("label", "plan", "task", "metric", "value", "stderr", "chance", "delta"),
         *("95", "%", "interval", "p_adj", "n"),
     ]
-    assert "-0.25 [-0.5124, 0.1]" in skip
+    assert "-0.250 [-0.512, 0.100]" in skip
     assert "nan" not in intact.lower()
 
 
@@ -41,7 +41,7 @@ def test_a_notebook_gets_html_in_which_labels_are_text(table: Results) -> None:
     assert html is not None
     assert "&lt;b&gt;&amp;skip" in html
     assert "<b>" not in html
-    assert "<td>[-0.5124, 0.1]</td>" in html
+    assert "<td>[-0.512, 0.100]</td>" in html
 
 
 def test_a_label_that_repeats_the_plan_is_not_shown(table: Results) -> None:
