@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..errors import TextError
+from ..arguments import counting
+from ..errors import SettingError
 from ..execution import (
     as_plan,
     face_of,
@@ -25,6 +26,7 @@ _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 4096}
 _OWN = ("prompt", "rank", "token", "logprob")
 
 
+@counting(top=1)
 @of_planned
 def next_tokens(model: Model, plans: Plans, prompts: Texts, top: int = 3) -> pd.DataFrame:
     """The likeliest tokens behind every prompt under every plan.
@@ -45,8 +47,8 @@ def next_tokens(model: Model, plans: Plans, prompts: Texts, top: int = 3) -> pd.
         and there is no token, which a warning counts.
 
     Raises:
-        TextError: an empty prompt, one that the context does not hold, and a `top` that the
-            vocabulary does not have.
+        TextError: an empty prompt, and one that the context does not hold.
+        SettingError: a `top` that is no number of tokens of the vocabulary.
         PlanError: plans that the model cannot run.
         UnsupportedModelError: encoders.
 
@@ -59,8 +61,8 @@ def next_tokens(model: Model, plans: Plans, prompts: Texts, top: int = 3) -> pd.
     labels = labels.drop(columns=[c for c in labels if c in _OWN]).drop_duplicates()
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     refuse_bidirectional(model)
-    if isinstance(top, bool) or not isinstance(top, int) or not 0 < top <= model.cfg.d_vocab:
-        raise TextError(f"top={top!r} is no number of tokens; 1..{model.cfg.d_vocab} fits")
+    if top > model.cfg.d_vocab:
+        raise SettingError(f"top={top} is more tokens than the vocabulary's {model.cfg.d_vocab}")
     ready(model)
     texts = as_texts(prompts)
     rows = []

@@ -8,7 +8,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 import painters_interp as painters
-from painters_interp.errors import TextError, UnsupportedModelError
+from painters_interp.errors import PaintersError, UnsupportedModelError
 from painters_interp.generation import next_tokens
 
 PLANS = {"intact": "0-5", "skip": "0-1 3-5", "looped": "0 (1-3)*2 5", "again": "0-5"}
@@ -48,10 +48,11 @@ def test_what_cannot_be_read_is_refused(model: TransformerBridge, tiny_folder: P
     for prompts, top, said in [
         ("", 1, "prompt 0 is empty"),
         ("a" * 400, 1, "has 401 tokens, which exceed the model's context of 256"),
-        ("a", 0, "top=0 is no number of tokens; 1..96 fits"),
-        ("a", True, "top=True is no number"),
+        ("a", 97, "top=97 is more tokens than the vocabulary's 96"),
+        ("a", 0, "top=0 is too small"),
+        ("a", True, "top=True is no whole number"),
     ]:
-        with pytest.raises(TextError, match=said):
+        with pytest.raises(PaintersError, match=said):
             next_tokens(model, "0-5", prompts, top=top)
     with pytest.raises(UnsupportedModelError, match="no next-token probabilities"):
         next_tokens(tiny.shared("bert", torch.float64, tiny_folder), "0-5", "abc")
