@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 from elsewhere import elsewhere, halfway
+from numpy.testing import assert_allclose
 from transformer_lens.model_bridge import TransformerBridge
 
 import painters_interp as painters
@@ -106,6 +107,22 @@ def test_numbers_come_home_once_a_batch_and_are_widened_then(llama, work, monkey
         monkeypatch.setattr("painters_interp.models.device._NARROW", ("meta",))
         device.float64 = False
         do(llama, 1)
+
+
+@pytest.mark.filterwarnings("ignore:.* is undefined somewhere", "ignore:.* is NaN for")
+@pytest.mark.parametrize("other", [None, "shuffled tokens"])
+def test_samples_come_home_once_a_batch_from_a_device_without_float64(llama, other, monkeypatch):
+    ask = partial(painters.similarity, llama, TEXTS, ["rsa", "knn", "procrustes"], other=other)
+    there = ask(massive="both")
+    monkeypatch.setattr("painters_interp.models.device._NARROW", ("cpu", "meta"))
+    at_home = ask(massive="both")
+    for name, found in there.items():
+        assert_allclose(found.per_document, at_home[name].per_document, rtol=0, atol=1e-12)
+    with elsewhere(llama) as device:
+        for batches in (1, 2, 4):
+            device.fetched.clear()
+            ask(batch_size=len(TEXTS) // batches)
+            assert len(device.fetched) == 2 * batches, device.fetched  # what is massive; samples
 
 
 def test_recording_walking_packing_and_the_head_fetch_nothing(llama):

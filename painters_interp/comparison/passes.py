@@ -27,10 +27,11 @@ from ..measures import (
     Measure,
     Result,
     draw_sample,
+    fetched,
     massive_tokens,
     together,
 )
-from ..models import widened
+from ..models import device_of, lacks_float64, widened
 from ..plans import Plan
 from ..progress import Advance, progress
 from ..streams import Streams, captured
@@ -118,7 +119,11 @@ class Source:
         return replace(self, pieces=pieces, owners=[self.owners[k] for k in kept])
 
     def documents(self, advance: Advance) -> Iterator[Document]:
-        """The pieces of the texts, one by one.
+        """The pieces of the texts, one by one."""
+        return chain.from_iterable(self.batches(advance))
+
+    def batches(self, advance: Advance) -> Iterator[Iterator[Document]]:
+        """The pieces of the texts, one by one, batch by batch.
 
         Views of their batch, which goes when nobody holds one any more: so nobody should while
         the next batch is read.
@@ -133,7 +138,7 @@ class Source:
 
         batches = captured(self.model, self.pieces, self.owners, self.plan, self.batch_size)
         at_home = in_order(self.pieces, self.batch_size, torch.device("cpu"))
-        return chain.from_iterable(map(documents_of, batches, at_home))
+        return map(documents_of, batches, at_home)
 
 
 def _seen(
@@ -189,7 +194,11 @@ class Survey:
         with progress("similarity", total) as advance:
             known = [self._look(s, advance) for s in first] or [_Known() for _ in self.sources]
             pairs = self._by_token if self.matched else self._by_document
-            for _ in map(partial(_take_in, found), pairs(known, carriers, advance)):
+            batches = pairs(known, carriers, advance)
+            place = device_of(self.sources[0].model)
+            if lacks_float64(place) and any(kind.sampled for kind in kinds):
+                batches = map(fetched, batches)
+            for _ in map(partial(_take_in, found), chain.from_iterable(batches)):
                 pass
         results: dict[str, Result] = {}
         for view, accumulators in zip(self.views, found, strict=True):
@@ -256,12 +265,18 @@ class Survey:
 
     def _by_token(
         self, known: list[_Known], carriers: list[Massive], advance: Advance
+    ) -> Iterator[Iterator[list[DocumentPair]]]:
+        """A pair for every view, document by document, tokens matched one by one; in batches."""
+        streams = [source.batches(advance) for source in self.sources]
+        return map(partial(self._batch_pairs, known, carriers), *streams)
+
+    def _batch_pairs(
+        self, known: list[_Known], carriers: list[Massive], *batches: Iterator[Document]
     ) -> Iterator[list[DocumentPair]]:
-        """A pair for every view, document by document, tokens matched one by one."""
-        streams = [source.documents(advance) for source in self.sources]
-        yield from map(partial(self._pairs, known, carriers), *streams)
-        for stream in streams[1:]:  # the first one ended this; the others count their last batch
-            next(stream, None)
+        """A batch of each model, in every view."""
+        yield from map(partial(self._pairs, known, carriers), *batches)
+        for batch in batches[1:]:  # the first one ended this; the others count theirs, too
+            next(batch, None)
 
     def _pairs(
         self, known: list[_Known], carriers: list[Massive], *documents: Document
@@ -282,12 +297,12 @@ class Survey:
 
     def _by_document(
         self, known: list[_Known], carriers: list[Massive], advance: Advance
-    ) -> Iterator[list[DocumentPair]]:
+    ) -> Iterator[Iterator[list[DocumentPair]]]:
         """One pair for every view: all documents as the points of one cloud."""
         clouds = [self._cloud(*one, advance) for one in zip(self.sources, known, carriers,
                                                             strict=True)]  # fmt: skip
         sample = draw_sample(self._documents, 0, self.sample, self.seed)
-        yield [_pair(a, b, 0, sample) for a, b in zip(*clouds, strict=True)]
+        yield iter([[_pair(a, b, 0, sample) for a, b in zip(*clouds, strict=True)]])
 
     def _cloud(
         self, source: Source, known: _Known, massive: Massive, advance: Advance

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from inspect import Signature, signature
 from typing import Any
@@ -76,6 +76,7 @@ class Owner:
     decoding: str
     model: int
     layers: tuple[int, ...]
+    in_pass: bool = field(default=False, compare=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise PlanError(
@@ -84,9 +85,18 @@ class Owner:
         )
 
     def claim(self, cache: Cache) -> None:
-        """Own `cache` from now on. Raises PlanError if somebody else has filled it."""
+        """Own `cache` from now on, and be in a pass with it, until it is released.
+
+        Raises PlanError if somebody else has filled it, or a pass that did not end.
+        """
         other = vars(cache).get("update")
+        if isinstance(other, Owner) and other.in_pass and filled(cache):
+            raise PlanError(
+                "a pass with this cache ended half-way, so that some of its entries know more of "
+                "the text than others; read the text again with a new cache"
+            )
         if other == self:
+            cache.update = replace(self, in_pass=True)
             return
         if cache.layer_class_to_replicate is None and len(cache.layers) < len(self.layers):
             raise PlanError(
@@ -100,6 +110,10 @@ class Owner:
                 f"this cache was filled {whose}, and cannot go on under plan {self.plan!r}, whose "
                 "calls have entries of their own; read the text again with a new cache"
             )
+        cache.update = replace(self, in_pass=True)
+
+    def release(self, cache: Cache) -> None:
+        """The pass has reached its last call."""
         cache.update = self
 
 

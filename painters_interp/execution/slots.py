@@ -138,9 +138,14 @@ class Loop:
         return self._post[slot](stream) if slot in self._post else stream
 
     def remember(self, slot: int, cache: Cache, new: int) -> None:
-        """Average the last `new` keys and values of a group, once its last member has run."""
+        """Average the last `new` keys and values of a group, once its last member has run.
+
+        After the last call of all, the cache is ready for the next pass.
+        """
         if slot in self._averaged:
             average([cache.layers[index] for index in self._averaged[slot]], new)
+        if slot == len(self._turns) - 1:
+            self._owner.release(cache)
 
 
 @dataclass(frozen=True, eq=False)

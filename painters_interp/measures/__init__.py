@@ -13,6 +13,7 @@ from .base import curve_table as curve_table
 from .documents import DocumentPair as DocumentPair
 from .documents import DocumentStates as DocumentStates
 from .documents import draw_sample as draw_sample
+from .documents import fetched as fetched
 from .documents import together as together
 from .geometry import CKA, KNN, RSA, Procrustes
 from .layers import BlockInfluence, ResidualNorm, UpdateCosine, UpdateRatio, Variance

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -276,7 +276,12 @@ def _ends(
 
 
 class Measure(ABC):
-    """An accumulator over documents. Its memory does not depend on the number of tokens."""
+    """An accumulator over documents. Its memory does not depend on the number of tokens.
+
+    `sampled` says whether it looks at the samples of the pairs.
+    """
+
+    sampled: ClassVar[bool] = False
 
     @abstractmethod
     def update(self, pair: DocumentPair) -> None:

@@ -1,6 +1,8 @@
 """The residual streams of one document as the measures see them: what counts, centred, sampled."""
 
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +37,11 @@ class DocumentStates:
     def vectors(self) -> Float[Tensor, "state token d_model"]:
         """The counted tokens, in float32 or better."""
         chosen = self.states.index_select(1, self.places.to(self.states.device))
+        return chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+
+    def some(self, sample: Int[Tensor, " sample"]) -> Float[Tensor, "state sample d_model"]:
+        """Some of the counted tokens, in float32 or better."""
+        chosen = self.states.index_select(1, self.places[sample].to(self.states.device))
         return chosen.to(torch.promote_types(chosen.dtype, torch.float32))
 
     @property
@@ -116,12 +123,14 @@ class DocumentPair:
 
     `rows is columns` where a model is compared with itself. `sample` says which of the counted
     tokens the measures look at that compare tokens with tokens, and work with their square.
+    `fetched` is what those hold, where it came home with that of other pairs.
     """
 
     rows: DocumentStates
     columns: DocumentStates
     document: int
     sample: Int[Tensor, " sample"]
+    fetched: tuple[Tensor, ...] | None = None
 
     @property
     def same(self) -> bool:
@@ -138,12 +147,13 @@ class DocumentPair:
         self,
     ) -> tuple[Float[Tensor, "row sample d_row"], Float[Tensor, "column sample d_column"]]:
         """The vectors of the sample, as rows and as columns, in float64."""
-        rows = self._sample(self.rows)
-        return rows, rows if self.same else self._sample(self.columns)
+        both = self.fetched or tuple(map(widened, self.chosen()))
+        return both[0], both[-1]
 
-    def _sample(self, states: DocumentStates) -> Float[Tensor, "state sample d"]:
-        vectors = states.vectors
-        return widened(vectors.index_select(1, self.sample.to(vectors.device)))
+    def chosen(self) -> list[Float[Tensor, "state sample d"]]:
+        """The vectors of the sample where they are; once, where rows and columns are the same."""
+        sides = [self.rows] if self.same else [self.rows, self.columns]
+        return [side.some(self.sample) for side in sides]
 
     @cached_property
     def alike(self) -> tuple[Bool[Tensor, " row"], Bool[Tensor, " column"]]:
@@ -160,6 +170,27 @@ class DocumentPair:
         rows, columns = self.sampled
         apart = _distances(rows)
         return apart, apart if self.same else _distances(columns)
+
+
+def fetched(views: Iterable[list[DocumentPair]]) -> Iterator[list[DocumentPair]]:
+    """The pairs of a batch of documents, in every view, with their samples.
+
+    For a device without float64: all samples come home together, for each time it is waited for.
+    """
+    waiting = deque(views)
+    chosen = [pair.chosen() for pairs in waiting for pair in pairs]
+    if not chosen:
+        return
+    home = widened(torch.cat([side.flatten() for sides in chosen for side in sides]))
+    parts = iter(home.split([side.numel() for sides in chosen for side in sides]))
+    shapes = iter([[side.shape for side in sides] for sides in chosen])
+    del chosen
+    while waiting:  # what measures make of a document goes with it
+        pairs = waiting.popleft()
+        yield [
+            replace(pair, fetched=tuple(next(parts).view(shape) for shape in next(shapes)))
+            for pair in pairs
+        ]
 
 
 def together(

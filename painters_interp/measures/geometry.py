@@ -92,6 +92,7 @@ class _SampleMatrix(PerDocument):
     So is a state in which all tokens of the sample are alike.
     """
 
+    sampled: ClassVar[bool] = True
     fewest: ClassVar[int]
 
     @abstractmethod

@@ -8,7 +8,7 @@ import lazy_loader
 
 _NAMES = {
     "copies": ["copied", "refuse_copying", "stock_copy"],
-    "device": ["device_of", "numbers", "widened"],
+    "device": ["device_of", "lacks_float64", "numbers", "widened"],
     "door": ["Model", "as_model"],
     "headless": ["has_head", "refuse_headless"],
     "fingerprint": ["identity", "tokenizer_digest", "weights_digest"],

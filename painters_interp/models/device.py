@@ -82,7 +82,23 @@ def widened(tensor: Tensor) -> Tensor:
         >>> widened(torch.ones(2)).dtype
         torch.float64
     """
-    return (tensor.cpu() if tensor.device.type in _NARROW else tensor).double()
+    return (tensor.cpu() if lacks_float64(tensor.device) else tensor).double()
+
+
+def lacks_float64(place: torch.device) -> bool:
+    """Whether a device has no float64, so that what is to be exact is computed at home.
+
+    Args:
+        place: The device.
+
+    Returns:
+        True of Apple's GPUs.
+
+    Example:
+        >>> lacks_float64(torch.device("mps"))
+        True
+    """
+    return place.type in _NARROW
 
 
 def numbers(tensor: Tensor) -> Float[np.ndarray, "..."]:

@@ -148,6 +148,17 @@ class TestCaches:
             again = llama(TOKENS[:, -1:], past_key_values=cache, use_cache=True)
         assert (again[0, -1] - expected).abs().max() < 1e-5
 
+    def test_with_which_a_pass_ended_half_way_does_not_go_on(self, llama):
+        def stop(stream, hook):
+            raise KeyboardInterrupt
+
+        with torch.no_grad(), applied(llama, PLAN):
+            cache = self.read(llama, DynamicCache(), TOKENS[:, :-1])
+            with llama.hooks([("steps.1.hook_resid_pre", stop)]), pytest.raises(KeyboardInterrupt):
+                self.read(llama, cache, TOKENS[:, -1:])
+            with pytest.raises(PlanError, match="ended half-way"):
+                self.read(llama, cache, TOKENS[:, -1:])
+
     def test_averages_are_those_of_a_dynamic_cache_in_a_static_one(self, llama):
         found = []
         for kind in (DynamicCache, StaticCache):
