@@ -118,7 +118,7 @@ def _of_tasks(
     items = items.merge(names, on=["task", "metric"])
     found = []
     for run in runs(items):
-        if not run.facts["higher_is_better"] or np.nanmax(run.values) > 1:
+        if not run.facts["higher_is_better"] or (run.values > 1).any():
             raise TaskError(
                 f"a search needs a metric between 0 and 1; {run.facts['task']} is scored by "
                 f"{run.facts['metric']}"

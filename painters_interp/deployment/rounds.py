@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from ..arguments import counting
 from ..errors import PlanError
+from ..notices import NOT_FINITE
 from ..plans import Plan
 from .edits import edited
 
@@ -92,6 +93,8 @@ def explored(
         inside = [one for one in beam if len(one[0].calls) <= calls]
         if inside and (best is None or inside[0][1] < best[1]):
             best = inside[0]
+    if best is None and rows[-1]["round"] and np.isnan([row["cost"] for row in rows[1:]]).all():
+        raise PlanError(f"every plan that the edits lead to costs NaN: {NOT_FINITE}")
     if best is None:
         raise PlanError(
             f"the edits {', '.join(edits)} lead from {len(start.calls)} layer calls to no plan of "

@@ -20,7 +20,7 @@ from ..arguments import counting, is_whole
 from ..comparison import similarity
 from ..errors import PaintersError, PlanError
 from ..evaluation import PROBES, Questions, prepare
-from ..execution import ready
+from ..execution import ready, refuse_hooks_kept
 from ..measures import Curve, Matrix
 from ..models import Model, as_model, identity, tokenizer_digest, weights_digest
 from ..plans import Plan, Step
@@ -219,6 +219,7 @@ class _Ledger:
         self.facts = provenance(**identity(model), **asked, texts=len(goal.texts))
         if store is None:
             return
+        refuse_hooks_kept(model)
         facts: dict[str, Any] = {"weights": weights_digest(model)}
         facts |= {"tokenizer": tokenizer_digest(model.tokenizer), "objective": goal.name}
         facts |= {"asked": goal.asked}

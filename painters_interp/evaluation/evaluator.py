@@ -63,8 +63,8 @@ def evaluate(
             task writes text. Where one does, a column `cache` says which it was.
         store: A folder in which results are kept as they are found. Asked again, of the same
             weights about the same items, only plans that are missing are run, and a run that was
-            cut off goes on; what hooks on the model do is not seen by it. A file of the store that
-            is damaged is named in a warning, and its plans are run again.
+            cut off goes on. Refused with hooks on the model, which it would not see. A file of the
+            store that is damaged is named in a warning, and its plans are run again.
         metrics: Wanted besides the tasks' own: `kl`, the KL divergence from the intact model, in
             nats per token of the items' texts.
         intact: Whether the intact model is scored, too; without it there are no differences.
@@ -83,7 +83,7 @@ def evaluate(
     Raises:
         PlanError: a plan that the model cannot run.
         TaskError: a task, its data or an option that is none.
-        UnsupportedModelError: a model without next-token probabilities.
+        UnsupportedModelError: a model without next-token probabilities, or with hooks and a store.
 
     Example:
         >>> evaluate(model, {"skip": plan}, "probe_facts", limit=2)["label"].unique().tolist()

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..execution import refuse_hooks_kept
 from ..models import identity, tokenizer_digest, weights_digest
 from ..plans import Plan
 from ..storage import Shelf, provenance
@@ -57,7 +58,11 @@ class Archive:
 
 
 def archive_for(model: TransformerBridge, folder: str | Path) -> Archive:
-    """Where results of `model` are kept; its weights are hashed, about a second per GB."""
+    """Where results of `model` are kept; its weights are hashed, about a second per GB.
+
+    Raises UnsupportedModelError for hooks on the model.
+    """
+    refuse_hooks_kept(model)
     facts: dict[str, Any] = {c: identity(model)[c] for c in MODEL}
     facts["weights"] = weights_digest(model)
     facts["tokenizer"] = tokenizer_digest(model.tokenizer)

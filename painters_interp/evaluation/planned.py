@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import TaskError
-from ..execution import applied, as_plan, measuring
-from ..models import Model, as_model, identity, weights_digest
+from ..execution import applied, as_plan, measuring, refuse_hooks_kept
+from ..models import Model, as_model, identity, tokenizer_digest, weights_digest
 from ..plans import Plan
 from .harness import BridgedLM, CacheHook, Instance
 
@@ -78,14 +78,17 @@ class PlannedLM(BridgedLM):
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
         """Accept lm-eval's response cache (`use_cache`) for this model, plan and decoding alone.
 
-        The model is known by its weights, which are hashed here.
+        The model is known by its weights and its tokenizer, which are hashed here.
 
         lm-eval's keys hold the request and nothing of the model, so a file that two plans shared
-        would answer one with the other's responses. Raises TaskError for another's file.
+        would answer one with the other's responses. Raises TaskError for another's file, and
+        UnsupportedModelError for hooks on the model.
         """
         stored = cache_hook.dbdict
-        mine = f"{_OWNER} {self._identity()}, weights {weights_digest(self.bridge)}"
         if stored is not None:
+            refuse_hooks_kept(self.bridge)
+            digests = weights_digest(self.bridge), tokenizer_digest(self.bridge.tokenizer)
+            mine = f"{_OWNER} {self._identity()}, weights {digests[0]}, tokenizer {digests[1]}"
             if stored.get(_OWNER, None if len(stored) else mine) != mine:
                 raise TaskError(
                     f"the response cache {stored.filename} holds answers of another model, plan or "

@@ -19,7 +19,7 @@ from transformers import PreTrainedConfig
 
 from ..borrowed.of_torch import HOOKS, children, own_buffers
 from ..borrowed.of_transformer_lens import plain_name
-from ..errors import PlanError
+from ..errors import PlanError, UnsupportedModelError
 from ..models import device_of
 
 V = TypeVar("V")
@@ -243,6 +243,23 @@ def _of_user(module: nn.Module, place: str) -> list[int]:
         own = [h for h in handles if h.is_permanent and made_by(h.user_hook) == LENS]
         return [key for key in hooks if key not in {handle.hook.id for handle in own}]
     return [key for key, hook in hooks.items() if made_by(hook) not in _LIBRARIES]
+
+
+def refuse_hooks_kept(model: TransformerBridge) -> None:
+    """Raise UnsupportedModelError for hooks of the user: what they do is in no digest of a model.
+
+    Args:
+        model: One whose results are to be kept, to be found again by what it computes.
+
+    Example:
+        >>> refuse_hooks_kept(model)
+    """
+    if names := user_hooks(model):
+        raise UnsupportedModelError(
+            f"{model.cfg.model_name} carries hooks at {', '.join(names[:3])}, and results are kept "
+            "by its weights, so those under other hooks would be taken for these; keep none "
+            "(store=None), or take the hooks off (model.reset_hooks())"
+        )
 
 
 @contextmanager

@@ -23,9 +23,10 @@ from .. import statistics
 from ..arguments import counting
 from ..borrowed.of_transformers import use_fastest_attention
 from ..damage import document_losses
-from ..errors import ModelError, OutputError, TextError, UnsupportedModelError
+from ..errors import MeasureError, ModelError, OutputError, TextError, UnsupportedModelError
 from ..execution import Face, agree, as_plan, face_around, refuse_bidirectional, undisturbed
 from ..models import Model, as_model, identity, load_model, stock_copy, weights_digest, wrapped
+from ..notices import NOT_FINITE
 from ..plans import Plan, shared_calls
 from ..progress import progress
 from ..statistics import LEVEL, RESAMPLES
@@ -187,6 +188,7 @@ def heal(
         TextError: texts that cannot be read, too few, or held-out ones that are learnt from.
         ModelError: half precision; weights that are edited beyond what a copy can hold; no peft.
         UnsupportedModelError: an encoder, hooks on the model, or half layers in the plan.
+        MeasureError: a loss that is NaN before anything is learnt.
         OutputError: a folder of checkpoints that cannot be written.
 
     Example:
@@ -209,6 +211,8 @@ def heal(
     walks = shared_calls(plans) + len(plan.calls)
     with progress("healing", steps + walks * sum(map(len, scored))) as advance:
         sums, tokens = document_losses(model, plans, judged, context)
+        if np.isnan(sums).any():
+            raise MeasureError(f"nothing is learnt from a loss that is NaN: {NOT_FINITE}")
         asked = (weights_digest(model), plan, pieces, lora, seed)
         with seeded(seed):
             healed = _trained(model, plan, pieces, tuning, lora, seed, asked, advance)

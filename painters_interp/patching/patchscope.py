@@ -10,6 +10,7 @@ from ..arguments import counting
 from ..errors import PatchError
 from ..execution import measuring, run
 from ..models import Model, as_model
+from ..notices import NOT_FINITE
 from ..texts import pad_of
 from .prompts import Text, prompt, refuse_masked, state_list
 
@@ -48,7 +49,7 @@ def patchscope(
         The new text only.
 
     Raises:
-        PatchError: for positions and states that do not fit.
+        PatchError: for positions and states that do not fit, and where a logit is NaN.
         UnsupportedModelError: masked language models.
 
     Example:
@@ -89,6 +90,11 @@ def patchscope(
             max_new_tokens=max_new_tokens,
             do_sample=False,
             pad_token_id=pad_of(model),
+            return_dict_in_generate=True,
+            output_logits=True,
         )
-    text: str = model.tokenizer.decode(out[0, len(target) :], skip_special_tokens=True)
+    if torch.stack(out.logits).isnan().any():
+        raise PatchError(f"a logit behind the prompt {target} is NaN: {NOT_FINITE}")
+    new = out.sequences[0, len(target) :]
+    text: str = model.tokenizer.decode(new, skip_special_tokens=True)
     return text

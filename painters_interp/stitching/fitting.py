@@ -19,9 +19,10 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
 from ..arguments import counting
-from ..errors import PlanError, UnsupportedModelError
-from ..execution import Head, head, ready, record
+from ..errors import MeasureError, PlanError, UnsupportedModelError
+from ..execution import Head, head, measuring, ready, record
 from ..models import Model, as_model, device_of, identity, widened
+from ..notices import NOT_FINITE
 from ..progress import progress
 from ..tables import typed
 from ..texts import Texts, TokenIds, as_texts, as_tokens
@@ -80,6 +81,7 @@ def stitch(
         PlanError: for states, methods or baselines that do not exist.
         TextError: for texts that the tokenizers split differently, or that are too few.
         UnsupportedModelError: for a masked target.
+        MeasureError: where a stream or a loss is not finite.
 
     Example:
         >>> found = stitch(model, model, texts * 8, [(2, 3)], baselines=["mean"])
@@ -92,8 +94,10 @@ def stitch(
     train, test = split(len(texts), test_share, seed)
     starts = sorted({i for i, _ in chosen})
     intact = _Candidate("intact", _identity(pair.n_target, pair.n_target, target), True)
-    with progress("stitching", len(starts) * pair.tokens([*train, *test])) as advance:
+    tokens = len(starts) * pair.tokens([*train, *test])
+    with measuring(source), measuring(target), progress("stitching", tokens) as advance:
         rows = _evaluated(pair, [intact], test)
+        _refuse_nan(pair, [row[0]["loss"] for row in rows])
         for i in starts:
             ends = sorted({j for k, j in chosen if k == i})
             fitted, moments = _fitted(pair, train, i, ends, method, ridge)
@@ -135,6 +139,7 @@ def fit_stitch(
         PlanError: for states or methods that do not exist.
         TextError: for texts that the tokenizers split differently, or that are too few.
         UnsupportedModelError: for a masked target.
+        MeasureError: where a stream or a loss is not finite.
 
     Example:
         >>> fitted = fit_stitch(model, model, texts * 4, 2, 3)
@@ -144,7 +149,8 @@ def fit_stitch(
     source, target, texts = as_model(source), as_model(target), as_texts(texts)
     pair = ModelPair(source, target, shared_tokens(source, target, texts), batch_size)
     [(i, j)] = _checked(pair, [(source_state, target_state)], method, ())
-    return _fitted(pair, list(range(len(texts))), i, [j], method, ridge)[0][0].stitch
+    with measuring(source), measuring(target):
+        return _fitted(pair, list(range(len(texts))), i, [j], method, ridge)[0][0].stitch
 
 
 @torch.no_grad()
@@ -177,16 +183,16 @@ def stitched_logits(
     mask = torch.ones_like(tokens)
     if attention_mask is not None:
         mask = torch.as_tensor(attention_mask)
-    before, after = (record(m, *on_device_of(m, tokens, mask)) for m in (source, target))
-    stream = through(source, before, before.stream, 0, stitch.source_state)
-    mapped = stitch(stream).to(after.stream)
-    out = through(target, after, mapped, stitch.target_state, len(target.blocks))
-    with head(target) as logits_of:
-        return rearrange(
-            logits_of(rearrange(out, "batch pos d -> (batch pos) d")),
-            "(batch pos) vocab -> batch pos vocab",
-            batch=len(out),
-        )
+    for model in (source, target):
+        ready(model)
+    with measuring(source), measuring(target):
+        before, after = (record(m, *on_device_of(m, tokens, mask)) for m in (source, target))
+        stream = through(source, before, before.stream, 0, stitch.source_state)
+        mapped = stitch(stream).to(after.stream)
+        out = through(target, after, mapped, stitch.target_state, len(target.blocks))
+        with head(target) as logits_of:
+            rows = logits_of(rearrange(out, "batch pos d -> (batch pos) d"))
+    return rearrange(rows, "(batch pos) vocab -> batch pos vocab", batch=len(out))
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +225,9 @@ def _moments(
         found = states_at(pair.target, reading.target, ends)
         y = torch.cat([found[j][real.to(x.device)].to(x.device) for j in ends], dim=1)
         part = Moments.of(x[real.to(x.device)], y)
+        if not (x[real.to(x.device)].isfinite().all() and y.isfinite().all()):
+            ends_of = f"state {i} of {model.cfg.model_name} or one that it is mapped to"
+            raise MeasureError(f"{ends_of} is NaN or infinite: {NOT_FINITE}")
         parts = [parts[0] + part] if parts else [part]
     return parts[0]
 
@@ -245,11 +254,17 @@ def _fitted(
     fitting = _moments(pair, kept, i, ends, own)
     tried = [c for r in ridges for c in _candidates(fitting, i, ends, method, r, own)]
     judged = pd.DataFrame([facts for facts, *_ in _evaluated(pair, tried, held)])
+    _refuse_nan(pair, judged.groupby("target_state")["loss"].min())
     best = judged.loc[judged.groupby("target_state")["loss"].idxmin()]
     ridge_of = dict(zip(best["target_state"], best["ridge"], strict=True))
     moments = fitting + _moments(pair, held, i, ends, own)
     again = {r: _candidates(moments, i, ends, method, r, own) for r in set(ridge_of.values())}
     return [again[ridge_of[j]][place] for place, j in enumerate(ends)], moments
+
+
+def _refuse_nan(pair: ModelPair, losses: Iterable[float]) -> None:
+    if not np.isfinite([*losses]).all():
+        raise MeasureError(f"a loss of {pair.target.cfg.model_name} is NaN: {NOT_FINITE}")
 
 
 def _candidates(

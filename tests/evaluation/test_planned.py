@@ -98,6 +98,18 @@ class TestResponseCache:
         with pytest.raises(TaskError, match=message):
             simply(PlannedLM(llama, *other), use_cache=path)
 
+    def test_so_are_another_tokenizer_and_hooks(self, tiny_folder, tmp_path):
+        model, path = tiny.build("llama", torch.float32, tiny_folder), str(tmp_path / "mine")
+        simply(PlannedLM(model, PLAN), use_cache=path)
+        rules = model.tokenizer.backend_tokenizer
+        before, rules.post_processor = rules.post_processor, None
+        with pytest.raises(TaskError, match="holds answers of another model"):
+            simply(PlannedLM(model, PLAN), use_cache=path)
+        rules.post_processor = before
+        model.add_hook("blocks.2.hook_resid_post", lambda stream, hook: stream * 0.5)
+        with pytest.raises(UnsupportedModelError, match=r"hooks at blocks\.2\."):
+            simply(PlannedLM(model, PLAN), use_cache=path)
+
     def test_so_is_a_file_that_stock_lm_eval_has_filled(self, llama, tmp_path):
         path = str(tmp_path / "stock")
         stock = HFLM(pretrained=llama.original_model, tokenizer=llama.tokenizer)

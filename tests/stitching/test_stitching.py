@@ -214,3 +214,24 @@ def test_tokenizers_that_differ_on_the_texts_are_refused(
     other.tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     with pytest.raises(TextError, match="is other tokens to tiny-gpt2 than to tiny-llama; stitch"):
         stitch(other, llama, TEXTS, [(2, 2)])
+
+
+def test_a_model_in_training_is_measured_without_dropout_and_left_so(gpt2: TransformerBridge):
+    inner = [m for m in gpt2.original_model.modules() if isinstance(m, torch.nn.Dropout)]
+    tokens, asked = tiny.tokens(2, 9), (gpt2, gpt2, TEXTS, 2, 3)
+    fitted = fit_stitch(*asked, ridge=1e-4)
+    rows = stitch(gpt2, gpt2, TEXTS, [(2, 3)], ridge=1e-4)["loss"]
+    logits = stitched_logits(gpt2, gpt2, fitted, tokens)
+    try:
+        for dropout in inner:
+            dropout.p = 0.5
+        gpt2.train()
+        assert torch.equal(fit_stitch(*asked, ridge=1e-4).weight, fitted.weight)
+        assert (stitch(gpt2, gpt2, TEXTS, [(2, 3)], ridge=1e-4)["loss"] == rows).all()
+        assert torch.equal(stitched_logits(gpt2, gpt2, fitted, tokens), logits)
+        assert gpt2.training
+        assert all(dropout.training for dropout in inner)
+    finally:
+        gpt2.eval()
+        for dropout in inner:
+            dropout.p = 0.0

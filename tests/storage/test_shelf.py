@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -13,9 +14,9 @@ import torch
 from tokenizers import processors
 from transformer_lens.model_bridge import TransformerBridge
 
-from painters_interp import Plan, evaluate, experiments, storage, task
+from painters_interp import Plan, evaluate, experiments, search, storage, task
 from painters_interp.cli.scores import facts_of
-from painters_interp.errors import TableError, TaskError
+from painters_interp.errors import TableError, TaskError, UnsupportedModelError
 from painters_interp.evaluation import jobs, prepare, score_items
 from painters_interp.models import weights_digest
 from painters_interp.plans import shared_calls
@@ -51,6 +52,19 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def asked(model: TransformerBridge, folder: Path, **changes: object) -> pd.DataFrame:
     given = {"plans": PLANS, "tasks": TASKS, "limit": 4, "store": folder}
     return evaluate(model, **(given | changes))
+
+
+def test_what_hooks_do_is_not_kept(llama, tmp_path):
+    """Weights tell nothing of them: those under other hooks would be taken for these."""
+    with llama.hooks([("blocks.2.hook_resid_post", lambda stream, hook: stream * 0.5)]):
+        for ask in (
+            partial(asked, llama, tmp_path),
+            partial(search, llama, ["abcd", "efgh", "ijkl", "mnop"], calls=5, store=tmp_path),
+        ):
+            with pytest.raises(UnsupportedModelError, match=r"hooks at blocks\.2.* keep none"):
+                ask()
+        assert len(asked(llama, tmp_path, store=None))
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_store_changes_no_result(llama, tmp_path):
