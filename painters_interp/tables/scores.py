@@ -217,6 +217,7 @@ def halves(items: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFra
         >>> first["item"].nunique(), second["item"].nunique()
         (4, 4)
     """
+    require(items, "task", "item")
     first, numbers = np.zeros(len(items), dtype=bool), items["item"].to_numpy(dtype=int)
     for task, places in items.groupby("task", observed=True).indices.items():
         known = np.unique(numbers[places])
