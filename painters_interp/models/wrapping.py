@@ -70,6 +70,7 @@ def wrapped(
         >>> wrapped(stock_copy(model), model.tokenizer, "second").cfg.n_layers
         6
     """
+    import torch
     from transformer_lens.model_bridge import TransformerBridge
 
     from .device import device_of
@@ -79,7 +80,9 @@ def wrapped(
     model.config.architectures = [type(model).__name__]
     modes = [(module, module.training) for module in model.modules()]
     try:
-        with without_bars(), nothing_installed(), encoders_known():
+        # Of some architectures it makes matrices anew, first with weights that are drawn.
+        as_before = torch.random.fork_rng(devices=[])
+        with as_before, without_bars(), nothing_installed(), encoders_known():
             bridge = TransformerBridge.boot_transformers(
                 name,
                 hf_model=model,

@@ -37,6 +37,14 @@ def test_a_bridge_is_itself(tiny_folder: Path) -> None:
     assert load_model(bridge) is bridge
 
 
+def test_no_random_number_is_taken_from_the_caller(tiny_folder: Path) -> None:
+    model, tokenizer = tiny.stock("gpt2", torch.float32), tiny.tokenizer(tiny_folder)
+    before = torch.get_rng_state()
+    bridge = load_model(model, tokenizer=tokenizer)  # whose matrices are split, and made anew
+    painters.models.random_weights(bridge)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_model_in_memory_is_given_hooks_once_and_computes_the_same(folder: Path) -> None:
     model, tokens = plain(folder), tiny.tokens()
     with torch.no_grad():
