@@ -138,6 +138,8 @@ def tasks_of(
     if not names:
         raise TaskError("no task named; built in: probe_acceptability")
     own = [name for name in names if name.endswith((".csv", ".jsonl"))]
+    if "" in (text, second, label):
+        raise TaskError("--text, --second and --label name columns of files; one of them is empty")
     if not own and (text or second or label != "label"):
         raise TaskError("--text, --second and --label name columns of your own files; give one")
     return [

@@ -204,7 +204,8 @@ def _matrix(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.Dat
     if table.duplicated([rows, columns]).any():
         raise TableError(f"several rows for one {rows} and {columns}; keep one run per figure")
     matrix = table.pivot(index=rows, columns=columns, values=values)
-    return matrix.reindex(index=table[rows].unique(), columns=np.sort(table[columns].unique()))
+    order = np.sort(table[rows].unique()) if rows == "state" else table[rows].unique()
+    return matrix.reindex(index=order, columns=np.sort(table[columns].unique()))
 
 
 def _meaning(table: pd.DataFrame) -> cells.Meaning:

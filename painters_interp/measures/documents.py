@@ -176,6 +176,19 @@ def fetched(views: Iterable[list[DocumentPair]]) -> Iterator[list[DocumentPair]]
     """The pairs of a batch of documents, in every view, with their samples.
 
     For a device without float64: all samples come home together, for each time it is waited for.
+
+    Args:
+        views: For each document its pairs, one in every view.
+
+    Returns:
+        The same, with what the samples hold, in float64 on the processor.
+
+    Example:
+        >>> rows = DocumentStates(torch.ones(2, 3, 4), torch.ones(3, dtype=torch.bool))
+        >>> pair = DocumentPair(rows, rows, 0, torch.tensor([0, 2]))
+        >>> [[found]] = fetched([[pair]])
+        >>> found.sampled[0].shape
+        torch.Size([2, 2, 4])
     """
     waiting = deque(views)
     chosen = [pair.chosen() for pairs in waiting for pair in pairs]

@@ -33,7 +33,7 @@ def place_of(device: str | torch.device | None) -> torch.device:
 
 def dtype_of(dtype: str | torch.dtype | None) -> torch.dtype:
     """The number format that is named, float32 if none is. Raises ModelError."""
-    name = str(dtype or "float32").removeprefix("torch.")
+    name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
     if name not in _DTYPES:
         raise ModelError(f"dtype {name!r} is not one of {', '.join(_DTYPES)}")
     kind: torch.dtype = getattr(torch, name)
