@@ -41,17 +41,26 @@ def decoded(content: bytes, suffix: str, types: Types | None) -> pd.DataFrame:
     """The inverse of `encoded`; types are guessed where none were noted. Raises any error."""
     if suffix == ".parquet":
         return pd.read_parquet(BytesIO(content))
+    instead = _instead_of_nul(content) if b"\0" in content else ""
+    # As objects, which may be any text of Python; pandas' own texts are UTF-8.
     cells = pd.read_csv(
-        BytesIO(content), header=None, dtype=str, na_filter=False, index_col=False,
-        skip_blank_lines=False, encoding_errors=_ODD,
+        BytesIO(content.replace(b"\0", instead.encode())), header=None, dtype=object,
+        na_filter=False, index_col=False, skip_blank_lines=False, encoding_errors=_ODD,
     )  # fmt: skip
-    names, rows = cells.iloc[0].tolist(), cells.iloc[1:]
-    columns = {name: rows[place].tolist() for place, name in enumerate(names)}
+    names, *rows = cells.to_numpy().tolist()
+    if instead:
+        names, *rows = ([cell.replace(instead, "\0") for cell in row] for row in (names, *rows))
+    columns = {name: [row[place] for row in rows] for place, name in enumerate(names)}
     if types is None:
         return typed(pd.DataFrame({name: _guessed(name, own) for name, own in columns.items()}))
     if {*types} != {*names}:
         raise ValueError(f"its columns are {', '.join(names)}, and not {', '.join(types)}")
     return pd.DataFrame({name: _column(own, types[name]) for name, own in columns.items()})
+
+
+def _instead_of_nul(content: bytes) -> str:
+    """A character that a file does not hold, for one at which older pandas ends a cell."""
+    return next(c for c in map(chr, range(0xE000, 0xF8FF)) if c.encode() not in content)
 
 
 def _parquet(table: pd.DataFrame) -> bytes:

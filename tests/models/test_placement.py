@@ -52,9 +52,9 @@ def test_everything_on_the_only_device_is_a_whole_model(folder):
 
 def test_the_command_line_takes_a_way_or_a_file(folder, tmp_path):
     path = tmp_path / "spread.json"
-    path.write_text(json.dumps({"": "disk"}))
+    path.write_text(json.dumps({"model": "disk", "lm_head": "cpu"}))
     model = loaded(str(folder), str(path), None)
-    assert all(weight.is_meta for weight in model.original_model.parameters())
+    assert all(weight.is_meta for weight in model.blocks.parameters())
     assert model("abc").isfinite().all()
     for written, reason in (
         ("[]", "is no device map"),

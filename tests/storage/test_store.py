@@ -99,6 +99,12 @@ def test_columns_that_would_not_come_back_are_refused(table, reason, tmp_path) -
     assert not [*tmp_path.iterdir()]
 
 
+def test_texts_may_hold_what_other_programs_end_at() -> None:
+    texts = ["x\0y", "\0", "\ud800", "a\rb\n", "\u2028", ""]
+    table = pd.DataFrame({"text\0": pd.Series(texts, dtype=object)})
+    assert_frame_equal(back(table), table)
+
+
 # What is read is what was written
 
 
