@@ -195,7 +195,7 @@ def fetched(views: Iterable[list[DocumentPair]]) -> Iterator[list[DocumentPair]]
     if not chosen:
         return
     home = widened(torch.cat([side.flatten() for sides in chosen for side in sides]))
-    parts = iter(home.split([side.numel() for sides in chosen for side in sides]))
+    parts = iter(torch.split(home, [side.numel() for sides in chosen for side in sides]))
     shapes = iter([[side.shape for side in sides] for sides in chosen])
     del chosen
     while waiting:  # what measures make of a document goes with it
