@@ -32,7 +32,7 @@ from ..measures import (
     together,
 )
 from ..models import device_of, lacks_float64, widened
-from ..plans import Plan
+from ..plans import Plan, Step
 from ..progress import Advance, progress
 from ..streams import Streams, captured
 from ..texts import Batch, in_order, in_pieces
@@ -222,6 +222,7 @@ class Survey:
             "source": source.name,
             "target": SHUFFLED if self.shuffled else self.sources[-1].name,
             "plan": None if plan is None else str(plan),
+            "depths": None if plan is None else _depths(plan),
             "texts": self._documents,
         }
 
@@ -363,3 +364,17 @@ def _as_cloud(sums: dict[int, tuple[Tensor, int]]) -> DocumentStates:
     means = torch.stack([total / tokens for _, (total, tokens) in sorted(sums.items())])
     states = rearrange(means, "document state d -> state document d")
     return DocumentStates(states, torch.ones(states.shape[1], dtype=torch.bool))
+
+
+def _depths(plan: Plan) -> list[float]:
+    """The depth of each state of a plan, in layers of the intact model.
+
+    What the plan begins and ends with stands where it stands there; all between at even steps.
+    """
+    steps, n = plan.steps, plan.n_layers
+    first = next((k for k, step in enumerate(steps) if k >= n or step != Step.of(k)), len(steps))
+    most = min(len(steps), n) - first
+    last = next((k for k in range(most) if steps[-1 - k] != Step.of(n - 1 - k)), most)
+    known = {k: k for k in range(first + 1)}
+    known |= {len(steps) - k: n - k for k in range(last, -1, -1) if len(steps) - k > first}
+    return [float(d) for d in np.interp(range(len(steps) + 1), [*known], [*known.values()])]

@@ -27,7 +27,8 @@ class Similarity(dict[str, Result]):
 
     `massive` says which dimensions and tokens carry massive activations (`measures.Massive.table`),
     `compared` what was read: the model of the rows (`source`), that of the columns or the null in
-    its place (`target`), the `plan` of the former, and how many `texts`.
+    its place (`target`), the `plan` of the former with the `depths` of its states, and how many
+    `texts`.
     """
 
     def __init__(
@@ -58,9 +59,12 @@ class Similarity(dict[str, Result]):
         """All curves, tidy: measure, axis (state or layer), place, value, low, high, documents.
 
         `documents` is the number of those in which the value is defined. Measures that pool all
-        tokens have no interval and no number of documents.
+        tokens have no interval and no number of documents. Under a plan `depth` says where in the
+        intact model a place is: what the plan leaves alone stands where it stands there.
         """
-        return _stacked(self._curves(level, resamples, seed), _CURVE)
+        table = _stacked(self._curves(level, resamples, seed), _CURVE)
+        depths = self.compared.get("depths")
+        return table if depths is None else table.assign(depth=[depths[k] for k in table["place"]])
 
     def _matrices(self, level: float, resamples: int, seed: int) -> Iterator[pd.DataFrame]:
         for name, found in self.items():

@@ -37,7 +37,8 @@ def depth_curves(
     without a value has no panel, and a warning says so.
 
     Args:
-        table: `Similarity.curves()`: measure, axis, place, value, low, high.
+        table: `Similarity.curves()`: measure, axis, place, value, low, high; and `depth`, which
+            takes the place of `place`.
         label: The name of a column (of models, plans or nulls joined into one table), each of whose
             values has a line.
         columns: How many panels stand side by side at most.
@@ -67,6 +68,9 @@ def depth_curves(
     width = style.width(page)
     height = _PANEL * rows + (8 if label else 5)
     figure, drawn = style.canvas(page, height, rows, columns, len(measures))
+    # Plans of other lengths stand where they do what the intact model does.
+    places = table["depth"].fillna(table["place"]) if "depth" in table else table["place"]
+    table = table.assign(x=places)
     labels = list(dict.fromkeys(table[label])) if label else [""]
     looks = appearance.looks(str(name) for name in labels)
     known = bool((table["high"] > table["low"]).any())
@@ -110,10 +114,10 @@ def _line(ax: Axes, line: pd.DataFrame, look: appearance.Look, bars: bool, named
             "name the column that tells them apart as `label`"
         )
     name = None if named else "_"
-    appearance.draw_line(ax, line["place"], line["value"], look, name, rows=line)
+    appearance.draw_line(ax, line["x"], line["value"], look, name, rows=line)
     if line["low"].notna().any():
         ends = line["low"], line["high"]
-        appearance.draw_band(ax, line["place"], *ends, look, alpha=0.22, bars=bars)
+        appearance.draw_band(ax, line["x"], *ends, look, alpha=0.22, bars=bars)
 
 
 @style.drawing

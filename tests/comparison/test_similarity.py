@@ -308,6 +308,20 @@ class TestTables:
         assert pooled[["low", "high", "documents"]].isna().all(axis=None)
         assert pooled["value"].notna().all()
 
+    def test_a_curve_under_a_plan_knows_its_depth_in_the_intact_model(self, llama):
+        whole = [float(k) for k in range(N + 1)]
+        for plan, depths in (
+            (f"0-{N - 1}", whole),
+            (f"0 1 {N - 1}", [0.0, 1.0, 2.0, N]),
+            (f"0 2*{N - 2} {N - 1}", whole),
+            (f"0 {N - 1}", [0.0, 1.0, N]),
+            (f"0 (1|2) {N - 1}", [0.0, 1.0, N - 1.0, N]),
+            ("0", [0.0, 1.0]),
+            (f"0-{N - 1} {N - 1}", [*whole, N]),
+        ):
+            table = similarity(llama, "abc", ["residual_norm"], plan).curves()
+            assert table["depth"].tolist() == depths, plan
+
     def test_may_be_empty(self, llama):
         assert similarity(llama, TEXTS, ["variance"]).table().empty
         assert similarity(llama, TEXTS, ["cosine"]).curves().empty

@@ -311,6 +311,15 @@ def test_a_measure_without_a_value_has_no_panel_and_others_say_their_unit():
     assert [text.get_text() for text in axes[1].texts] == ["no value"]
 
 
+def test_curves_of_plans_stand_where_the_intact_model_does_the_same():
+    line = pd.DataFrame({"place": range(4), "value": [1.0, 2.0, 3.0, 4.0], "axis": "state"})
+    line = line.assign(measure="variance", low=np.nan, high=np.nan)
+    plans = [line.assign(plan="all"), line.assign(plan="again", depth=[0.0, 1.0, 1.0, 3.0])]
+    [ax] = figures.depth_curves(pd.concat(plans), "plan").axes
+    assert [list(drawn.get_xdata()) for drawn in ax.get_lines()] == [[0, 1, 2, 3], [0, 1, 1, 3]]
+    assert ax.get_xlabel().replace("\N{NO-BREAK SPACE}", " ") == "state (k: before layer k)"
+
+
 def test_a_label_of_300_characters_leaves_room_for_what_it_labels(suite):
     long = suite.replace({"task": {"gsm8k": "x" * 300}}).assign(model="x" * 300)
     for figure in (
