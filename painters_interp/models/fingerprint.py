@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..borrowed.of_accelerate import hook_of
+from ..borrowed.of_transformer_lens import plain_name
 from ..borrowed.of_transformers import TOKENIZER_SETTINGS, revision_of
 from ..errors import ModelError
 from .copies import quantised_by
@@ -87,12 +89,27 @@ def weights_digest(model: TransformerBridge) -> str:
     """
     digest = hashlib.sha256(json.dumps(settings(model), sort_keys=True).encode())
     original = model.original_model
-    for tensors in (original.named_parameters(), original.named_buffers()):
-        for name, tensor in sorted(tensors):
-            if tensor.is_meta:
-                tensor = _fetched(original, name)
-            _update(digest, name, tensor)
+    for tensors in (dict(original.named_parameters()), dict(original.named_buffers())):
+        for name in sorted({*tensors} - _repeated(original, tensors)):
+            _update(digest, name, _value(original, name, tensors[name]))
     return digest.hexdigest()[:16]
+
+
+def _repeated(model: Any, tensors: Mapping[str, torch.Tensor]) -> set[str]:
+    """Tied weights that stand there a second time: accelerate parts those that it offloads."""
+    names = {plain_name(name): name for name in tensors}
+    pairs = dict(getattr(model, "all_tied_weights_keys", None) or {}).items()
+    return {
+        names[one]
+        for one, other in pairs
+        if one in names
+        and other in names
+        and torch.equal(*(_value(model, names[k], tensors[names[k]]).cpu() for k in (one, other)))
+    }
+
+
+def _value(model: Any, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    return _fetched(model, name) if tensor.is_meta else tensor
 
 
 def _fetched(model: Any, name: str) -> torch.Tensor:

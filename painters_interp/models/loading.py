@@ -175,6 +175,17 @@ def _read(
     return model
 
 
+def _refuse_other_format(config: Any, dtype: torch.dtype | None, name: str) -> None:
+    """Refuse another number format than that in which torchao multiplies what it has quantised."""
+    own = getattr(config, "dtype", None)
+    if quantised_by(config) == "torchao" and None not in (own, dtype) and own != dtype:
+        raise ModelError(
+            f"{name} is quantised by torchao, which multiplies its weights in "
+            f"{str(own).removeprefix('torch.')} alone; leave dtype out, or load the checkpoint "
+            "that it was made from"
+        )
+
+
 def _from_files(
     source: Checkpoint, place: Placement, dtype: torch.dtype | None, trust_remote_code: bool
 ) -> tuple[Any, Any]:
@@ -199,12 +210,15 @@ def _from_files(
         config = AutoConfig.from_pretrained(source.folder, **trust)
         if getattr(config, "is_encoder_decoder", False):
             raise ValueError("it is an encoder-decoder, whose two stacks no single plan describes")
+        _refuse_other_format(config, dtype, source.name)
         # Other libraries multiply what they have quantised in the format that it was quantised in.
         kind = dtype or ("auto" if quantised_by(config) else torch.float32)
         model, info = read(_auto_class(config))
         if _is_encoder_alone(model, info["missing_keys"]):
             # What a pooler makes of the final states, no function here reads.
             model, info = read(AutoModel, **_WITHOUT_POOLER.get(config.model_type, {}))
+    except ModelError:
+        raise
     except Exception as error:  # each file format has its own errors
         raise _load_error(source, error) from error
     return model, info

@@ -24,6 +24,8 @@ from .workers import Worker, why
 
 # How long a cluster may take to answer, and how often a wish to stop is looked for; seconds.
 _ANSWER, _LOOK = 10, 0.5
+# An empty frame of settings, with which both sides of HTTP/2 begin (RFC 9113, 3.4 and 6.5).
+_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _STORE = 200 * 2**20  # bytes for what is sent: tables of items
 _TRIES = 3  # how many workers may die over the same work
 
@@ -236,19 +238,36 @@ def _refuse_silent(address: str) -> None:
             "10.0.0.1:6379, or auto for one on this machine"
         )
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _ANSWER).close()
+        with socket.create_connection((host.strip("[]"), int(port)), _ANSWER / 2) as line:
+            other = _other_than_grpc(line)
     except (OSError, OverflowError) as error:
+        other = str(error)
+    if other:
         raise PaintersError(
-            f"no Ray cluster answers at {address} ({error}); start one there, with "
+            f"no Ray cluster answers at {address} ({other}); start one there, with "
             "`ray start --head`, or leave out --address"
-        ) from error
+        )
+
+
+def _other_than_grpc(line: socket.socket) -> str:
+    """What speaks there, if it is not gRPC as the head of a cluster does; nothing if it is.
+
+    Ray itself would ask for minutes, and then end the process.
+    """
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return ""  # enciphered, what is said first is another
+    line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS)
+    answer = b""
+    while len(answer) < len(_SETTINGS) and (more := line.recv(len(_SETTINGS) - len(answer))):
+        answer += more
+    return "" if answer[3:4] == _SETTINGS[3:4] else "something else than Ray speaks there"
 
 
 def _at(ray: Any, address: str) -> Any:
     """Ray, joined to a cluster that runs."""
     try:
         ray.init(address=address, log_to_driver=False)
-    except Exception as error:  # Ray has many, from each of its layers
+    except (Exception, SystemExit) as error:  # Ray has many, from each of its layers
         raise PaintersError(
             f"the Ray cluster at {address} cannot be joined: {why(error)}"
         ) from error

@@ -199,7 +199,7 @@ def _batches(items: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
     return (tuple(items[start : start + size]) for start in range(0, len(items), size))
 
 
-def why(error: Exception) -> str:
+def why(error: BaseException) -> str:
     """An error in a line."""
     first = str(error).strip().partition("\n")[0][:300]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

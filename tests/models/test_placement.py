@@ -10,6 +10,7 @@ import torch
 from painters_interp import load_model
 from painters_interp.cli.options import loaded
 from painters_interp.errors import ModelError, PaintersError
+from painters_interp.models import weights_digest
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,31 @@ def test_everything_on_the_only_device_is_a_whole_model(folder):
         ("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16)
     }
     assert not model.original_model.training
+
+
+def test_a_tied_model_has_one_digest_wherever_its_weights_lie(tmp_path):
+    folder = tiny.save("qwen3", tmp_path / "tied")
+    whole = weights_digest(load_model(folder))
+    parted = load_model(folder, device_map={"model": "disk", "lm_head": "disk"})
+    names = [name for name, _ in parted.original_model.named_parameters()]
+    assert any(name.startswith("lm_head") for name in names)  # accelerate has parted them
+    assert weights_digest(parted) == whole
+    other = load_model(folder)
+    other.original_model.lm_head.weight = torch.nn.Parameter(whole_weight(other) + 1)
+    assert weights_digest(other) != whole
+
+
+def whole_weight(model):
+    return model.original_model.get_output_embeddings().weight.detach().clone()
+
+
+def test_what_torchao_quantised_is_loaded_in_its_own_format_alone(tmp_path):
+    folder = tiny.save("llama", tmp_path / "quantised")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"dtype": "bfloat16", "quantization_config": {"quant_method": "torchao"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="multiplies its weights in bfloat16 alone"):
+        load_model(folder, dtype="float32")
 
 
 def test_the_command_line_takes_a_way_or_a_file(folder, tmp_path):

@@ -1,8 +1,10 @@
 """Actors of a cluster: who gets what, who loads when, and what becomes of work whose actor dies."""
 
 import socket
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -193,3 +195,44 @@ def test_an_address_at_which_nobody_answers_is_refused() -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(PaintersError, match=f"no Ray cluster answers at {address}"):
             Cluster.joined(SPEC, address)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "something else than Ray speaks there"),
+        (b"", "something else than Ray speaks there"),  # it hangs up
+        (None, "timed out"),  # it is silent
+    ],
+)
+def test_whatever_else_listens_at_an_address_is_refused(
+    answer: bytes | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_ANSWER", 0.2 if answer is None else 10)
+    with listening(answer) as address, pytest.raises(PaintersError, match=said):
+        Cluster.joined(SPEC, address)
+
+
+def test_what_speaks_as_a_cluster_does_is_asked_further() -> None:
+    with listening(bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 5, 0, 0, 64, 0])) as address:
+        cluster._refuse_silent(address)
+
+
+@contextmanager
+def listening(answer: bytes | None) -> Iterator[str]:
+    """The address of a server that says this to whoever comes, and nothing if it is None."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            line, _ = server.accept()
+            with line:
+                line.recv(64)
+                if answer is not None:
+                    line.sendall(answer)
+                else:
+                    line.recv(64)  # until they go
+
+        served = threading.Thread(target=serve)
+        served.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        served.join()
