@@ -72,8 +72,14 @@ class Shelf:
         return plain
 
     def write(self, items: pd.DataFrame) -> Path:
-        """Keep the items of some plans."""
+        """Keep the items of some plans, in place of a file that is damaged."""
         path = writable_folder(self.place) / f"{_digest(sorted(_plans(items)))}.parquet"
+        try:
+            if path.exists():
+                self._part(path)
+        except TableError:  # nothing tells any more that it is of this package, but its name does
+            for half in (path, path.with_suffix(".json")):
+                half.unlink(missing_ok=True)
         return write_table(items, path, self._facts(items))
 
 

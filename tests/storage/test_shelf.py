@@ -286,6 +286,19 @@ def test_what_is_no_file_of_the_shelf_is_named(
         assert shelf.read() is None
 
 
+@pytest.mark.filterwarnings("ignore:.*its plans are computed again")
+def test_a_file_whose_json_is_cut_or_gone_is_written_anew(shelf: Shelf, monkeypatch) -> None:
+    monkeypatch.setattr("painters_interp.storage.store._PATIENCE", 0.0)
+    [path] = shelf.place.glob("*.parquet")
+    whole, beside = shelf.read(), path.with_suffix(".json")
+    content = beside.read_bytes()
+    for damage in (lambda: beside.write_bytes(content[:90]), beside.unlink):
+        damage()
+        assert shelf.read() is None
+        shelf.write(whole)
+        pd.testing.assert_frame_equal(shelf.read(), whole)
+
+
 def test_damage_costs_the_plans_of_one_file(llama, tmp_path, walked):
     first = asked(llama, tmp_path)
     walked.clear()
