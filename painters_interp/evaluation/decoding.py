@@ -86,7 +86,12 @@ def calls_needed(model: TransformerBridge, plans: Sequence[Plan], questions: Que
     _refuse_early(model, plans)
     again = [plan for plan in plans if groups(plan)]
     written = questions.calls(plans) + (questions.calls(again) if again else 0)
-    return _forced_calls(plans, golds(model, questions)) + written
+    return forced_calls(model, plans, questions) + written
+
+
+def forced_calls(model: TransformerBridge, plans: Sequence[Plan], questions: Questions) -> int:
+    """Token-layer calls of `teacher_forced`."""
+    return _forced_calls(plans, golds(model, questions))
 
 
 def _refuse_early(model: TransformerBridge, plans: Sequence[Plan]) -> None:

@@ -5,6 +5,7 @@ Everything here is read back from disk, so a saved run can be redrawn and summed
 
 from .drawing import DRAWINGS as DRAWINGS
 from .drawing import draw as draw
+from .drawing import loops as loops
 from .findings import summary as summary
 from .page import PAGE as PAGE
 from .page import page as page

@@ -35,10 +35,27 @@ def _variants(saved: Saved) -> Figure:
 
 
 def _loops(saved: Saved) -> Figure:
-    rows = _clear(saved.table)
-    if saved.items is None or rows["n"].min() < 2:
+    return loops(_clear(saved.table), saved.items)
+
+
+def loops(rows: pd.DataFrame, items: pd.DataFrame | None) -> Figure:
+    """The heatmap of loops; with items, the best k of a window is chosen on one half of them.
+
+    Args:
+        rows: Of loops, on tasks that tell anything.
+        items: What they rest on, if that is known.
+
+    Returns:
+        The figure, with the scores of the other half where there are items enough.
+
+    Example:
+        >>> rows = pretend(painters.experiments.loops(6, [1], max_times=2))
+        >>> len(loops(rows, None).axes)
+        2
+    """
+    if items is None or rows["n"].min() < 2:
         return figures.loop_heatmap(rows)
-    halved = select_and_report(rows, saved.items, by="affected")
+    halved = select_and_report(rows, items, by="affected")
     if halved.loc[halved["selected"].to_numpy(dtype=bool), "score"].notna().any():
         return figures.loop_heatmap(halved)
     warnings.warn("loops: too few items to choose k on one half of them", stacklevel=2)

@@ -23,6 +23,9 @@ class Quantity:
     value: float
     samples: Float[np.ndarray, " resample"]
 
+    def __add__(self, other: "Quantity") -> "Quantity":
+        return Quantity(self.value + other.value, self.samples + other.samples)
+
     def __sub__(self, other: "Quantity") -> "Quantity":
         return Quantity(self.value - other.value, self.samples - other.samples)
 

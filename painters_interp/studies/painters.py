@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .. import experiments
+from .. import experiments, report
 from .. import strategies as s
 from ..comparison import SHUFFLED, similarity
 from ..figures import (
+    decoding_curves,
     depth_curves,
-    loop_heatmap,
     similarity_panel,
     single_layer_curves,
     task_curves,
@@ -21,6 +21,7 @@ from ..figures import (
 from ..plans import Plan
 from ..tables import above_chance, primary
 from ..tables.scores import median_intervals
+from . import memories
 from .best_loops import TIMES, as_curve, best_loops, drawn, grows
 from .claims import Claim, Quantity, Sampled, correlation, ranks
 from .sizes import GRACEFUL, SHARED, compared
@@ -59,7 +60,7 @@ def _looped(n: int) -> list[int]:
 def _calls(on: Setting) -> Work:
     every = pd.concat(_tables(on.n).values(), ignore_index=True)
     streams = 2 * on.similarity_calls() + sum(map(on.similarity_calls, _explained(on.n).values()))
-    return streams + on.score_calls(every)
+    return streams + on.score_calls(every) + memories.calls(on)
 
 
 def _explained(n: int) -> dict[str, Plan]:
@@ -87,6 +88,8 @@ def _carry_out(on: Setting) -> Found:
     lines = {name: median_intervals(rows, items, on.seed) for name, rows in clear.items()}
     best = best_loops(of["loops"])
     curve_of_best = as_curve(best)
+    items_of = {name: items[items["plan"].isin(t["plan"])] for name, t in scores.items()}
+    written = memories.decoded(on)
     panels = {name: between(canvas, name).matrix for name in _MEASURES}
     return Found(
         tables={
@@ -96,18 +99,22 @@ def _carry_out(on: Setting) -> Found:
             "best_loops": curve_of_best,
             "medians": lines["variants"],
             **scores,
+            **written,
         },
-        items={name: items[items["plan"].isin(t["plan"])] for name, t in scores.items()},
+        items=items_of,
         judged=[
             *_shared(of_measure(between(canvas, "cosine"), on.seed), on.n),
             *_layers(of["single_layers"], on.n),
             *_variants(of["variants"], on.n),
             *_order(scores["variants"], items, on),
+            *_distance(of["variants"]),
             *grows(best),
             *_loops(of, on.n),
+            *(c for table in written.values() for c in memories.judged(table, on.seed)),
         ],
         drawings={
             "similarity": lambda: similarity_panel(panels, label="similarity"),
+            "similarity_shuffled": lambda: similarity_panel(null.table(), label="similarity"),
             "repeat_explained_cosine": lambda: similarity_panel(
                 {name: between(r, "cosine").matrix for name, r in under.items()}
             ),
@@ -115,7 +122,7 @@ def _carry_out(on: Setting) -> Found:
             "single_layers": lambda: single_layer_curves(scores["single_layers"]),
             "variants": lambda: variant_curves(lines["variants"]),
             **_of_one_variant(clear["variants"], lines["variants"]),
-            "loops": lambda: loop_heatmap(clear["loops"]),
+            "loops": lambda: report.loops(clear["loops"], items_of["loops"]),
             "best_loops": lambda: drawn(curve_of_best),
             "internal_loops": lambda: variant_curves(lines["internal_loops"]),
             "controls": lambda: variant_curves(
@@ -126,6 +133,7 @@ def _carry_out(on: Setting) -> Found:
                     ]
                 )
             ),
+            **{name: partial(decoding_curves, table) for name, table in written.items()},
         },
     )
 
@@ -264,6 +272,26 @@ def _order(table: pd.DataFrame, items: pd.DataFrame, on: Setting) -> list[Claim]
             "GSM8K and ARC lose most",
             score["semantic"] - score["ordered"],
             above=0,
+        )
+    ]
+
+
+def _distance(found: Sampled) -> list[Claim]:
+    """How far random orders are from the layers' own, among those of one window."""
+    orders = found.where(variant="random")
+    sizes = orders.rows["affected"].to_numpy(dtype=int)
+    same = sizes[:, None] == sizes
+    rest = np.eye(len(sizes)) - same / same.sum(axis=0)  # what the window itself does not explain
+    far = orders.rows["distance"].to_numpy(dtype=float) @ rest
+    if np.allclose(far, 0):
+        return []
+    return [
+        Claim(
+            "The further a random order is from the layers' own, the more it costs: correlation "
+            "of distance (share of pairs exchanged) and score, within windows",
+            "not reported: means over ten seeds",
+            orders.of(lambda scores: correlation(scores @ rest, far)),
+            below=0,
         )
     ]
 
