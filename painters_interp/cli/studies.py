@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,7 @@ Models = Annotated[
         "again for another, where the study compares models.",
     ),
 ]
-_BESIDE = 2.0  # seconds that statistics and figures take
+_FITS = 3  # times that limits are cut to fit a budget
 _FEWEST = 8  # items of a task that a budget leaves
 _UNITS = {"": 60, "s": 1, "min": 60, "h": 3600}
 
@@ -54,7 +55,7 @@ def study(
     name: Annotated[
         str | None, typer.Argument(metavar="[study]", help="An id, such as 2407.09298.")
     ] = None,
-    model: Models = [DEFAULT_MODEL],  # noqa: B006 (typer copies it)
+    model: Models = [],  # noqa: B006 (typer copies it)
     tasks: Tasks = None,
     data: Data = None,
     limit: Limit = None,
@@ -73,21 +74,22 @@ def study(
 ) -> None:
     """Carry out what a paper did, and say which of its claims hold here.
 
-    Without a study, lists those that there are. Writes tables, figures,
+    Without a study, lists those that there are and what each takes: token-layer
+    calls, and minutes on the --model that is given. Writes tables, figures,
     claims and what produced them to OUT/<study>; of several models, those of
     each to OUT/<study>/<model>.
 
     Example: painters study 2403.03853 --limit 16
     """
-    from .. import studies
     from ..report import PAGE, writable_page
     from ..studies.registry import carried_out, carried_out_on_all, named
     from ..studies.study import facts_of_all
 
+    begun = time.perf_counter()
     if name is None:
-        width = max(map(len, studies.STUDIES))
-        print("\n".join(f"{s.id:{width}}  {s.title}" for s in studies.STUDIES.values()))
+        _list(model, tasks, data, limit, seed, dtype, device)
         return
+    model = model or [DEFAULT_MODEL]
     chosen, look = named(name), look_of(venue, formats)
     seconds = None if budget is None else _seconds(budget)
     folder = folder_for(model, out) / chosen.id
@@ -102,12 +104,17 @@ def study(
     asked: dict[str, Any] = {"data": data, "limit": limit or chosen.limit, "texts": lines}
     setting = partial(_settings, chosen, bridges, names, seed=seed, store=store)
     every = setting(**asked)
-    estimate = _estimate(every, chosen)
-    if seconds is not None and estimate > seconds:
-        asked["limit"] = _fitting(every[0], estimate, seconds)
+    work = _estimate(every, chosen)
+    beside = time.perf_counter() - begun + _drawing(chosen, look) * (len(every) + (len(every) > 1))
+    for _ in range(_FITS):
+        if seconds is None or beside + work <= seconds:
+            break
+        before = _calls(every, chosen)
+        asked["limit"] = _fitting(every[0], work, beside, seconds)
         every = setting(**asked)
-        estimate = _estimate(every, chosen)
-    print(f"{chosen.title}: {every[0].told}, about {_readable(estimate)}")
+        work *= _calls(every, chosen) / before
+    total = f"about {_readable(beside + work)}, {_readable(beside)} of it to load and draw"
+    print(f"{chosen.title}: {every[0].told}, {total}")
     facts = {name: asked[name] for name in ("data", "limit")}
     for place, on in _places(folder, chosen, every):
         _refuse_others(place, facts_of_all(on, chosen, **facts))
@@ -118,6 +125,56 @@ def study(
     for path in [*found.save(folder, **look), *write_report(folder)]:
         print(f"  {path}")
     print(found)
+
+
+def _list(
+    models: Sequence[str],
+    tasks: str | None,
+    data: Path | None,
+    limit: float | None,
+    seed: int,
+    dtype: str | None,
+    device: str | None,
+) -> None:
+    """Print the studies and what each takes: calls, and minutes of them on a model that is given.
+
+    Minutes are counted, not tried: all calls at the pace of one short timing of the model's layers.
+    """
+    from .. import studies
+    from ..evaluation import time_per_call
+    from ..studies.study import asked
+
+    if len(models) > 1:
+        raise PaintersError("what studies take is told of one --model at a time")
+    width = max(map(len, studies.STUDIES))
+    if not models:
+        sketch = studies.outline()
+        counted = studies.listed(sketch).set_index("id")["calls"].fillna(0).astype(int).to_dict()
+        print(f"Token-layer calls for a model of {sketch.n} layers, {len(sketch.texts)} items a "
+              "task; --model says minutes")  # fmt: skip
+        for study in studies.STUDIES.values():
+            print(f"{study.id:{width}}  {_millions(counted[study.id])}  {study.title}")
+        return
+    [bridge] = [loaded(one, device, dtype) for one in models]
+    names = None if tasks is None else task_names(tasks)
+    pace = 0.0
+    for study in studies.STUDIES.values():
+        if len(bridge.blocks) < study.fewest_layers:
+            print(f"{study.id:{width}}  needs {study.fewest_layers} layers  {study.title}")
+            continue
+        own = names if study.ask is asked else None
+        on = study.ask(bridge, own, data if own or names is None else None,
+                       limit or study.limit, seed=seed)  # fmt: skip
+        if not pace:
+            pace = time_per_call(bridge, on.questions)
+            print(f"Token-layer calls, and minutes at {1 / pace:,.0f} of them a second")
+        calls = int(study.calls(on))
+        minutes = f"{calls * pace / 60:6.1f} min"
+        print(f"{study.id:{width}}  {_millions(calls)}  {minutes}  {study.title}")
+
+
+def _millions(calls: int) -> str:
+    return f"{calls / 1e6:7.2f} M" if calls else "        ?"
 
 
 def _seconds(text: str) -> float:
@@ -149,18 +206,39 @@ def _places(folder: Path, study: "Study", every: list[Any]) -> list[tuple[Path, 
 
 
 def _estimate(every: Sequence[Any], study: "Study") -> float:
-    """Seconds that a study takes here, from a short trial of all that it does with each model."""
+    """Seconds of a study's work here, from a short trial of all that it does with each model."""
     from ..progress import silent
 
     with silent():
-        return sum(study.calls(on).seconds() + _BESIDE for on in every)
+        return sum(study.calls(on).seconds() for on in every)
 
 
-def _fitting(on: Any, estimate: float, seconds: float) -> int:
+def _calls(every: Sequence[Any], study: "Study") -> int:
+    return sum(int(study.calls(on)) for on in every)
+
+
+def _drawing(study: "Study", look: dict[str, Any]) -> float:
+    """Seconds of a study's figures and page, from one figure that is drawn and thrown away."""
+    from tempfile import TemporaryDirectory
+
+    import numpy as np
+
+    from .. import figures
+    from ..progress import trial
+
+    def draw() -> None:
+        with TemporaryDirectory() as folder, figures.publication(look["venue"]):
+            figure = figures.heatmap(np.eye(20), label="a measure")
+            figures.save(figure, Path(folder) / "sample", look["formats"])
+
+    return trial(draw) * (study.figures + 1)
+
+
+def _fitting(on: Any, work: float, beside: float, seconds: float) -> int:
     """So many items of each task fit; PaintersError where that would be too few to tell."""
-    fitting = int(on.most * seconds / estimate)
+    fitting = int(on.most * (seconds - beside) / work)
     if fitting < _FEWEST:
-        needed = estimate * _FEWEST / on.most
+        needed = beside + work * _FEWEST / on.most
         raise PaintersError(
             f"the budget is too small: {_FEWEST} items of each task take about {_readable(needed)}"
         )

@@ -79,7 +79,9 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     Called as the user's `names` say, in the colours of the user's `palette`.
     """
     wishes, known = WISHES.get(), [*dict.fromkeys(names)]
-    spare = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
+    taken = {VARIANTS[name].colour for name in known if name in VARIANTS}
+    every = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_LINES), strict=False)
+    spare = (look for look in every if look[0] not in taken)
     found = {
         name: VARIANTS[name] if name in VARIANTS else Look(*next(spare), task_label(name))
         for name in known

@@ -79,6 +79,7 @@ def forest(
     every = ceil(3.0 * len(plans) / (25.4 * figure.get_figheight() - 25.0))
     drawn.set_yticks(range(0, len(plans), every), labels[::every])
     drawn.set_ylim(len(plans) - 0.5, -0.5)
+    drawn.locator_params(axis="x", nbins=5)
     metrics = {naming.metric_label(str(metric)) for metric in rows["metric"]}
     label = meaning.format(metrics=", ".join(sorted(metrics)))
     drawn.set_xlabel(f"{label}, 95 % interval")

@@ -6,6 +6,7 @@ from .claims import UNDECIDED as UNDECIDED
 from .claims import Claim as Claim
 from .claims import Quantity as Quantity
 from .claims import Sampled as Sampled
+from .outline import outline as outline
 from .registry import STUDIES as STUDIES
 from .registry import listed as listed
 from .registry import run as run

@@ -141,6 +141,20 @@ def as_html(table: pd.DataFrame) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def as_markdown(table: pd.DataFrame) -> str:
+    """Such a table as Markdown; bars in sentences are escaped."""
+    names = ("verdict", "claim", "found [95 %]", "published", "holds if", "tried")
+    rows = (
+        (row.verdict, row.claim, _with_interval(row), row.published, row.rule, row.tried)
+        for row in table.itertuples(index=False)
+    )
+    cells = (names, ["---"] * len(names), *rows)
+    return "".join(
+        f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |\n"
+        for row in cells
+    )
+
+
 def _with_interval(row: Any) -> str:
     return f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]"
 

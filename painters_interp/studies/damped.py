@@ -9,7 +9,8 @@ from .. import strategies as s
 from ..figures import depth_curves
 from ..tables import typed
 from .claims import Claim, Sampled
-from .repeats import gains
+from .nulls import beaten, scattered
+from .repeats import gains, with_null
 from .study import Found, Setting, Study
 from .work import Work
 
@@ -35,23 +36,40 @@ def _plans(n: int) -> pd.DataFrame:
     return typed(pd.DataFrame(rows).assign(experiment="damped_blocks", n_layers=n))
 
 
+def _every(n: int) -> pd.DataFrame:
+    """These, and as many that run as many layers as often in such steps, but no block of them."""
+    plans = _plans(n)
+    blocks = plans[plans["variant"].ne("intact")]
+    ways = [
+        (int(size), f"*{times:.0f}" if scale == 1 else f"@{scale}*{times:.0f}")
+        for size, scale, times in blocks[["affected", "scale", "times"]].to_numpy().tolist()
+    ]
+    return with_null(plans, scattered(n, ways))
+
+
 def _calls(on: Setting) -> Work:
-    plans = _plans(on.n)
+    plans = _every(on.n)
     return on.loss_calls(plans, on.choosing) + on.loss_calls(plans, on.judging)
 
 
 def _carry_out(on: Setting) -> Found:
-    plans = _plans(on.n)
-    scan, fresh = (gains(on.loss(plans, texts)) for texts in (on.choosing, on.judging))
+    plans = _every(on.n)
+    both = [gains(on.loss(plans, texts)) for texts in (on.choosing, on.judging)]
+    scan, fresh = (one.at(np.flatnonzero(one.rows["variant"].ne("random"))) for one in both)
+    drawn, again = (one.where(variant="random") for one in both)
+    best = fresh.at([int(scan.values.argmax())]).mean()
+    null = beaten(best, again, int(drawn.values.argmax()), "The best block of the scan")
     return Found(
-        tables={"scan": scan.rows, "fresh": fresh.rows},
-        judged=_judged(scan, fresh),
+        tables={"scan": scan.rows, "fresh": fresh.rows, "random": again.rows},
+        judged=[*_judged(scan, fresh), null],
         drawings={"fresh": lambda: depth_curves(_curves(fresh.rows), "steps", columns=2)},
     )
 
 
 def _judged(scan: Sampled, fresh: Sampled) -> list[Claim]:
-    best, tried = int(scan.values.argmax()), len(scan.values)
+    tried = len(scan.values)
+    steps = np.flatnonzero(scan.rows["variant"].eq("damped"))
+    best = int(steps[scan.values[steps].argmax()])
     amounts = fresh.rows["amount"].to_numpy(dtype=float)
     naive, damped = (fresh.where(variant=name).mean() for name in ("naive", "damped"))
     return [
@@ -73,7 +91,7 @@ def _judged(scan: Sampled, fresh: Sampled) -> list[Claim]:
             "+2.64 points on MMLU-Pro (Qwen3-4B)",
             fresh.at([best]).mean(),
             above=0,
-            tried=tried,
+            tried=len(steps),
         ),
         Claim(
             "The best scale x times is near 1: that of the best plan",

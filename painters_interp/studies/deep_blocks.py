@@ -49,7 +49,9 @@ def _carry_out(on: Setting) -> Found:
         judged=_judged(on.n, of_measure(turned, on.seed), kl),
         drawings={
             "angles": lambda: similarity_heatmap(
-                turned.matrix, label="angular distance (share of a half turn)"
+                turned.matrix,
+                label="angular distance (share of a half turn)",
+                meaning="distance",
             ),
             "blocks": lambda: removal_curves(removed),
         },
@@ -95,4 +97,6 @@ def _judged(n: int, angle: Sampled, kl: Sampled) -> list[Claim]:
     ]
 
 
-STUDY = Study("2403.17887", "Deeper layers: blocks by angular distance", _calls, _carry_out)
+STUDY = Study(
+    "2403.17887", "Deeper layers: blocks by angular distance", _calls, _carry_out, figures=2
+)

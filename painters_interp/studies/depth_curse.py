@@ -53,4 +53,4 @@ def _carry_out(on: Setting) -> Found:
     )
 
 
-STUDY = Study("2502.05795", "The curse of depth", _calls, _carry_out)
+STUDY = Study("2502.05795", "The curse of depth", _calls, _carry_out, figures=2)

@@ -70,4 +70,4 @@ def _first_less_second(n: int, effects: Sampled) -> Quantity:
     return effects.where(dropped=first).mean() - effects.where(dropped=second).mean()
 
 
-STUDY = Study("2505.13898", "Do models use their depth", _calls, _carry_out)
+STUDY = Study("2505.13898", "Do models use their depth", _calls, _carry_out, figures=3)

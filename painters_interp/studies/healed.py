@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from .. import strategies as s
+from ..figures import forest
 from ..learning import Healed, Tuning, heal
 from ..plans import Plan
 from ..progress import trial
@@ -20,7 +22,7 @@ _BACK = 3  # a pass forward and one back
 
 def _plans(n: int) -> dict[str, Plan]:
     """The intact model, which is trained alike, and two ways to alter a sixth in the middle."""
-    size = max(1, round(n / 6))
+    size = max(2, round(n / 6))
     start = (n - size) // 2
     window = range(start, start + size)
     return {"intact": s.full(n), "skip": s.skip(n, window), "parallel": s.parallel(n, window)}
@@ -69,7 +71,17 @@ def _carry_out(on: Setting) -> Found:
             for name in ("skip", "parallel")
             for claim in _judged(name, losses[name], gains[name], gains["intact"])
         ],
+        drawings={"healed": partial(_drawn, table)},
     )
+
+
+def _drawn(table: pd.DataFrame) -> Figure:
+    """How far each loss lies above that of the intact model."""
+    rows = table[table["state"].ne("intact")]
+    label = rows["variant"] + ", " + rows["state"]
+    ends = {f"delta{end}": rows[f"above{end or '_intact'}"] for end in ("", "_low", "_high")}
+    told = pd.DataFrame({"label": label, "plan": label, **ends})
+    return forest(told.assign(task="texts unseen", metric="loss (nats per token)"))
 
 
 def _losses(healed: Healed, seed: int) -> Sampled:
@@ -105,4 +117,4 @@ def _judged(name: str, losses: Sampled, gain: Quantity, control: Quantity) -> li
     ]
 
 
-STUDY = Study("2407.09298-A2", "Painters: healing under a plan", _calls, _carry_out)
+STUDY = Study("2407.09298-A2", "Painters: healing under a plan", _calls, _carry_out, modelled=True)

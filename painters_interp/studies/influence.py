@@ -93,4 +93,4 @@ def _judged(n: int, influence: Sampled, removed: Sampled, drops: Sampled) -> lis
     ]
 
 
-STUDY = Study("2403.03853", "ShortGPT: layers by block influence", _calls, _carry_out)
+STUDY = Study("2403.03853", "ShortGPT: layers by block influence", _calls, _carry_out, figures=3)

@@ -74,4 +74,4 @@ def _judged(swaps: Sampled, copies: Sampled) -> list[Claim]:
     ]
 
 
-STUDY = Study("2605.16234", "No free swap: exchange against copy", _calls, _carry_out)
+STUDY = Study("2605.16234", "No free swap: exchange against copy", _calls, _carry_out, figures=2)

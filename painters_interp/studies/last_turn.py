@@ -39,7 +39,9 @@ def _carry_out(on: Setting) -> Found:
         ],
         drawings={
             "angles": lambda: similarity_heatmap(
-                matrix.matrix, label="angular distance (share of a half turn)"
+                matrix.matrix,
+                label="angular distance (share of a half turn)",
+                meaning="distance",
             )
         },
     )

@@ -16,6 +16,7 @@ from ..plans import Plan
 from ..progress import trial
 from ..statistics import resamplings
 from .claims import Claim, Sampled
+from .outline import Outline
 from .study import Setting
 from .work import Work
 
@@ -48,6 +49,8 @@ def texts(on: Setting) -> Questions:
 
 def calls(on: Setting) -> Work:
     """What decoding the right texts under every plan with both caches takes."""
+    if isinstance(on, Outline):
+        return on.written_calls(windows(on.n))
     table = plans(on)
     if len(table) < _FEWEST:
         return Work(0, float)
@@ -104,7 +107,8 @@ def _differences(table: pd.DataFrame, seed: int) -> tuple[Sampled, Sampled]:
     weights = resamplings(len(wide), seed=seed)
     rows = pd.DataFrame({"plan": altered})
     whole = wide[intact, "exact"].to_numpy(dtype=float)[:, None]
-    return tuple(
+    added, lost = (
         Sampled(rows, values.mean(axis=0), weights @ values)
         for values in (averaged - exact, exact - whole)
-    )  # type: ignore[return-value]
+    )
+    return added, lost

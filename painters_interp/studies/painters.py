@@ -73,9 +73,23 @@ def _first_near(n: int, size: float) -> int:
     return min(experiments.every_window(n), key=lambda f: abs(len(s.middle(n, f)) - size))
 
 
-def _carry_out(on: Setting) -> Found:
+def _canvas(on: Setting) -> Found:
+    """What the states alone tell: fig. 3, beside its null."""
     canvas = on.similarity(_MEASURES)
-    null = similarity(on.model, on.texts, _MEASURES, other=SHUFFLED, seed=on.seed)
+    null = similarity(on.model, on.texts, _MEASURES, other=SHUFFLED, seed=on.seed).table()
+    panels = {name: between(canvas, name).matrix for name in _MEASURES}
+    return Found(
+        tables={"similarity": canvas.table(), "similarity_shuffled": null},
+        judged=_shared(of_measure(between(canvas, "cosine"), on.seed), on.n),
+        drawings={
+            "similarity": lambda: similarity_panel(panels, label="similarity"),
+            "similarity_shuffled": lambda: similarity_panel(null, label="similarity"),
+        },
+    )
+
+
+def _carry_out(on: Setting) -> Found:
+    canvas = _canvas(on)
     under = {
         name: on.similarity(["cosine", "variance"], plan) for name, plan in _explained(on.n).items()
     }
@@ -90,11 +104,9 @@ def _carry_out(on: Setting) -> Found:
     curve_of_best = as_curve(best)
     items_of = {name: items[items["plan"].isin(t["plan"])] for name, t in scores.items()}
     written = memories.decoded(on)
-    panels = {name: between(canvas, name).matrix for name in _MEASURES}
     return Found(
         tables={
-            "similarity": canvas.table(),
-            "similarity_shuffled": null.table(),
+            **canvas.tables,
             "repeat_explained": curves.query("measure == 'variance'"),
             "best_loops": curve_of_best,
             "medians": lines["variants"],
@@ -103,7 +115,7 @@ def _carry_out(on: Setting) -> Found:
         },
         items=items_of,
         judged=[
-            *_shared(of_measure(between(canvas, "cosine"), on.seed), on.n),
+            *canvas.judged,
             *_layers(of["single_layers"], on.n),
             *_variants(of["variants"], on.n),
             *_order(scores["variants"], items, on),
@@ -113,8 +125,7 @@ def _carry_out(on: Setting) -> Found:
             *(c for table in written.values() for c in memories.judged(table, on.seed)),
         ],
         drawings={
-            "similarity": lambda: similarity_panel(panels, label="similarity"),
-            "similarity_shuffled": lambda: similarity_panel(null.table(), label="similarity"),
+            **canvas.drawings,
             "repeat_explained_cosine": lambda: similarity_panel(
                 {name: between(r, "cosine").matrix for name, r in under.items()}
             ),
@@ -318,4 +329,7 @@ def _loops(of: Mapping[str, Sampled], n: int) -> list[Claim]:
     ]
 
 
-STUDY = Study("2407.09298", "Transformer Layers as Painters", _calls, _carry_out, compare=compared)
+STUDY = Study(
+    "2407.09298", "Transformer Layers as Painters", _calls, _carry_out, compare=compared,
+    scored=True, unscored=_canvas, figures=17,
+)  # fmt: skip

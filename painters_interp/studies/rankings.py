@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from .. import experiments
+from ..figures import heatmap
 from ..tables import from_matrices
 from .claims import Claim, Quantity, Sampled, correlation, ranks
 from .study import Found, Setting, Study
@@ -65,6 +66,11 @@ def _carry_out(on: Setting) -> Found:
             "agreement": from_matrices({"rank correlation": agreements}),
         },
         judged=judged,
+        drawings={
+            "agreement": lambda: heatmap(
+                agreements, label="rank correlation", limits=(-1, 1), meaning="similarity"
+            )
+        },
     )
 
 

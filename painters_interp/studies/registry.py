@@ -1,6 +1,7 @@
 """Which studies there are, and how one is run."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ..arguments import counting
-from ..errors import PaintersError
+from ..errors import PaintersError, TableError
 from ..models import Model
 from ..progress import progress
 from ..texts import Texts
@@ -34,6 +35,7 @@ from . import (
     shapley,
     stages,
 )
+from .outline import Outline
 from .study import Found, Setting, Study, asked, facts_of, facts_of_all
 
 _ROOMS = (
@@ -120,6 +122,8 @@ def carried_out(study: Study, on: Any, **asked: Any) -> Found:
     """The findings of a study in a setting, with what produced them."""
     _refuse_shallow(study, on)
     with progress(f"study {study.id}", int(study.calls(on))):
+        if study.scored:  # before all the plans are scored
+            on.refuse_chance()
         found = study.carry_out(on)
     return replace(found, provenance=facts_of(on, study, **asked))
 
@@ -133,9 +137,32 @@ def carried_out_on_all(study: Study, settings: Sequence[Any], **asked: Any) -> F
     for on in settings:
         _refuse_shallow(study, on)
     with progress(f"study {study.id}", sum(int(study.calls(on)) for on in settings)):
-        each = {name: carried_out(study, on, **asked) for name, on in models.items()}
+        ways = dict.fromkeys(models, replace(study, scored=False))
+        for name in _at_chance(study, models):
+            ways[name] = replace(ways[name], carry_out=_unscored(study))
+        each = {name: carried_out(ways[name], on, **asked) for name, on in models.items()}
     assert study.compare is not None  # else `by_name` has raised
     return replace(study.compare(each), provenance=facts_of_all(settings, study, **asked))
+
+
+def _at_chance(study: Study, models: Mapping[str, Any]) -> list[str]:
+    """The models that no task tells anything of, which is said; TableError where it is all."""
+    found: dict[str, TableError] = {}
+    for name, on in models.items() if study.scored else ():
+        try:
+            on.refuse_chance()
+        except TableError as reason:
+            found[name] = reason
+    if found and (len(found) == len(models) or study.unscored is None):
+        raise next(iter(found.values()))
+    for name, error in found.items():
+        warnings.warn(f"{name}: {error}; only its states are compared", stacklevel=3)
+    return [*found]
+
+
+def _unscored(study: Study) -> Callable[[Any], Found]:
+    assert study.unscored is not None  # else `_at_chance` has raised
+    return study.unscored
 
 
 def by_name(study: Study, settings: Sequence[Any]) -> Mapping[str, Any]:
@@ -180,5 +207,13 @@ def listed(on: Setting | None = None) -> pd.DataFrame:
     table = pd.DataFrame([(s.id, s.title) for s in STUDIES.values()], columns=["id", "title"])
     if on is None:
         return table
-    calls = [s.calls(on) if s.ask is asked else None for s in STUDIES.values()]
+    calls = [_calls_in(s, on) for s in STUDIES.values()]
     return table.assign(calls=pd.array(calls, dtype="Int64"))
+
+
+def _calls_in(study: Study, on: Setting) -> int | None:
+    """Token-layer calls, where the setting serves the study and is deep enough."""
+    no_model = isinstance(on, Outline) and study.modelled
+    if study.ask is not asked or on.n < study.fewest_layers or no_model:
+        return None
+    return int(study.calls(on))

@@ -5,7 +5,9 @@ import pandas as pd
 
 from .. import experiments
 from ..figures import grid_heatmap
+from ..tables import typed
 from .claims import Claim, Quantity, Sampled, correlation
+from .nulls import beaten, scattered
 from .study import Found, Setting, Study
 from .work import Work
 
@@ -16,17 +18,31 @@ def _plans(n: int) -> pd.DataFrame:
     return experiments.block_repeats(n, range(0, n, -(-n // _ENDS)))
 
 
+def _random(n: int) -> pd.DataFrame:
+    """As many plans that repeat as many layers, but no block of them."""
+    blocks = _plans(n).dropna(subset=["layer"])
+    sizes = (blocks["other"] - blocks["layer"] + 1).astype(int)
+    return scattered(n, ((size, "*2") for size in sizes))
+
+
+def with_null(plans: pd.DataFrame, null: pd.DataFrame) -> pd.DataFrame:
+    """Both, so that all are read on the same texts at once."""
+    return typed(pd.concat([plans, null], ignore_index=True))
+
+
 def _calls(on: Setting) -> Work:
-    plans = _plans(on.n)
-    return on.loss_calls(plans, on.choosing) + on.loss_calls(plans, on.judging)
+    every = with_null(_plans(on.n), _random(on.n))
+    return on.loss_calls(every, on.choosing) + on.loss_calls(every, on.judging)
 
 
 def _carry_out(on: Setting) -> Found:
-    plans = _plans(on.n)
-    scan, fresh = on.loss(plans, on.choosing), on.loss(plans, on.judging)
+    every = with_null(_plans(on.n), _random(on.n))
+    both = [on.loss(every, texts) for texts in (on.choosing, on.judging)]
+    scan, fresh = (one.at(np.flatnonzero(one.rows["variant"].ne("random"))) for one in both)
+    nulls = [gains(one).where(variant="random") for one in both]
     return Found(
-        tables={"scan": scan.rows, "fresh": fresh.rows},
-        judged=_judged(scan, fresh),
+        tables={"scan": scan.rows, "fresh": fresh.rows, "random": nulls[1].rows},
+        judged=[*_judged(scan, fresh), _beyond_chance(scan, fresh, *nulls)],
         drawings={
             "scan": lambda: grid_heatmap(scan.rows, "delta", label="loss added (bits per byte)"),
             "fresh": lambda: grid_heatmap(fresh.rows, "delta", label="loss added (bits per byte)"),
@@ -40,6 +56,13 @@ def gains(loss: Sampled) -> Sampled:
     others = loss.at(np.flatnonzero(loss.rows["variant"].ne("intact")))
     own = loss.samples[:, [intact]]
     return Sampled(others.rows, loss.values[intact] - others.values, own - others.samples)
+
+
+def _beyond_chance(scan: Sampled, fresh: Sampled, drawn: Sampled, again: Sampled) -> Claim:
+    best = int(gains(scan).values.argmax())
+    return beaten(
+        gains(fresh).at([best]).mean(), again, int(drawn.values.argmax()), "The best of the scan"
+    )
 
 
 def _judged(scan: Sampled, fresh: Sampled) -> list[Claim]:
@@ -76,4 +99,4 @@ def _judged(scan: Sampled, fresh: Sampled) -> list[Claim]:
     ]
 
 
-STUDY = Study("rys", "Repeat yourself: blocks run twice", _calls, _carry_out)
+STUDY = Study("rys", "Repeat yourself: blocks run twice", _calls, _carry_out, figures=2)

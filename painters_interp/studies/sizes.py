@@ -28,8 +28,9 @@ def compared(found: Mapping[str, Found]) -> Found:
     Returns:
         Figs. 12 and 14, the best number of loops against the window, and what holds of all models.
     """
+    scored = {m: one for m, one in found.items() if "medians" in one.tables}  # others: at chance
     tables = {
-        name: pd.concat([one.tables[name].assign(model=m) for m, one in found.items()])
+        name: pd.concat([one.tables[name].assign(model=m) for m, one in scored.items()])
         for name in ("medians", "best_loops")
     }
     cosines = {m: to_matrices(one.tables["similarity"])["cosine"] for m, one in found.items()}
@@ -48,7 +49,7 @@ def compared(found: Mapping[str, Found]) -> Found:
 def _of_all(found: Mapping[str, Found], sentence: str) -> list[Claim]:
     """A claim about one model as one about all: of the model for which it holds least.
 
-    Nothing where one has too few layers for it to be made.
+    Nothing where one has too few layers for it to be made, or no score above chance.
     """
     each = [claim for one in found.values() for claim in one.judged if claim.sentence == sentence]
     if len(each) < len(found):

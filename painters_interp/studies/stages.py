@@ -92,4 +92,4 @@ def _staged(n: int, entropy: Sampled, agreement: Sampled) -> list[Claim]:
     ]
 
 
-STUDY = Study("2406.19384", "Stages of inference", _calls, _carry_out)
+STUDY = Study("2406.19384", "Stages of inference", _calls, _carry_out, scored=True)

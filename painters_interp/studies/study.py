@@ -41,16 +41,19 @@ from ..patching import (
 from ..plans import Plan
 from ..progress import trial
 from ..statistics import resamplings
-from ..storage import provenance, write_table
+from ..storage import provenance, write_table, write_whole
+from ..strategies import full
 from ..tables import above_chance, primary
 from ..tables.items import runs
+from ..tables.labels import labels_for
 from ..tables.scores import resampled_medians
 from ..texts import Texts, as_texts
-from .claims import Claim, Sampled, as_html, as_lines, as_table
+from .claims import Claim, Sampled, as_html, as_lines, as_markdown, as_table
 from .work import Work
 
 LIMIT = 32  # items of each task
 _TRIED = 4  # texts on which a pace is measured
+_TABLE = 0.008  # seconds that items, results and intervals of a plan take in a task
 _BITS = "bits_per_byte"  # the metric that is a loss
 
 
@@ -127,7 +130,12 @@ class Setting:
         """What `loss` takes."""
         asked = prepare(self.model, self._reading(texts or self.texts))
         chosen = plans_of(plans)
-        return Work(asked.calls(chosen), partial(seconds_needed, self.model, asked, chosen))
+        return Work(asked.calls(chosen), partial(self._scoring, asked, chosen))
+
+    def _scoring(self, asked: Questions, plans: Sequence[Plan]) -> float:
+        """Seconds of the answers, and of the tables that are made of them."""
+        beside = _TABLE * len(asked.tasks) * len({*plans})
+        return seconds_needed(self.model, asked, plans) + beside
 
     def _reading(self, texts: Sequence[str]) -> OwnTask:
         return task("texts", [{"text": text} for text in texts], "loglikelihood_rolling")
@@ -147,11 +155,15 @@ class Setting:
         own = items[items["plan"].isin(plans["plan"])]
         return results(self.model, plans, self.questions, own)
 
+    def refuse_chance(self) -> None:
+        """Raise TableError where the intact model is clearly above chance on no task."""
+        alone = labels_for({"intact": full(self.n)}, self.n)
+        clear_of_chance(self.scores(alone, self.items(alone)))
+
     def score_calls(self, plans: pd.DataFrame) -> Work:
         """What `items` takes."""
         chosen = plans_of(plans)
-        seconds = partial(seconds_needed, self.model, self.questions, chosen)
-        return Work(self.questions.calls(chosen), seconds)
+        return Work(self.questions.calls(chosen), partial(self._scoring, self.questions, chosen))
 
     def similarity(
         self, measures: Sequence[str], plan: Plan | None = None, texts: Sequence[str] | None = None
@@ -239,17 +251,23 @@ def of_measure(found: Curve | Matrix, seed: int = 0) -> Sampled:
     return Sampled(rows, found.matrix.to_numpy(dtype=float).ravel(), samples)
 
 
-def medians(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> Sampled:
-    """Median score over the tasks that tell anything, on the scale from chance to the intact model.
-
-    Raises TableError where the intact model is clearly above chance on none.
-    """
+def clear_of_chance(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of tasks on which the intact model is clearly above chance; TableError for none."""
     clear = above_chance(primary(table))
     if clear.empty:
         raise TableError(
             "on no task is the intact model clearly above chance, so nothing can be said of plans; "
             "give other tasks, or more items"
         )
+    return clear
+
+
+def medians(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> Sampled:
+    """Median score over the tasks that tell anything, on the scale from chance to the intact model.
+
+    Raises TableError where the intact model is clearly above chance on none.
+    """
+    clear = clear_of_chance(table)
     found, samples = resampled_medians(clear, items, seed)
     return Sampled(found, found["score"].to_numpy(dtype=float), samples)
 
@@ -289,7 +307,7 @@ class Found:
         venue: str | None = None,
         formats: str | Sequence[str] | None = None,
     ) -> list[Path]:
-        """Write tables with their items and provenance, figures and claims.
+        """Write tables with their items and provenance, figures and claims (as Markdown, too).
 
         Beside each figure lies what `painters report` needs to let it move. What was found for each
         of several models goes to a folder of its own in this one.
@@ -311,6 +329,7 @@ class Found:
             drawn = self.figures if venue is None else {n: d() for n, d in self.drawings.items()}
         tables = {**self.tables, "claims": self.claims}
         written = [write_table(t, folder / name, self.provenance) for name, t in tables.items()]
+        written.append(write_whole(folder / "claims.md", as_markdown(self.claims).encode()))
         for name, items in self.items.items():
             written.append(write_table(items, report.items_beside(folder / name), self.provenance))
         with figures.publication(venue):
@@ -350,7 +369,10 @@ class Study:
     """A paper as something to carry out: `calls` is the work that it takes.
 
     `ask` makes the setting that both are given, of `limit` items unless told otherwise. `compare`
-    makes findings about several models, by name, of those for each.
+    makes findings about several models, by name, of those for each. `scored` are studies of which
+    nothing is left where no task is above chance; but among several models `unscored` finds what
+    needs no scores. `figures` is how many it draws. What a `modelled` one takes cannot be counted
+    without a model.
     """
 
     id: str
@@ -361,6 +383,10 @@ class Study:
     ask: Callable[..., Any] = asked
     limit: int = LIMIT
     compare: Callable[[Mapping[str, Found]], Found] | None = None
+    scored: bool = False
+    unscored: Callable[[Any], Found] | None = None
+    figures: int = 1
+    modelled: bool = False
 
 
 def facts_of(on: Any, study: Study, **asked: Any) -> dict[str, Any]:

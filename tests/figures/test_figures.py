@@ -190,6 +190,12 @@ def test_a_variant_looks_the_same_in_every_figure(suite):
     assert looks[0] == looks[1]
 
 
+def test_names_beside_variants_take_none_of_their_colours() -> None:
+    looks = figures.appearance.looks(["at once", "parallel", "looped", "sum", "damped repeat"])
+    assert len({look.colour for look in looks.values()}) == 5
+    assert looks["parallel"] == figures.appearance.VARIANTS["parallel"]
+
+
 def test_the_six_variants_differ_in_colour_and_marker_and_dashes():
     six = ["looped", "random", "reverse", "parallel", "skip", "repeat"]
     looks = [figures.appearance.VARIANTS[name] for name in six]

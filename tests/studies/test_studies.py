@@ -19,9 +19,12 @@ from painters_interp.errors import PaintersError, TableError, TextError
 from painters_interp.figures import style
 from painters_interp.learning import Tuning
 from painters_interp.studies import glue
+from painters_interp.studies.nulls import scattered
+from painters_interp.studies.outline import TOKENS
 from painters_interp.studies.painters import smaller_half
-from painters_interp.studies.registry import carried_out
+from painters_interp.studies.registry import carried_out, carried_out_on_all
 from painters_interp.studies.study import asked as setting
+from painters_interp.studies.work import Work
 from painters_interp.tables import normalise, primary
 
 TEXTS = tuple(
@@ -130,6 +133,7 @@ def test_every_claim_has_a_number_an_interval_and_a_verdict(found, id) -> None:
     assert claims["published"].str.len().gt(0).all()
     assert claims["verdict"].isin([studies.HOLDS, studies.FAILS, studies.UNDECIDED]).all()
     assert claims["rule"].str.contains("above|below").all()
+    assert len(found(id).drawings) == studies.STUDIES[id].figures
     known = claims[claims["verdict"] != studies.UNDECIDED]
     assert known[["value", "low", "high"]].notna().all(axis=None)
     assert (claims["low"] <= claims["high"]).where(claims["low"].notna(), True).all()
@@ -184,6 +188,31 @@ def test_the_winner_of_a_scan_is_judged_on_fresh_texts(found) -> None:
     intact = fresh[fresh["variant"].eq("intact")]["value"].iloc[0]
     assert claim["value"] == pytest.approx(intact - own)
     assert claim["tried"] == len(scan) - 1
+
+
+def test_random_repeats_cost_as_many_calls_as_those_searched() -> None:
+    drawn = experiments.plans(scattered(8, [(3, "*2"), (2, "@0.5*3"), (1, "*2")]))
+    assert [len(plan.calls) for plan in drawn] == [8 + 3, 8 + 2 * 2, 8 + 1]
+
+
+def test_the_winner_of_a_scan_is_set_against_the_best_random_plan(found) -> None:
+    study = found("rys")
+    claim = study.claims.iloc[-1]
+    random, fresh = study.tables["random"], study.tables["fresh"].set_index("plan")["value"]
+    best = study.claims["claim"].iloc[0].split("the scan, ")[1].split(", saves")[0]
+    [own] = [row.value for row in random.itertuples() if f"cost, {row.plan}:" in claim["claim"]]
+    assert claim["value"] == pytest.approx(own - fresh[best])
+    assert claim["tried"] == 2 * len(random)
+
+
+def test_what_averaging_adds_is_told_from_what_the_layers_lose(found) -> None:
+    study = found("2407.09298")
+    table = study.tables["decoding"].assign(spent=lambda t: t["nats"] / t["tokens"])
+    wide = table.pivot_table(values="spent", index=["plan", "item"], columns="cache")
+    plans = [*dict.fromkeys(table.loc[table["variant"].ne("intact"), "plan"])]
+    added = (wide["averaged"] - wide["exact"]).loc[plans].mean()
+    [claim] = study.claims[study.claims["claim"].str.contains("published cache")].itertuples()
+    assert claim.value == pytest.approx(added)
 
 
 def test_copying_is_judged_by_the_dearer_way(found) -> None:
@@ -257,6 +286,29 @@ class TestSeveralModels:
         assert "Transformer Layers as Painters: tiny-llama, tiny-gpt2" in shown
         assert shown.count("<section") == 3
 
+    def test_one_at_chance_is_compared_by_its_states_alone(self, on, tiny_folder) -> None:
+        class AtChance(studies.Setting):
+            def refuse_chance(self) -> None:
+                raise TableError("above chance on no task")
+
+        def says(word: str) -> studies.Found:
+            return studies.Found({"said": pd.DataFrame({"word": [word]})}, [])
+
+        study = studies.Study(
+            *("one", "One", lambda on: Work(1, float), lambda on: says("scores")),
+            compare=lambda each: studies.Found({}, [], of_models=each),
+            scored=True, unscored=lambda on: says("states"),
+        )  # fmt: skip
+        other = tiny.build("gpt2", torch.float32, tiny_folder, num_hidden_layers=5)
+        silent = AtChance(other, on.questions, TEXTS)
+        telling = studies.Setting(on.model, on.questions, TEXTS)
+        with pytest.warns(UserWarning, match="tiny-gpt2: above chance on no task; only its states"):
+            found = carried_out_on_all(study, [telling, silent])
+        said = {name: one.tables["said"]["word"].item() for name, one in found.of_models.items()}
+        assert said == {"tiny-llama": "scores", "tiny-gpt2": "states"}
+        with pytest.raises(TableError, match="above chance"):
+            carried_out_on_all(study, [silent, AtChance(on.model, on.questions, TEXTS)])
+
     def test_one_that_a_study_cannot_compare(self, model) -> None:
         with pytest.raises(PaintersError, match=r"2403\.03853 says nothing of several models tog"):
             studies.run("2403.03853", [model, model], own_task(model), texts=TEXTS)
@@ -329,8 +381,26 @@ def test_what_each_costs_is_known_before(on) -> None:
 
 def test_the_command_lists_what_there_is(capsys) -> None:
     assert answer(["study"]) == 0
-    listed = capsys.readouterr().out.splitlines()
+    head, *listed = capsys.readouterr().out.splitlines()
+    assert "a model of 30 layers" in head
     assert [line.split()[0] for line in listed] == [*studies.STUDIES]
+    assert [line.split()[1] for line in listed].count("?") == 3  # of models that learn
+
+
+def test_on_a_model_it_says_minutes(checkpoint, capsys) -> None:
+    assert answer(["study", "--model", str(checkpoint), "--limit", "6"]) == 0
+    head, *listed = capsys.readouterr().out.splitlines()
+    assert "of them a second" in head
+    assert [line.split()[0] for line in listed] == [*studies.STUDIES]
+    assert any("needs 8 layers" in line for line in listed)
+    assert all(float(line.split()[3]) >= 0 for line in listed if "needs" not in line)
+
+
+def test_without_a_model_calls_are_those_of_one_as_deep(on) -> None:
+    sketch = replace(studies.outline(8), texts=on.texts)
+    few, one = (studies.STUDIES["2605.16234"].calls(each) for each in (sketch, on))
+    tokens = sum(len(text) + 1 for text in TEXTS)  # a letter each, behind the first
+    assert int(few) / len(TEXTS) / TOKENS == pytest.approx(int(one) / tokens, rel=0.05)
 
 
 class TestRefusals:
