@@ -24,10 +24,12 @@ class Quantity:
     samples: Float[np.ndarray, " resample"]
 
     def __add__(self, other: "Quantity") -> "Quantity":
-        return Quantity(self.value + other.value, self.samples + other.samples)
+        with np.errstate(invalid="ignore"):  # samples without a scale are infinite
+            return Quantity(self.value + other.value, self.samples + other.samples)
 
     def __sub__(self, other: "Quantity") -> "Quantity":
-        return Quantity(self.value - other.value, self.samples - other.samples)
+        with np.errstate(invalid="ignore"):
+            return Quantity(self.value - other.value, self.samples - other.samples)
 
     def __truediv__(self, other: "Quantity") -> "Quantity":
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -70,7 +72,8 @@ class Sampled:
 
     def of(self, function: Of) -> Quantity:
         """What `function` makes of the rows' numbers, along their last axis."""
-        return Quantity(float(function(self.values)), np.asarray(function(self.samples)))
+        with np.errstate(invalid="ignore"):
+            return Quantity(float(function(self.values)), np.asarray(function(self.samples)))
 
     def mapped(self, rows: pd.DataFrame, matrix: Float[np.ndarray, "new row"]) -> "Sampled":
         """Other rows, each a weighted sum of these."""

@@ -89,7 +89,7 @@ def _few(n: int) -> pd.DataFrame:
         min(windows, key=lambda first: abs(len(s.middle(n, first)) - share * n))
         for share in _SHARES
     )
-    return experiments.variants(n, firsts, seeds=1)
+    return experiments.variants(n, [*firsts], seeds=1)
 
 
 def _tuned_calls(on: Learnt) -> Work:
