@@ -117,7 +117,9 @@ def forced_under(
     # Longest prompts first: neighbours are padded least.
     order = sorted(range(len(prompts)), key=lambda k: (-len(prompts[k]), len(continuations[k])))
     pairs = [(tuple(prompts[k]), tuple(continuations[k])) for k in order]
-    longest = max((len(prompt) + len(text) for prompt, text in pairs), default=0)
+    if not plans or not pairs:
+        return [[] for _ in plans]
+    longest = max(len(prompt) + len(text) for prompt, text in pairs)
     with measuring(model):
         face = writing_face(model, plans, longest, given=True)
         if isinstance(face, Face):

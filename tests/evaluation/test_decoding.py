@@ -202,6 +202,11 @@ def test_both_stand_side_by_side_and_the_cost_is_known(llama, asked, windows):
     )
 
 
+def test_of_nothing_there_is_nothing(llama):
+    assert forced_under(llama, [], [[5]], [[6]]) == []
+    assert forced_logprobs(llama, "0-5", [], []) == []
+
+
 class TestRefusals:
     def test_nothing_to_read_or_to_feed(self, llama):
         with pytest.raises(TextError, match="has no tokens; each needs at least one"):
