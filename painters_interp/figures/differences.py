@@ -142,8 +142,8 @@ def logit_lens(table: pd.DataFrame, title: str | None = None, *, ax: Axes | None
     Example:
         >>> from painters_interp import figures, patching
         >>> figure = figures.logit_lens(patching.readout(model, "a cat sat", positions=[1, 2]))
-        >>> figure.axes[0].get_ylabel()
-        'state read'
+        >>> figure.axes[0].get_xlabel()
+        'after the token'
     """
     require(table, "position", "state", "token", "rank", "logprob")
     best = table[table["rank"] == 0]
