@@ -1,6 +1,6 @@
 """What callers hand over: brought into the form that a function works with, or refused by name."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import signature
 from math import isfinite
@@ -64,7 +64,7 @@ def counting(**least: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _checked(name: str, value: Any, least: int, lists: bool) -> Any:
-    if lists and isinstance(value, Iterable) and not isinstance(value, str | Mapping):
+    if lists and isinstance(value, Iterable) and not isinstance(value, str):
         return [whole(name, one, least) for one in value]
     return amount(name, value) if name == "limit" else whole(name, value, least)
 

@@ -1,6 +1,6 @@
 """Settings that count: what is no such number is refused by name, wherever it is handed over."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,12 @@ from painters_interp import strategies
 from painters_interp.arguments import LARGEST_SEED, counting
 from painters_interp.deployment.searching import refuse
 from painters_interp.errors import PaintersError, PlanError, SettingError
+
+
+@counting(firsts=0)
+def listed(firsts: Iterable[int] | None = None) -> Any:
+    return firsts
+
 
 NO_COUNTS = [True, -1, 2.5, "3", float("nan"), [1], {}]
 
@@ -33,6 +39,9 @@ def test_amounts_may_be_shares_and_numbers_of_numpy_are_numbers() -> None:
     assert counted(limit=32.0) == (1, 32, 0)
     assert type(counted(np.int64(2))[0]) is int
     assert counted(seed=LARGEST_SEED)[2] == LARGEST_SEED
+    assert listed(dict.fromkeys([3, 1])) == listed(iter([3, 1])) == [3, 1]
+    with pytest.raises(SettingError, match="firsts='1'"):
+        listed(["1"])
     for value in (True, 0, -1, 2.5, "3", float("nan"), float("inf")):
         with pytest.raises(SettingError, match=r"^limit="):
             counted(limit=value)

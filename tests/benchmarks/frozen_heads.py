@@ -37,7 +37,7 @@ def main() -> None:
     task = named("probe_acceptability" if options.data is None else "cola", options.data)
     model = load_model(options.model, device="cpu")
     some = task.limited(options.items, seed=0).train
-    table = experiments.variants(model)
+    table = experiments.variants(model, experiments.every_window(model))
     rows = [Plan.parse(text, len(model.blocks)) for text in table["plan"]]
     distinct = list(dict.fromkeys(rows))
     read = sequences(model, some.texts)
