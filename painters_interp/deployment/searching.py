@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +19,20 @@ from transformer_lens.model_bridge import TransformerBridge
 from .. import figures, statistics
 from ..arguments import counting, is_whole
 from ..comparison import similarity
-from ..errors import PaintersError, PlanError
+from ..errors import PaintersError, PlanError, TableError
 from ..evaluation import PROBES, Questions, prepare
 from ..execution import ready, refuse_hooks_kept
 from ..measures import Curve, Matrix
 from ..models import Model, as_model, identity, tokenizer_digest, weights_digest
 from ..plans import Plan, Step
-from ..storage import provenance, read_provenance, read_table, writable_folder, write_table
+from ..storage import (
+    provenance,
+    read_provenance,
+    read_table,
+    remove_table,
+    writable_folder,
+    write_table,
+)
 from ..strategies import full
 from ..texts import Texts, as_texts
 from . import objectives
@@ -226,9 +234,13 @@ class _Ledger:
         self._kept = facts
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         self._path = writable_folder(store) / f"search-{digest}.csv"
-        if self._path.exists() and read_provenance(self._path) == facts:
-            table = read_table(self._path)
-            self._known = dict(zip(table["plan"], table["cost"], strict=True))
+        try:
+            if self._path.exists() and read_provenance(self._path) == facts:
+                table = read_table(self._path)
+                self._known = dict(zip(table["plan"], table["cost"], strict=True))
+        except TableError as error:
+            warnings.warn(f"{error}; its plans are scored again", stacklevel=3)
+            remove_table(self._path)
 
     def costs(self, plans: Sequence[Plan]) -> Float[np.ndarray, " plan"]:
         """What each plan costs; those that are not known are scored together."""

@@ -10,5 +10,6 @@ from .shelf import Shelf as Shelf
 from .store import FORMATS as FORMATS
 from .store import read_provenance as read_provenance
 from .store import read_table as read_table
+from .store import remove_table as remove_table
 from .store import writable as writable
 from .store import write_table as write_table

@@ -14,7 +14,7 @@ import pandas as pd
 from ..errors import TableError
 from ..tables.items import item_table, joined
 from .files import writable_folder
-from .store import read_provenance, read_table, write_table
+from .store import read_provenance, read_table, remove_table, write_table
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ class Shelf:
             if path.exists():
                 self._part(path)
         except TableError:  # nothing tells any more that it is of this package, but its name does
-            for half in (path, path.with_suffix(".json")):
-                half.unlink(missing_ok=True)
+            remove_table(path)
         return write_table(items, path, self._facts(items))
 
 

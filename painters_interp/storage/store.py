@@ -160,6 +160,21 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     return _without_table(facts)
 
 
+def remove_table(path: Path) -> None:
+    """Remove rows and JSON, whatever is in them: for files that are named by what they hold.
+
+    Args:
+        path: The table's, with its ending.
+
+    Example:
+        >>> remove_table(write_table(table, tmp_path / "mine", {}))
+        >>> [*tmp_path.glob("mine.*")]
+        []
+    """
+    for file in (path, _beside(path)):
+        file.unlink(missing_ok=True)
+
+
 def digest_of(content: bytes) -> str:
     """The SHA-256 of some bytes.
 

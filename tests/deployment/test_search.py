@@ -181,6 +181,11 @@ class TestSearch:
         whole = painters.search(decoder, TEXTS, calls=4)
         pd.testing.assert_frame_equal(again.rounds, whole.rounds)
         pd.testing.assert_frame_equal(again.judged, whole.judged)
+        for kept in tmp_path.glob("search-*"):  # rows, or the JSON beside them
+            kept.write_bytes(kept.read_bytes()[:50])
+            with pytest.warns(UserWarning, match="its plans are scored again"):
+                once_more = painters.search(decoder, TEXTS, calls=4, store=tmp_path)
+            pd.testing.assert_frame_equal(once_more.rounds, whole.rounds)
 
     def test_other_objectives(self, decoder: Any) -> None:
         loss = painters.search(decoder, TEXTS, calls=5, objective="loss")
