@@ -67,7 +67,7 @@ def test_two_runs_of_lm_eval(painters: Any, tmp_path: Path) -> None:
     code, out, _ = painters("compare", one, two)
     assert code == 0
     [row] = [line.split() for line in out.splitlines() if line.lstrip().startswith("facts")]
-    assert row[1:5] == ["acc", "0.75", "0.375", "0.375"]
+    assert row[1:5] == ["acc", "0.750", "0.375", "0.375"]
     assert row[-1] == "8"
     words = ("--out", tmp_path / "both", "--formats", "svg", "--venue", "icml")
     code, out, _ = painters("compare", one, two, *words)

@@ -13,7 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from painters_interp import Plan, capture, progress, similarity
 from painters_interp.comparison import SHUFFLED, WITHOUT, calls_needed
-from painters_interp.errors import MeasureError, TextError
+from painters_interp.errors import MeasureError, PaintersError, TextError
 from painters_interp.measures import ALONG_DEPTH, BETWEEN_STATES, MEASURES, Curve, Matrix, Pooled
 from painters_interp.models import random_weights
 
@@ -338,11 +338,11 @@ class TestRefusals:
         [
             ({"center": "mean"}, "center='mean' is not one of texts, document"),
             ({"massive": "remove"}, "massive='remove' is not one of keep, drop, both"),
-            ({"tokens_per_document": 0}, "tokens_per_document=0; give 1 or more"),
+            ({"tokens_per_document": 0}, "tokens_per_document=0 is too small; give 1 or more"),
         ],
     )
     def test_an_option_that_does_not_exist(self, llama, option, message):
-        with pytest.raises(MeasureError, match=message):
+        with pytest.raises(PaintersError, match=message):
             similarity(llama, TEXTS, **option)
 
     def test_a_stream_that_is_not_finite(self, tiny_folder):
