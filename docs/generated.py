@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "painters_interp"
 PAPERS = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md",
           "security.md": "SECURITY.md"}  # fmt: skip
+FIGURES = ROOT / "figures"
+STUDY = "2407.09298"  # the folder of the paper's study there
 INTERNAL = {"errors", "streams", "texts", "execution"}  # beneath what users call
 LARGE = experiments.Shape(80, 8192, d_ff=28672, kv_width=1024, vocabulary=32_000)
 MODELS = {
@@ -84,17 +86,31 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made |= {page: (ROOT / name).read_text("utf-8") for page, name in PAPERS.items()}
     for path, content in made.items():
         files.append(File.generated(config, path, content=content))
-    for picture in sorted((ROOT / "figures").glob("*.png")):
-        path = f"gallery/{picture.name}"
+    for picture in sorted(FIGURES.rglob("*.png")):
+        path = f"gallery/{picture.relative_to(FIGURES)}"
         files.append(File.generated(config, path, abs_src_path=str(picture)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put what the code reckons into the page about costs."""
-    return (
-        markdown.replace("<!-- costs -->", costs()) if page.file.src_uri == "costs.md" else markdown
-    )
+    """Put what the code reckons, and what stands beside the figures, where a page asks for it."""
+    made = {"costs": costs, "figures": study_figures, "claims": study_claims}
+    for name, text in made.items():
+        if f"<!-- {name} -->" in markdown:
+            markdown = markdown.replace(f"<!-- {name} -->", text())
+    return markdown
+
+
+def study_figures() -> str:
+    """What the page beside the figures says of those of the paper's study."""
+    text = (FIGURES / "README.md").read_text("utf-8")
+    told = text.partition("## The paper's study")[2].partition("\n\n")[2]
+    return told.replace(f"({STUDY}/claims.md)", "(#claims)")
+
+
+def study_claims() -> str:
+    """The table of its claims."""
+    return (FIGURES / STUDY / "claims.md").read_text("utf-8")
 
 
 def costs() -> str:
