@@ -29,6 +29,7 @@ PAGE = "report.html"
 CLAIMS = "claims"
 _MADE_BY = '<meta name="generator" content="painters_interp">'
 _ITEMS = ".items"
+_HALF = 400  # pixels of a figure of one column, at most; wider ones have a row for themselves
 _MOST_ROWS = 1000
 _NUMBER = ' class="number"'
 _PICTURES = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -221,7 +222,7 @@ def _section(part: _Folder, alone: bool) -> Iterator[str]:
 def _claims(table: pd.DataFrame) -> Iterator[str]:
     """Verdict, sentence, what was found, what was published, the rule."""
     head = dict.fromkeys(("verdict", "claim", "found", "published", "holds if", "tried"), False)
-    yield f'<div class="scroll"><table><thead>{_headings(head)}</thead><tbody>'
+    yield f'<div class="scroll whole"><table><thead>{_headings(head)}</thead><tbody>'
     for row in table.to_dict("records"):
         verdict = str(row["verdict"])
         sign, kind = _SIGNS.get(verdict, ""), verdict if verdict in _SIGNS else "undecided"
@@ -241,7 +242,9 @@ def _figure(name: str, file: Path, live: str | None) -> str:
     words = escape(name.replace("_", " "))
     picture = f'<img alt="Figure: {words}" src="data:{kind};base64,{content}">'
     shown = picture if live is None else moving.element(picture, live)
-    return f"<figure>{shown}<figcaption>{words}</figcaption></figure>"
+    wide = live is not None and json.loads(live)["layout"]["meta"]["width"] > _HALF
+    kind = ' class="wide"' if wide else ""
+    return f"<figure{kind}>{shown}<figcaption>{words}</figcaption></figure>"
 
 
 def _moves(found: Sequence[_Folder]) -> str:

@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     storage.write_table(claims, folder / "claims", FACTS)
     matrix = pd.DataFrame(np.linspace(-1, 1, 49).reshape(7, 7))
-    storage.write_table(tables.from_matrices({"cosine": matrix}), folder / "similarity", FACTS)
+    storage.write_table(tables.from_matrices({"cosine": matrix, "cosine_flat": matrix}), folder / "similarity", FACTS)
     rows = pd.DataFrame({"label": [EVIL, "b", "c"], "value": [10.0, np.nan, 9.0], "model": "same"})
     storage.write_table(rows, folder / "rows", FACTS | {"note": EVIL})
     report.draw(folder, formats=("png",))
@@ -101,7 +101,7 @@ def test_nothing_in_it_is_fetched_or_run_but_its_own(folder: Path) -> None:
 def test_a_run_says_its_findings_and_holds_the_studies_inside(folder: Path, tmp_path: Path) -> None:
     matrix = pd.DataFrame(np.eye(7))
     facts = {"model": "tiny"}
-    storage.write_table(tables.from_matrices({"cosine": matrix}), tmp_path / "similarity", facts)
+    storage.write_table(tables.from_matrices({"cosine": matrix, "cosine_flat": matrix}), tmp_path / "similarity", facts)
     (tmp_path / "2407.09298").symlink_to(folder)
     cells = Cells(report.page(tmp_path))
     assert cells.of("h1") == ["tiny"]
@@ -139,7 +139,10 @@ def test_a_browser_shows_it(folder: Path, tmp_path: Path, width: int) -> None:
         tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert tab.run("document.documentElement.scrollWidth <= window.innerWidth")
         assert tab.run("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
-        assert tab.run("document.querySelectorAll('figure .alive .live .hm').length") == 1
+        moving = "[...document.querySelectorAll('.interactive')]"
+        assert tab.run(f"{moving}.map(e => e.querySelectorAll('.live .hm').length)") == [2]
+        whole = tab.run(f"{moving}.every(e => e.scrollWidth <= e.clientWidth)")
+        assert whole == (width == 1400)  # on a narrow screen it keeps its width, and scrolls
         by = (
             "[...document.querySelectorAll('th button')].filter(b => b.textContent === '{}').at(-1)"
         )
