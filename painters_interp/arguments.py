@@ -38,7 +38,7 @@ def counting(**least: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     Example:
         >>> drawn = counting(seed=0)(lambda seed=0: seed)
-        >>> drawn(3), drawn(seed=np.int64(4))
+        >>> drawn(3), drawn(seed=4)
         (3, 4)
     """
 
