@@ -26,8 +26,8 @@ _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 4096}
 _OWN = ("prompt", "rank", "token", "logprob")
 
 
-@counting(top=1)
 @of_planned
+@counting(top=1)
 def next_tokens(model: Model, plans: Plans, prompts: Texts, top: int = 3) -> pd.DataFrame:
     """The likeliest tokens behind every prompt under every plan.
 
