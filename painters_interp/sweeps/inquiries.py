@@ -62,9 +62,15 @@ class Inquiry:
 
     @property
     def _facts(self) -> dict[str, Any]:
-        """What it is, as it is read back; findings of another version of this code are none."""
-        facts: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return facts | {"painters_interp": __version__}
+        """What it is, as it is read back.
+
+        Findings of another version of this code are none, nor those of other files than lie now
+        where the model and the data are said to be.
+        """
+        files = {place: _files(Path(place)) for place in (self.group.model, self.data) if place}
+        facts = asdict(self) | {"files": files, "painters_interp": __version__}
+        found: dict[str, Any] = json.loads(json.dumps(facts))
+        return found
 
     def carry_out(self, model: Any, folder: Path) -> None:
         """Ask the model, and write all that was found."""
@@ -78,6 +84,13 @@ class Inquiry:
             found.save(part)
         write_page(place)
         write_whole(place / _ASKED, json.dumps(self._facts, indent=1).encode())  # what says done
+
+
+def _files(place: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file of a folder, or of one file; none for what is no path."""
+    inside = [place] if place.is_file() else sorted(place.rglob("*"))
+    stats = [(file.relative_to(place), file.stat()) for file in inside if file.is_file()]
+    return [(str(name), stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def inquiries_of(spec: Spec) -> list[Inquiry]:

@@ -19,6 +19,7 @@ from painters_interp.cli import application
 from painters_interp.errors import OutputError, PaintersError
 from painters_interp.evaluation import measurements
 from painters_interp.sweeps import inquiries, journal, workers
+from painters_interp.sweeps.inquiries import inquiries_of
 from painters_interp.sweeps.shards import groups_of
 
 PLANS = {"skip": "0-2 5", "back": "5-0"}
@@ -347,6 +348,22 @@ def test_a_study_that_fails_is_named_and_is_left_to_be_done(
     assert found.failed["task"].tolist() == ["study 2601.18302"]
     assert "no task 'probe_nothing'" in found.failed["why"].item()
     assert painters.sweep(spec, tmp_path, collect=True).left == 1
+
+
+@pytest.mark.parametrize("place", ["models", "data"])
+def test_a_study_of_other_files_under_the_same_path_is_another(tmp_path: Path, place: str) -> None:
+    for name in ("model", "data/task"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text("old")
+    spec = {"models": str(tmp_path / "model"), "data": str(tmp_path / "data"), "studies": "rys"}
+    [inquiry] = inquiries_of(sweeps.read_spec(spec))
+    folder = inquiry.place(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "asked.json").write_text(json.dumps(inquiry._facts))
+    assert inquiry.is_done(tmp_path)
+    changed = tmp_path / ("model/file" if place == "models" else "data/task/file")
+    changed.write_text("other")
+    assert not inquiry.is_done(tmp_path)
 
 
 def test_a_revision_tells_models_of_one_name_apart() -> None:
