@@ -63,7 +63,7 @@ types: $(READY)  ## static types
 
 figures: $(READY)  ## refresh the committed gallery under figures/
 	$(BIN)/painters run --out figures
-	$(BIN)/painters study 2407.09298 --limit 6 --out figures --store runs/gallery  # goes on where it was cut off
+	$(BIN)/painters study 2407.09298 --limit 24 --out figures --store runs/gallery  # goes on where it was cut off
 
 clean:  ## remove the virtual environments and caches; runs/ stays
 	rm -rf .venv .venv-oldest .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
