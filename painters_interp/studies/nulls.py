@@ -2,10 +2,13 @@
 
 import random
 from collections.abc import Iterable
+from itertools import combinations
+from math import comb
 
+import numpy as np
 import pandas as pd
 
-from ..plans import Plan
+from ..plans import Plan, Step
 from .claims import Claim, Quantity, Sampled
 
 
@@ -27,6 +30,19 @@ def scattered(n: int, searched: Iterable[tuple[int, str]], seed: int = 0) -> pd.
         text = " ".join(f"{i}{how}" if i in chosen else str(i) for i in range(n))
         rows.append({"variant": "random", "affected": count, "plan": str(Plan.parse(text, n))})
     return pd.DataFrame(rows).assign(n_layers=n).drop_duplicates("plan", ignore_index=True)
+
+
+def thinned(n: int, count: int, most: int, seed: int = 0) -> list[Plan]:
+    """Different plans without `count` of `n` layers, drawn by chance; all where there are fewer."""
+    draw = random.Random(seed)
+    if comb(n, count) <= most:
+        drawn = [*combinations(range(n), count)]
+    else:
+        sets: dict[tuple[int, ...], None] = {}
+        while len(sets) < most:
+            sets[tuple(sorted(draw.sample(range(n), count)))] = None
+        drawn = [*sets]
+    return [Plan(map(Step.of, np.setdiff1d(range(n), gone).tolist()), n) for gone in drawn]
 
 
 def beaten(best: Quantity, null: Sampled, chosen: int, told: str) -> Claim:

@@ -19,7 +19,7 @@ from painters_interp.errors import PaintersError, TableError, TextError
 from painters_interp.figures import style
 from painters_interp.learning import Tuning
 from painters_interp.studies import glue
-from painters_interp.studies.nulls import scattered
+from painters_interp.studies.nulls import scattered, thinned
 from painters_interp.studies.outline import TOKENS
 from painters_interp.studies.painters import smaller_half
 from painters_interp.studies.registry import carried_out, carried_out_on_all
@@ -176,6 +176,23 @@ def test_greedy_removal_takes_the_cheapest_each_time(found) -> None:
     greedy = found("2402.09025").tables["removals"].query("variant == 'greedy'")
     kept = experiments.plans(greedy.iloc[[-1]])[0].layer_calls
     assert set(range(8)) - set(kept) <= gone
+
+
+def test_greedy_removal_is_set_against_the_best_of_as_many_random_ones(found, model) -> None:
+    study = found("2402.09025")
+    tried = study.tables["rounds"]["round"].gt(0).sum()
+    null = thinned(8, 2, int(tried))
+    assert len({*null}) == min(tried, 28)  # pairs of eight layers
+    texts = painters.task("texts", [{"text": t} for t in TEXTS[::2]], "loglikelihood_rolling")
+    scored = painters.evaluate(model, null, texts).query("metric == 'bits_per_byte'")
+    losses = scored.set_index("plan")["value"][[*map(str, null)]]
+    chosen = study.tables["removals"].query("variant == 'best of random'")
+    assert chosen["plan"].tolist() == [str(null[int(np.argmin(losses))])]
+    assert f"best of {len(null)} random" in study.claims["claim"].iloc[-1]
+
+
+def test_random_removals_are_all_that_there_are_where_they_are_few() -> None:
+    assert [str(plan) for plan in thinned(3, 2, 10)] == ["2", "1", "0"]
 
 
 def test_the_winner_of_a_scan_is_judged_on_fresh_texts(found) -> None:
