@@ -70,13 +70,19 @@ def test_the_suite_of_the_paper_is_what_is_reckoned_by_default():
     assert row["hours"] < cost(SHAPE, gpus=1).loc[0, "hours"]
 
 
+def test_a_limit_below_one_is_a_share_of_the_items_as_everywhere():
+    task = Work("cloze", 31, read=80, scored=2)
+    half, counted = (cost(SHAPE, gpus=1, tasks=[task], limit=limit) for limit in (0.5, 16))
+    assert half.equals(counted)
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
         ({"gpus": []}, "no numbers of GPUs"),
         ({"gpus": 0}, "gpus=0 is too small"),
         ({"weight_bytes": 0}, "not above 0"),
-        ({"limit": 0}, "limit=0 is too small"),
+        ({"limit": 0}, "limit=0 leaves nothing"),
         ({"plans": []}, "no plans"),
         ({"plans": [Plan.parse("0-3", 4)]}, "plans of 4 layers"),
     ],

@@ -76,6 +76,25 @@ def test_its_command_lines_are_understood(page: Path, line: str, tmp_path: Path)
     command.make_context("painters", [str(tmp_path) if w == "FOLDER" else w for w in words])
 
 
+WRITINGS = [*TEXTS, *ROOT.glob("*.md"), *ROOT.glob("notebooks/*.ipynb")]
+MENTIONED = sorted(
+    {
+        (str(path.relative_to(ROOT)), line)
+        for path in WRITINGS
+        for line in re.findall(r"`painters ([a-z][^`]*)`", path.read_text("utf-8"))
+    }
+)
+
+
+@pytest.mark.parametrize(("page", "line"), MENTIONED)
+def test_commands_that_texts_mention_have_these_options(page: str, line: str) -> None:
+    command, words = get_command(app), shlex.split(line.replace("\\", ""))
+    while hasattr(command, "commands") and words:
+        command = command.commands[words.pop(0)]
+    context = command.context_class(command)
+    command.make_parser(context).parse_args(words)
+
+
 def test_every_verb_is_shown() -> None:
     shown = {shlex.split(line)[1] for _, line in LINES if line.startswith("painters ")}
     assert shown == {*get_command(app).commands}

@@ -1,12 +1,11 @@
 """`painters cost`: what the paper's experiments take on a model and machines that are not here."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import PaintersError
-from .options import loaded, model_of, path_of, whole_numbers
+from .options import Layers, Limit, PlainOut, loaded, model_of, whole_numbers
 from .outputs import try_table
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ _MOST = 10**7
 
 
 def cost(
-    layers: Annotated[int, typer.Option(min=2, max=1000, help="Layers of the model.")],
+    n_layers: Layers,
     d_model: Annotated[int, typer.Option(min=1, max=_MOST, help="Width of its stream.")],
     d_ff: Annotated[
         int | None, typer.Option(min=1, max=_MOST, help="Of its MLP; 8/3 of the stream if none.")
@@ -43,18 +42,15 @@ def cost(
             help="Time layer calls of this model here, and take that for every GPU.",
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=10**9, help="Items per task.")] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
-    ] = None,
+    limit: Limit = None,
+    out: PlainOut = None,
 ) -> None:
     """Reckon what the paper's whole suite takes on a model that is not here.
 
     Operations and bytes of each layer call, counted over the plans themselves,
     beginnings shared, and over the tokens of the paper's tasks.
 
-    Example: painters cost --layers 80 --d-model 8192 --d-ff 28672 --kv-width 1024
+    Example: painters cost --n-layers 80 --d-model 8192 --d-ff 28672 --kv-width 1024
     """
     from ..experiments import Shape
     from ..experiments import cost as reckoned
@@ -62,7 +58,9 @@ def cost(
 
     if out is not None:
         try_table(out)
-    shape = Shape(layers, d_model, d_ff or round(8 * d_model / 3), kv_width or d_model, vocabulary)
+    shape = Shape(
+        n_layers, d_model, d_ff or round(8 * d_model / 3), kv_width or d_model, vocabulary
+    )
     given = (peak, utilisation, bandwidth, memory)
     hardware = _given(*given) if measure is None else _measured(measure, given)
     counts = whole_numbers(gpus, "--gpus") or []

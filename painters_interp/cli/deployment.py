@@ -18,12 +18,17 @@ from .options import (
     Dtype,
     Formats,
     Model,
+    New,
     Out,
+    PlainOut,
+    Plan,
     Plans,
+    PlanWord,
     PlanWords,
     Seed,
     Store,
     TableOut,
+    Tasks,
     Texts,
     Venue,
     computable,
@@ -31,7 +36,9 @@ from .options import (
     loaded,
     look_of,
     one_of,
+    out_option,
     path_of,
+    plan_in,
     plans_in,
     task_names,
     whole_numbers,
@@ -52,13 +59,12 @@ if TYPE_CHECKING:
 
 
 def export(
-    plan: Annotated[str, typer.Argument(help="A plan in quotes, such as '0-12 17-29'.")],
     out: Annotated[
         Path,
-        typer.Option(
-            parser=path_of, metavar="<path>", help="Folder of the checkpoint, or file for the rest."
-        ),
+        out_option("<path>", "a folder for a checkpoint, a file for --recipe and --mergekit."),
     ],
+    word: PlanWord = None,
+    plan: Plan = None,
     model: Model = DEFAULT_MODEL,
     recipe: Annotated[
         bool, typer.Option("--recipe", help="Write base model and plan, not weights: any plan.")
@@ -69,7 +75,9 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Replace a checkpoint, or a file, that is there.")
     ] = False,
-    shard: Annotated[str, typer.Option(help="How large a file of weights may be.")] = "5GB",
+    shard_size: Annotated[
+        str, typer.Option(help="How large a file of weights may be, such as 500MB.")
+    ] = "5GB",
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
@@ -88,18 +96,19 @@ def export(
 
     if recipe and mergekit:
         raise PaintersError("--recipe and --mergekit write different files; give one of them")
-    refuse_shard(shard)
+    text = plan_in(word, plan)
+    refuse_shard(shard_size)
     if recipe or mergekit:
         refuse_file(out, force)
     else:
         refuse_folder(out, force)
     bridge = loaded(model, device, dtype)
     if recipe:
-        print(deployment.recipe(bridge, plan, out, force))
+        print(deployment.recipe(bridge, text, out, force))
     elif mergekit:
-        print(write_whole(out, deployment.mergekit(bridge, plan).encode()))
+        print(write_whole(out, deployment.mergekit(bridge, text).encode()))
     else:
-        print(deployment.export(bridge, plan, out, force, shard=shard))
+        print(deployment.export(bridge, text, out, force, shard=shard_size))
 
 
 def search(
@@ -118,14 +127,14 @@ def search(
             "parallel, damp."
         ),
     ] = "drop",
-    method: Annotated[str, typer.Option(help="greedy or beam.")] = "greedy",
+    method: Annotated[str, typer.Option(help="How to find it: greedy or beam.")] = "greedy",
     objective: Annotated[
         str, typer.Option(help="kl (to the intact model), loss (on texts), or tasks.")
     ] = "kl",
     texts: Texts = None,
-    tasks: Annotated[str | None, typer.Option(help="lm-eval tasks, comma separated.")] = None,
+    tasks: Tasks = None,
     data: Data = None,
-    limit: Documents = 32.0,
+    limit: Documents = 32,
     width: Annotated[int, typer.Option(min=1, max=1000, help="Plans that go on in a beam.")] = 4,
     rounds: Annotated[
         int | None,
@@ -211,7 +220,7 @@ def latency(
     model: Model = DEFAULT_MODEL,
     batch: Annotated[str, typer.Option(help="Rows at once, comma separated.")] = "1",
     length: Annotated[str, typer.Option(help="Tokens of a prompt, comma separated.")] = "128",
-    new: Annotated[int, typer.Option(min=0, max=100_000, help="Tokens to write.")] = 16,
+    new: New = 16,
     repeats: Annotated[int, typer.Option(min=2, max=1000, help="How often each is timed.")] = 10,
     overlapped: Annotated[
         bool, typer.Option("--overlapped", help="Time groups with their members together, too.")
@@ -295,10 +304,7 @@ def per_input(
             help="Items of several plans, OUT.items.parquet of `painters evaluate --items`.",
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="<file>", help="Also write every item: OUT.csv."),
-    ] = None,
+    out: PlainOut = None,
     seed: Seed = 0,
 ) -> None:
     """Say what choosing a plan for every input could gain, beside what luck finds.

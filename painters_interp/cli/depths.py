@@ -74,7 +74,7 @@ def damage(
         typer.Option(min=1, max=10**6, help="Layers of the longest window; half of all if none."),
     ] = None,
     texts: Texts = None,
-    limit: Documents = 16.0,
+    limit: Documents = 16,
     model: Model = DEFAULT_MODEL,
     out: Out = None,
     seed: Seed = 0,
@@ -118,7 +118,9 @@ def stitch(
     pairs: Annotated[
         str, typer.Option(help="Pairs of states: at the same relative 'depth', or 'all'.")
     ] = "depth",
-    method: Annotated[str, typer.Option(help="The map: ridge or orthogonal.")] = "ridge",
+    method: Annotated[
+        str, typer.Option(help="How to find it, the map: ridge or orthogonal.")
+    ] = "ridge",
     texts: Texts = None,
     limit: Documents = None,
     out: Out = None,

@@ -28,7 +28,7 @@ def kl(
     plan: Plans = None,
     model: Model = DEFAULT_MODEL,
     texts: Texts = None,
-    limit: Documents = 16.0,
+    limit: Documents = 16,
     out: TableOut = None,
     seed: Seed = 0,
     dtype: Dtype = None,

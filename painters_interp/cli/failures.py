@@ -30,6 +30,7 @@ _TERMS = (
     (r"--data \(--data \)", "--data"),
     (r"\bat=", "--at "),
     (r"\blayers=", "--layers "),
+    (r"\bshard=", "--shard-size "),
     (r"\b(cache|center|massive|metrics?|limit|seed|store|tasks|plan|dtype|device)=", r"--\1 "),
     (r"\b(source_positions|num_fewshot)=", lambda found: f"--{found[1].replace('_', '-')} "),
 )  # fmt: skip

@@ -37,7 +37,7 @@ def grid(
     kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}.")],
     model: Model = DEFAULT_MODEL,
     texts: Texts = None,
-    limit: Documents = 16.0,
+    limit: Documents = 16,
     layers: Annotated[
         str | None, typer.Option(help="Only these layers, such as '0-29' or '0 5 10'.")
     ] = None,

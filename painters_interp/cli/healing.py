@@ -11,22 +11,22 @@ from .options import (
     Documents,
     Dtype,
     Model,
+    Plan,
+    PlanWord,
     Seed,
     Texts,
     loaded,
+    out_option,
     path_of,
+    plan_in,
 )
 from .outputs import try_folder
 
 
 def heal(
-    plan: Annotated[str, typer.Argument(help="A plan in quotes, such as '0-2 5'.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            parser=path_of, metavar="<folder>", help="A folder of its own for the healed model."
-        ),
-    ],
+    out: Annotated[Path, out_option("<folder>", "a folder of its own for the healed model.")],
+    word: PlanWord = None,
+    plan: Plan = None,
     model: Model = DEFAULT_MODEL,
     texts: Texts = None,
     held_out: Annotated[
@@ -46,7 +46,7 @@ def heal(
         float | None,
         typer.Option(min=1e-9, max=1, help="Of learning; 5e-5 if not given, with --lora 3e-4."),
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=4096, help="Pieces of text in a step.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Rows at once: pieces of text.")] = 32,
     context: Annotated[int, typer.Option(min=2, max=10**6, help="Tokens in a piece.")] = 512,
     checkpoints: Annotated[
         Path | None,
@@ -69,6 +69,7 @@ def heal(
     from ..learning.healing import LORA_RATE, refuse_occupied
     from .documents import documents, lines_of
 
+    text = plan_in(word, plan)
     try_folder(out)
     refuse_occupied(out)
     lines, judged = lines_of(texts), lines_of(held_out)
@@ -76,7 +77,7 @@ def heal(
     rate = rate or (learning.Tuning.rate if lora is None else LORA_RATE)
     recipe = learning.Tuning(epochs=epochs, rate=rate, batch=batch, folder=checkpoints)
     bridge = loaded(model, device, dtype)
-    altered = as_plan(plan, bridge)
+    altered = as_plan(text, bridge)
     learnt = documents(bridge, lines, limit)
     asked: dict[str, Any] = {"tuning": recipe, "lora": adapters, "context": context, "seed": seed}
     healed = learning.heal(bridge, altered, learnt, judged, **asked)

@@ -12,6 +12,8 @@ from .options import (
     Device,
     Dtype,
     Formats,
+    LearntTask,
+    LearntTasks,
     Limit,
     Model,
     Out,
@@ -34,13 +36,6 @@ from .outputs import folder_for, try_drawn, try_tables, write_all, write_drawn
 if TYPE_CHECKING:
     from ..learning import Examples, Readers
 
-LearntTasks = Annotated[
-    str,
-    typer.Option(
-        help="Comma separated: probe_acceptability (built in), cola, sst2, mrpc, qnli, rte, stsb, "
-        "wnli, or files of your own: .csv, .jsonl."
-    ),
-]
 TextColumn = Annotated[
     str | None, typer.Option("--text", help="Column of texts, in files of your own.")
 ]
@@ -62,16 +57,18 @@ def classify(
     train: Annotated[
         str, typer.Option(help="head (the model is frozen), or all: fine-tuned under each plan.")
     ] = "head",
-    epochs: Annotated[int, typer.Option(min=1, max=1000, help="With --train all.")] = 3,
+    epochs: Annotated[
+        int, typer.Option(min=1, max=1000, help="Passes over the texts; with --train all.")
+    ] = 3,
     checkpoints: Annotated[
         Path | None,
         typer.Option(
-            parser=path_of, metavar="<folder>", help="With --train all: kept here, to go on from."
+            parser=path_of, metavar="<folder>", help="Kept here, to go on from; with --train all."
         ),
     ] = None,
     pool: Annotated[
         str | None,
-        typer.Option(help="mean (encoders), last (decoders) or first, of a text's final states."),
+        typer.Option(help="Which state is a text's: mean (encoders), last (decoders) or first."),
     ] = None,
     limit: Limit = None,
     out: TableOut = None,
@@ -162,10 +159,7 @@ def facts_of(bridge: Any, tasks: "list[Examples]", **asked: Any) -> dict[str, An
 
 def readers(
     model: Model = DEFAULT_MODEL,
-    task: Annotated[
-        str,
-        typer.Option(help="One task, as of classify: probe_acceptability, sst2, a .csv or .jsonl."),
-    ] = "probe_acceptability",
+    tasks: LearntTask = "probe_acceptability",
     other: Annotated[
         str | None,
         typer.Option(
@@ -176,7 +170,9 @@ def readers(
     text: TextColumn = None,
     second: SecondColumn = None,
     label: LabelColumn = "label",
-    pool: Annotated[str, typer.Option(help="mean over tokens, first or last.")] = "mean",
+    pool: Annotated[
+        str, typer.Option(help="Which state is a text's: mean over tokens, first or last.")
+    ] = "mean",
     limit: Limit = None,
     out: Out = None,
     seed: Seed = 0,
@@ -189,7 +185,7 @@ def readers(
 
     In the raw stream, and with each state standardised by itself.
 
-    Example: painters readers --task probe_acceptability --limit 300
+    Example: painters readers --tasks probe_acceptability --limit 300
     """
     from .. import learning
     from ..errors import TaskError
@@ -200,9 +196,9 @@ def readers(
     folder = folder_for(model, out)
     try_tables(folder, ["readers"])
     computable(device, dtype)
-    chosen = tasks_of(task, data, text, second, label)
+    chosen = tasks_of(tasks, data, text, second, label)
     if len(chosen) != 1:
-        raise TaskError(f"--task {task!r}: readers are trained for one task")
+        raise TaskError(f"--tasks {tasks!r} are several; readers are trained for one")
     bridge = loaded(model, device, dtype)
     second_bridge = None if other is None else loaded(other, device, dtype)
     found = learning.readers(bridge, chosen[0], second_bridge, pool=pool, limit=limit, seed=seed)

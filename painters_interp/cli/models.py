@@ -4,7 +4,17 @@ from typing import Annotated
 
 import typer
 
-from .options import DEFAULT_MODEL, Device, Dtype, Model, Plans, loaded, model_of
+from .options import (
+    DEFAULT_MODEL,
+    Device,
+    Dtype,
+    Model,
+    Plans,
+    PlanWords,
+    loaded,
+    model_of,
+    plans_named,
+)
 
 
 def fetch(
@@ -35,26 +45,27 @@ def models() -> None:
 
 
 def check(
-    model: Model = DEFAULT_MODEL,
+    plans: PlanWords = None,
     plan: Plans = None,
+    model: Model = DEFAULT_MODEL,
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
     """Prove that plans run exactly on a model: cached decoding, shared prefixes, padding.
 
-    Without --plan, on one plan of every kind.
+    Without a plan, on one of every kind.
 
-    Example: painters check --model EleutherAI/pythia-410m --plan "0-12 (13-16) 17-23"
+    Example: painters check "0-12 (13-16) 17-23" --model EleutherAI/pythia-410m
     """
     from ..execution import as_plan, specimens
     from ..execution import check as checked
 
     bridge = loaded(model, device, dtype)
-    plans = [as_plan(text, bridge) for text in plan] if plan else specimens(bridge)
+    given = [as_plan(text, bridge) for text in plans_named(plans, plan)] or specimens(bridge)
     gaps = ("cached_gap", "runner_gap", "padding_gap", "own_gap")
     print(f"{'':7}" + "".join(f"{gap.replace('_', ' '):>13}" for gap in gaps) + "  plan")
     reports = []
-    for chosen in plans:
+    for chosen in given:
         reports.append(found := checked(bridge, chosen))
         values = (getattr(found, gap) for gap in gaps)
         shown = "".join(f"{'-' if value is None else f'{value:.0e}':>13}" for value in values)

@@ -10,6 +10,7 @@ import typer
 
 from ..arguments import LARGEST_SEED
 from ..errors import PaintersError, PlanError, TaskError
+from ..plans import MAX_CALLS
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -53,7 +54,7 @@ def amount_of(text: str | float) -> float:
         raise PaintersError(
             f"--limit {text!r}: give a whole number of items, or a share such as 0.1"
         )
-    return number
+    return int(number)
 
 
 def folder_of(text: str) -> Path:
@@ -72,20 +73,27 @@ Model = Annotated[
         help="smollm2-135m, minilm-l6, a hub id, a checkpoint directory or a .gguf file.",
     ),
 ]
+# A plan is --plan behind every command that takes one; where plans are what a command is about,
+# they may stand as its words, too.
+_PLAN = "A plan in quotes, such as '0-12 17-29'"
+Plan = Annotated[str | None, typer.Option("--plan", help=f"{_PLAN}.")]
 Plans = Annotated[
-    list[str] | None, typer.Option("--plan", help="A plan in quotes; give it again for another.")
+    list[str] | None, typer.Option("--plan", help=f"{_PLAN}; give it again for another.")
 ]
+PlanWord = Annotated[str | None, typer.Argument(metavar="[PLAN]", help=f"{_PLAN}; or with --plan.")]
 PlanWords = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[PLAN]...", help="Plans in quotes, such as '0-12 17-29'; or each with --plan."
-    ),
+    list[str] | None, typer.Argument(metavar="[PLAN]...", help="Plans in quotes; or with --plan.")
 ]
-Plan = Annotated[str | None, typer.Option(help="A plan in quotes: its steps, not the layers.")]
+Layers = Annotated[
+    int, typer.Option("--n-layers", min=1, max=MAX_CALLS, help="Number of layers of the model.")
+]
+_TASKS = "Tasks, comma separated"
 Tasks = Annotated[
-    str | None,
-    typer.Option(help="lm-eval tasks, comma separated; the built-in probes if not given."),
+    str | None, typer.Option(help=f"{_TASKS}: lm-eval's; the built-in probes if not given.")
 ]
+_LEARNT = "probe_acceptability, cola, sst2, mrpc, qnli, rte, stsb, wnli, your own .csv or .jsonl."
+LearntTasks = Annotated[str, typer.Option(help=f"{_TASKS}: {_LEARNT}")]
+LearntTask = Annotated[str, typer.Option("--tasks", help=f"{_TASKS}, but one alone: {_LEARNT}")]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -114,31 +122,31 @@ Texts = Annotated[
         help="A text file, one document a line; built-in passages if none.",
     ),
 ]
+_LIMIT = "At most so many, or below 1 such a share"
 Limit = Annotated[
     float | None,
-    typer.Option(
-        parser=amount_of, metavar="<number>", help="Items per task, or below 1 a share of them."
-    ),
+    typer.Option(parser=amount_of, metavar="<number>", help=f"{_LIMIT}: items of each task."),
 ]
 Documents = Annotated[
     float | None,
-    typer.Option(
-        parser=amount_of, metavar="<number>", help="Documents to read, or below 1 a share of them."
-    ),
+    typer.Option(parser=amount_of, metavar="<number>", help=f"{_LIMIT}: documents."),
 ]
+New = Annotated[int, typer.Option(min=0, max=10**5, help="Tokens to write, at most.")]
 Shots = Annotated[
     int | None,
     typer.Option(min=0, max=_MOST, help="Examples in the prompt; the task's own if none."),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of all that is drawn by chance.")]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        parser=path_of,
-        metavar="<folder>",
-        help="Folder of the results; runs/<model> if not given.",
-    ),
-]
+
+
+def out_option(metavar: str, what: str) -> Any:
+    """--out, which is where results go: `what` that is for a command."""
+    return typer.Option(
+        "--out", "-o", parser=path_of, metavar=metavar, help=f"Where results go: {what}"
+    )
+
+
+Out = Annotated[Path | None, out_option("<folder>", "a folder of them; runs/<model> if not given.")]
 Store = Annotated[
     Path | None,
     typer.Option(
@@ -161,11 +169,10 @@ Device = Annotated[
 
 TableOut = Annotated[
     Path | None,
-    typer.Option(
-        parser=path_of,
-        metavar="<file>",
-        help="Also write OUT.csv and OUT.json, and beside them what the command draws.",
-    ),
+    out_option("<file>", "OUT.csv and OUT.json, and the figure; only printed if not given."),
+]
+PlainOut = Annotated[
+    Path | None, out_option("<file>", "OUT.csv and OUT.json; only printed if not given.")
 ]
 Venue = Annotated[
     str | None,
@@ -188,15 +195,27 @@ def look_of(venue: str | None, formats: str) -> dict[str, Any]:
     return {"venue": venue, "formats": chosen(formats, FORMATS, "format")}
 
 
+def plans_named(words: Sequence[str] | None, options: Sequence[str] | None) -> list[str]:
+    """The plans that a command line names, each once, with --plan or without."""
+    return [*dict.fromkeys((*(words or ()), *(options or ())))]
+
+
 def plans_in(words: Sequence[str] | None, options: Sequence[str] | None) -> list[str]:
-    """The plans that a command line names, each once, with --plan or without; PlanError for none.
+    """The plans that a command line names. Raises PlanError for none.
 
     Nothing stands for the model as it is: that is compared with in any case.
     """
-    given = [*dict.fromkeys((*(words or ()), *(options or ())))]
-    if not given:
+    if not (plans := plans_named(words, options)):
         raise PlanError("no plan; give one in quotes, such as '0-12 17-29'")
-    return given
+    return plans
+
+
+def plan_in(word: str | None, option: str | None) -> str:
+    """The one plan that a command line names. Raises PlanError for none, or two."""
+    plans = plans_in(*([text] if text is not None else None for text in (word, option)))
+    if len(plans) > 1:
+        raise PlanError(f"two plans, {word!r} and --plan {option!r}; give one")
+    return plans[0]
 
 
 def computable(device: str | None, dtype: str | None) -> None:

@@ -18,10 +18,12 @@ from .options import (
     Out,
     Plan,
     Plans,
+    PlanWords,
     Texts,
     Venue,
     loaded,
     look_of,
+    plans_named,
     whole_numbers,
 )
 from .outputs import folder_for, try_tables, write_all
@@ -113,8 +115,9 @@ def across(
 
 
 def effects(
+    words: PlanWords = None,
+    plan: Plans = None,
     texts: Texts = None,
-    plans: Plans = None,
     at: Annotated[
         int | None,
         typer.Option(min=0, max=10**9, help="Change this token alone, and measure later ones."),
@@ -137,6 +140,7 @@ def effects(
     lines, folder = lines_of(texts), _folder(model, out, "patch_effects")
     bridge = loaded(model, device, dtype)
     read = documents(bridge, lines, limit)
+    plans = plans_named(words, plan) or None
     table = measured(bridge, read, plans, at)
     asked = {"texts": len(read), "changed_at": at, "plans": plans}
     _write(table, "patch_effects", folder, bridge, asked, look)

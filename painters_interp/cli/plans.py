@@ -1,26 +1,17 @@
 """`painters plan`: a plan in words."""
 
-from typing import Annotated
-
-import typer
-
-_MOST_LAYERS = 100_000  # as many as a plan may have calls
+from .options import Layers, Plan, PlanWord, plan_in
 
 
-def plan(
-    text: Annotated[
-        str, typer.Argument(help="For example '0-8 (9-20)*3 21-29' or '0-9 [10-13]@0.5*2 14-29'.")
-    ],
-    layers: Annotated[
-        int, typer.Option(min=1, max=_MOST_LAYERS, help="Number of layers of the model.")
-    ] = 30,
-) -> None:
+def plan(text: PlanWord = None, plan: Plan = None, n_layers: Layers = 30) -> None:
     """Say a plan in words, and count its layer calls.
+
+    Such as '0-8 (9-20)*3 21-29' or '0-9 [10-13]@0.5*2 14-29'.
 
     Example: painters plan "0-8 (9-20)*3 21-29"
     """
-    from ..plans import Plan
+    from .. import plans
 
-    value = Plan.parse(text, n_layers=layers)
+    value = plans.Plan.parse(plan_in(text, plan), n_layers=n_layers)
     print(value)
     print(value.describe())

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import folder_of, path_of
+from .options import folder_of, out_option
 
 
 def report(
@@ -16,14 +16,7 @@ def report(
         ),
     ],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            parser=path_of,
-            metavar="<file>",
-            help="The page; report.html in the folder if not given.",
-        ),
+        Path | None, out_option("<file>", "the page; report.html in the folder if not given.")
     ] = None,
 ) -> None:
     """Put a folder's claims, figures, tables and provenance into one page; needs no model.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Device, one_of, path_of
+from .options import Device, one_of, out_option, path_of
 
 _PAUSE = 2.0  # seconds between two looks
 
@@ -15,9 +15,7 @@ def sweep(
     spec: Annotated[
         Path, typer.Argument(parser=path_of, metavar="<spec>", help="A YAML file: what to do.")
     ],
-    out: Annotated[
-        Path, typer.Option(parser=path_of, metavar="<folder>", help="Folder of the results.")
-    ],
+    out: Annotated[Path, out_option("<folder>", "a folder of them.")],
     executor: Annotated[
         str, typer.Option(help="Who does the work: local (this process) or ray.")
     ] = "local",

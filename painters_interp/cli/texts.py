@@ -2,12 +2,22 @@
 
 import textwrap
 from itertools import takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DEFAULT_MODEL, Device, Dtype, Model, Plans, computable, loaded, one_of, path_of
+from .options import (
+    DEFAULT_MODEL,
+    Device,
+    Dtype,
+    Model,
+    New,
+    PlainOut,
+    Plans,
+    computable,
+    loaded,
+    one_of,
+)
 from .outputs import try_table
 
 if TYPE_CHECKING:
@@ -19,17 +29,14 @@ _PARTED = "||"
 def generate(
     prompts: Annotated[list[str], typer.Argument(help="Texts to go on from, in quotes.")],
     plan: Plans = None,
-    new: Annotated[int, typer.Option(help="Tokens to write, at most.")] = 40,
+    new: New = 40,
     stop: Annotated[
         list[str] | None,
         typer.Option(help="Write no further than to this text; give it again for another."),
     ] = None,
     cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
     model: Model = DEFAULT_MODEL,
-    out: Annotated[
-        Path | None,
-        typer.Option(parser=path_of, metavar="<file>", help="Also write OUT.csv and OUT.json."),
-    ] = None,
+    out: PlainOut = None,
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..arguments import counting, whole
+from ..arguments import counting
 from ..errors import PaintersError
 from ..plans import Plan, schedule, shared_calls
 from .paper import suite
@@ -132,7 +132,7 @@ class _Calls:
         return cls(len(distinct), single, shared_calls(distinct), entries)
 
 
-@counting(gpus=1)
+@counting(gpus=1, limit=1)
 def cost(
     shape: Shape,
     hardware: Hardware = H100,
@@ -141,7 +141,7 @@ def cost(
     plans: Sequence[Plan] | None = None,
     tasks: Sequence[Work] = PAPER,
     weight_bytes: float = 2,
-    limit: int | None = None,
+    limit: float | None = None,
 ) -> pd.DataFrame:
     """Reckon what scoring and writing under many plans takes, on machines that are not here.
 
@@ -157,7 +157,7 @@ def cost(
         plans: the paper's whole suite for so many layers if none are given.
         tasks: their tokens; the paper's tasks by default.
         weight_bytes: of each weight: 2 in half precision, 0.5 in four bits.
-        limit: items of each task, at most.
+        limit: items of each task, at most, or below 1 a share of them.
 
     Returns:
         A row for each number of GPUs: gpus, per_copy (GPUs that hold the model once), copies,
@@ -175,7 +175,7 @@ def cost(
         [[1, 1, 42, 1297, 111], [8, 8, 42, 1297, 111]]
     """
     counts = [gpus] if isinstance(gpus, int) else [*gpus]
-    _refuse(shape, counts, plans, weight_bytes, limit)
+    _refuse(shape, counts, plans, weight_bytes)
     chosen = plans_in(suite(shape.n_layers)) if plans is None else plans
     some = [_limited(task, limit) for task in tasks]
     calls = _Calls.of(chosen, any(task.written for task in some))
@@ -249,10 +249,11 @@ def _writing(
     return _Spent.of(task.written * flops, task.written * read, hardware)
 
 
-def _limited(task: Work, limit: int | None) -> Work:
+def _limited(task: Work, limit: float | None) -> Work:
     if limit is None or limit >= task.items:
         return task
-    return Work(task.task, limit, task.read, task.scored, task.shots, task.written)
+    items = ceil(limit * task.items) if limit < 1 else int(limit)
+    return Work(task.task, items, task.read, task.scored, task.shots, task.written)
 
 
 def _refuse(
@@ -260,14 +261,11 @@ def _refuse(
     gpus: Sequence[Any],
     plans: Sequence[Plan] | None,
     weight_bytes: float,
-    limit: int | None,
 ) -> None:
     if not gpus:
         raise PaintersError(f"gpus={gpus} are no numbers of GPUs; give 1 or more")
     if not 0 < weight_bytes < inf:
         raise PaintersError(f"weight_bytes={weight_bytes} is not above 0; 2 are half precision")
-    if limit is not None:
-        whole("limit", limit, 1)
     if plans is None and shape.n_layers < 2:
         raise PaintersError("the paper's suite needs two layers or more")
     if plans is not None and not plans:

@@ -143,8 +143,10 @@ def _results(items: pd.DataFrame, survey: Survey) -> Iterator[pd.DataFrame]:
 
 
 def _with(table: pd.DataFrame, named: Mapping[str, float | int | None]) -> pd.DataFrame:
+    limit = named["limit"]
+    counted = "Float64" if isinstance(limit, float) else "Int64"
     columns = {
-        "limit": pd.array([named["limit"]] * len(table), dtype="Float64"),
+        "limit": pd.array([limit] * len(table), dtype=counted),
         "shots": pd.array([named["shots"]] * len(table), dtype="Int64"),
     }
     return table.assign(**columns)

@@ -21,12 +21,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     StringConstraints,
     ValidationError,
     model_validator,
 )
 
 from .. import experiments
+from ..arguments import amount
 from ..errors import PaintersError, PlanError
 from ..plans import Plan
 from ..tables.labels import labels_for, with_intact
@@ -101,7 +103,9 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
 Shots = Annotated[int, Field(ge=0, strict=True)]
-Limit = Annotated[float, Field(gt=0)]
+Limit = Annotated[  # a whole one stays whole where it is written down
+    float, Field(gt=0), AfterValidator(partial(amount, "limit")), PlainSerializer(lambda most: most)
+]
 Line = Annotated[str, AfterValidator(_parsed)]
 _LIST = BeforeValidator(_listed), AfterValidator(_distinct)
 

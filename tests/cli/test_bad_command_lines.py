@@ -25,7 +25,7 @@ RIGHT = {
     "heal": ["heal", "0-5", "--out", "healed", "--epochs", "1"],
     "generate": ["generate", "abc", "--new", "2"],
     "study": ["study", "2601.18302", "--limit", "4"],
-    "check": ["check", "--plan", "0-5"],
+    "check": ["check", "0-5"],
     "residual": ["patch", "residual", "ab", "ac", "--right", "x", "--wrong", "y"],
     "across": ["patch", "across", "abcd"],
     "effects": ["patch", "effects"],
@@ -36,7 +36,7 @@ RIGHT = {
     "export": ["export", "0-5", "--out", "new"],
     "search": ["search", "--calls", "4"],
     "latency": ["latency", "0-5", "--repeats", "2"],
-    "cost": ["cost", "--layers", "4", "--d-model", "64"],
+    "cost": ["cost", "--n-layers", "4", "--d-model", "64"],
 }
 ALL = tuple(name for name in RIGHT if name != "cost")  # which loads no model
 READ = ("similarity", "effects", "grid")
@@ -83,10 +83,11 @@ WRONG = [
     ("--held-out", ("heal",), ["", "missing", "empty"]),
     ("--checkpoints", ("heal",), ["", "file/kept"]),
     ("--checkpoints", ("classify",), ["", "kept"]),
-    ("--task", ("readers",), ["nonsense", "", "cola,rte", "no.csv"]),
+    ("--tasks", ("readers",), ["nonsense", "", "cola,rte", "no.csv"]),
     ("--cache", ("generate",), ["nonsense", ""]),
     ("--new", ("generate",), ["0", "-1", "x", "1.5", HUGE]),
     ("--plan", ("generate", "evaluate", "latency"), ["9", "((", "0@0"]),
+    ("--plan", ("heal", "export"), ["0-4"]),  # beside the one that stands as a word
     ("--scores", ("latency",), ["", "missing.csv"]),
     ("--stop", ("generate",), [""]),
     ("--metrics", ("evaluate",), ["nonsense", "acc"]),
@@ -116,7 +117,7 @@ WRONG = [
     ("--tasks", ("search",), ["probe_facts"]),
     ("--width", ("search",), ["0", "x"]),
     ("--limit", ("search",), ["2"]),
-    ("--layers", ("cost",), ["0", "1", "-1", "1001", "x", HUGE]),
+    ("--n-layers", ("cost",), ["0", "1", "-1", "1001", "x", HUGE]),
     ("--d-model", ("cost",), ["0", "-8", "x", HUGE]),
     ("--d-ff", ("cost",), ["0", "x"]),
     ("--gpus", ("cost",), ["0", "", "x", "1,-1"]),
@@ -127,7 +128,7 @@ WRONG = [
     ("--measure", ("cost",), ["~nosuchuser", LONG, "folder"]),
     ("--limit", ("cost",), ["0", "x"]),
     ("--out", ("cost",), ["", ".", "/", "config", "taken", LONG]),
-    ("--shard", ("export",), ["", "0GB", "-1GB", "1", "x"]),
+    ("--shard-size", ("export",), ["", "0GB", "-1GB", "1", "x"]),
     ("--layers", ("grid",), ["0@2", "9", "", "0.attn", "(0|1)", "0 0", "0*2", "0"]),
 ]  # fmt: skip
 OTHER = [
@@ -136,8 +137,8 @@ OTHER = [
     ["plan", ""],
     ["plan", "0-8 (9-20"],
     ["plan", "0-30"],
-    ["plan", "0", "--layers", "0"],
-    ["plan", "0", "--layers", HUGE],
+    ["plan", "0", "--n-layers", "0"],
+    ["plan", "0", "--n-layers", HUGE],
     ["plan", "0", "1"],
     ["plan", "0*100001"],
     ["plan", LONG],

@@ -21,19 +21,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny.save("llama", tmp_path_factory.mktemp("checkpoints") / "tiny-llama"))
 
 
-@pytest.fixture
-def painters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run a command line in this process; gives (exit code, stdout, stderr)."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["painters", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return stop.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
 class TestRun:
     """On the default model: a random one is at chance, so its scores have no scale."""
 
@@ -60,6 +47,7 @@ class TestRun:
         facts = json.loads((folder / "variants.json").read_text())
         assert facts["model"] == "smollm2-135m"
         assert facts["items"] == 6
+        assert repr(facts["limit"]) == "6"
         assert facts["tasks"] == {"probe_facts": "1.0"}
 
     def test_the_tables_hold_every_labelled_plan(self, folder: Path) -> None:

@@ -9,7 +9,7 @@ from painters_interp import cost, experiments
 from painters_interp.cli.application import app
 from painters_interp.storage import read_provenance, read_table
 
-WORDS = ["cost", "--layers", "4", "--d-model", "64", "--vocabulary", "96", "--d-ff", "128"]
+WORDS = ["cost", "--n-layers", "4", "--d-model", "64", "--vocabulary", "96", "--d-ff", "128"]
 
 
 def test_says_hours_and_writes_the_table(tmp_path: Path) -> None:

@@ -1,30 +1,15 @@
 """`painters kl`, `compare` and `doctor`; and what is the same for all verbs."""
 
 import json
-import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import tiny
-from typer.main import get_command
 
-from painters_interp import cli, kl_to_intact, load_model, read_run
-from painters_interp.cli.application import app
+from painters_interp import kl_to_intact, load_model, read_run
 from painters_interp.models import network
-
-
-@pytest.fixture
-def painters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["painters", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        return (int(stop.value.code or 0), *capsys.readouterr())
-
-    return run
 
 
 def samples(folder: Path, right: list[int], doc: str = "a") -> Path:
@@ -135,17 +120,6 @@ def test_doctor_names_what_is_missing(painters: Any, monkeypatch: pytest.MonkeyP
     assert "more: without not-there; pip install 'painters_interp[more]'" in out
 
 
-def verbs(command: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    for name, inner in command.commands.items():
-        if hasattr(inner, "commands"):
-            yield from verbs(inner, *names, name)
-        else:
-            yield (*names, name), inner
-
-
-VERBS = dict(verbs(get_command(app)))
-
-
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [("painters st", ["study", "status", "stitch"]), ("painters kl --ven", ["--venue"])],
@@ -158,34 +132,3 @@ def test_a_shell_completes_verbs_and_options(
     monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
     code, out, err = painters()
     assert (code, out.split(), err) == (0, offered, "")
-
-
-# `--tasks` are lm-eval's behind some verbs, and examples with labels where heads learn.
-SHARED = ("model", "data", "seed", "store", "dtype", "device", "venue", "formats", "texts")
-
-
-@pytest.mark.parametrize("name", SHARED)
-def test_an_option_means_the_same_behind_every_verb(name: str) -> None:
-    found = [
-        option
-        for command in VERBS.values()
-        for option in command.params
-        if option.name == name and option.opts[0].startswith("--")
-    ]
-    assert len(found) > 1
-    assert len({tuple(option.opts) for option in found}) == 1
-    shortest = min((option.help for option in found), key=len).rstrip(".")
-    assert all(option.help.startswith(shortest) for option in found)
-
-
-@pytest.mark.parametrize("names", VERBS, ids=" ".join)
-def test_every_verb_has_an_example_that_is_understood(
-    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "runs" / "smollm2-135m").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    _, found, example = VERBS[names].help.partition("Example: painters ")
-    assert found
-    words = shlex.split(example)
-    assert tuple(words[: len(names)]) == names
-    VERBS[names].make_context("painters", words[len(names) :])

@@ -330,6 +330,8 @@ def test_models_tasks_and_studies_may_have_settings_of_their_own(
     asked_of = found.results[["task", "limit", "shots"]].drop_duplicates()
     assert asked_of["task"].tolist() == ["probe_facts", "probe_order"]
     assert asked_of["limit"].tolist() == [2, 12]
+    assert str(asked_of["limit"].dtype) == "Int64"
+    assert "12.0" not in (tmp_path / "results.json").read_text()
     assert asked_of["shots"].tolist()[0] == 1
     [claims] = tmp_path.glob("studies/2601.18302/*-float32-*/claims.csv")
     written = claims.stat().st_mtime_ns
