@@ -144,10 +144,9 @@ def _results(items: pd.DataFrame, survey: Survey) -> Iterator[pd.DataFrame]:
 
 def _with(table: pd.DataFrame, named: Mapping[str, float | int | None]) -> pd.DataFrame:
     limit = named["limit"]
-    counted = "Float64" if isinstance(limit, float) else "Int64"
     columns = {
-        "limit": pd.array([limit] * len(table), dtype=counted),
-        "shots": pd.array([named["shots"]] * len(table), dtype="Int64"),
+        "limit": pd.Series(limit, table.index, "Float64" if isinstance(limit, float) else "Int64"),
+        "shots": pd.Series(named["shots"], table.index, "Int64"),
     }
     return table.assign(**columns)
 
