@@ -5,7 +5,6 @@ TransformerLens is another reading: it prepends a beginning-of-text token even w
 adds none (GPT-2, SmolLM2, Qwen).
 """
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from .errors import TextError
 from .models import device_of
+from .notices import warn
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -127,10 +127,9 @@ def tokenize(texts: Texts, tokenizer: Any, context: int) -> tuple[list[list[int]
                 pieces.append(piece)
                 owners.append(index)
     if longer:
-        warnings.warn(
+        warn(
             f"{longer} of {len(texts)} texts are longer than the context of {context} tokens; "
-            "they are read in pieces, none of which sees the one before",
-            stacklevel=2,
+            "they are read in pieces, none of which sees the one before"
         )
     return pieces, owners
 

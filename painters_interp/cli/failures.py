@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..errors import PaintersError
+from ..notices import PaintersWarning
 
 _LONGEST = 600  # characters of a message; a name of thousands would hide what is wrong with it
 _PACKAGE = str(Path(__file__).parent.parent)
@@ -73,7 +74,7 @@ def warnings_in_a_line() -> Iterator[None]:
     def show(
         message: Warning | str, category: type[Warning], filename: str, *rest: Any, **named: Any
     ) -> None:
-        if filename.startswith(_PACKAGE):
+        if issubclass(category, PaintersWarning) or filename.startswith(_PACKAGE):
             _say(in_terms_of_options(str(message)))
         else:
             usual(message, category, filename, *rest, **named)

@@ -1,12 +1,12 @@
 """Where results go: found, tried and known to be ours before any work begins."""
 
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError, TableError
+from ..notices import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ def write_drawn(
         with figures.publication(look["venue"]):  # drawn before anything is written
             figure = (draw or figures.forest)(table)
     except TableError as error:
-        warnings.warn(f"no figure of {path.name}: {error}", stacklevel=2)
+        warn(f"no figure of {path.name}: {error}")
     written = write_table(table, path, facts)
     if figure is None:
         return [written]
@@ -94,7 +94,7 @@ def write_report(folder: Path) -> list[Path]:
     try:
         return [write_page(folder)]
     except TableError as error:  # what others left there; the results themselves are written
-        warnings.warn(f"no page of {folder}: {error}", stacklevel=2)
+        warn(f"no page of {folder}: {error}")
         return []
 
 

@@ -1,6 +1,5 @@
 """The passes over the texts: what is paired with what, and what is left out."""
 
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +31,7 @@ from ..measures import (
     together,
 )
 from ..models import device_of, lacks_float64, widened
+from ..notices import warn
 from ..plans import Plan, Step
 from ..progress import Advance, progress
 from ..streams import Streams, captured
@@ -353,9 +353,7 @@ def _say_undefined(name: str, result: Result) -> None:
         wrong, all_of, noun = int(np.isnan(result.values).sum()), len(result.values), "places"
         then = " (tokens all alike, or too few of them)"
     if wrong:
-        warnings.warn(
-            f"{name} is undefined somewhere in {wrong} of {all_of} {noun}{then}", stacklevel=4
-        )
+        warn(f"{name} is undefined somewhere in {wrong} of {all_of} {noun}{then}")
 
 
 def _as_cloud(sums: dict[int, tuple[Tensor, int]]) -> DocumentStates:

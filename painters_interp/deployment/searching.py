@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from ..evaluation import PROBES, Questions, prepare
 from ..execution import ready, refuse_hooks_kept
 from ..measures import Curve, Matrix
 from ..models import Model, as_model, identity, tokenizer_digest, weights_digest
+from ..notices import warn
 from ..plans import Plan, Step
 from ..storage import (
     provenance,
@@ -239,7 +239,7 @@ class _Ledger:
                 table = read_table(self._path)
                 self._known = dict(zip(table["plan"], table["cost"], strict=True))
         except TableError as error:
-            warnings.warn(f"{error}; its plans are scored again", stacklevel=3)
+            warn(f"{error}; its plans are scored again")
             remove_table(self._path)
 
     def costs(self, plans: Sequence[Plan]) -> Float[np.ndarray, " plan"]:

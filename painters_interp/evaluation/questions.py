@@ -1,6 +1,5 @@
 """From lm-eval's requests to the tokens of one model."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from ..arguments import counting, several
 from ..errors import TaskError, UnsupportedModelError
 from ..execution import ROWS, Layout, family_of, laid_out
 from ..models import Model, as_model, device_of
+from ..notices import warn
 from ..plans import Plan, shared_calls
 from .harness import Instance, Task
 from .harness.included import Include
@@ -178,16 +178,14 @@ def questions_of(
 def _say_how_read(questions: Questions, name: str, room: int) -> None:
     """Warn of a model that takes one row each, and of items that do not fit in its context."""
     if questions.layout is ROWS:
-        warnings.warn(
+        warn(
             f"{name} cannot score packed sequences; taking one row each, which is slower and no "
-            "less exact",
-            stacklevel=3,
+            "less exact"
         )
     if questions.truncated:
-        warnings.warn(
+        warn(
             f"{questions.truncated} of {questions.items} items are longer than the context of "
-            f"{name} ({room} tokens) and lose tokens on the left, as in lm-eval",
-            stacklevel=3,
+            f"{name} ({room} tokens) and lose tokens on the left, as in lm-eval"
         )
 
 
@@ -229,10 +227,9 @@ def _say_which_shots_count(tasks: Sequence[Task], num_fewshot: int | None) -> No
     """A task that declares zero shots keeps them, as in lm-eval: said, where others are wanted."""
     for task in tasks:
         if num_fewshot and not task.config.num_fewshot:
-            warnings.warn(
+            warn(
                 f"task {task.config.task!r} is of zero shots by its own definition, and stays so; "
-                f"--num-fewshot {num_fewshot} (num_fewshot=) changes nothing for it",
-                stacklevel=3,
+                f"--num-fewshot {num_fewshot} (num_fewshot=) changes nothing for it"
             )
 
 

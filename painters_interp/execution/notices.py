@@ -1,6 +1,5 @@
 """What is said once under a plan: hooks that never fire, and caches that keep the last call."""
 
-import warnings
 from collections import Counter
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -9,6 +8,7 @@ from torch import nn
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..notices import warn
 from ..plans import Plan
 from .guards import carries, made_by
 
@@ -49,7 +49,7 @@ class Notices:
     def _say(self, notice: str) -> None:
         if notice not in self._said:
             self._said.add(notice)
-            warnings.warn(notice, stacklevel=3)
+            warn(notice)
 
 
 def _hooked(module: nn.Module) -> bool:

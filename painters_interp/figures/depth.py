@@ -1,6 +1,5 @@
 """Measures along depth as lines, and measures against what plans cost as clouds."""
 
-import warnings
 from math import ceil
 
 import matplotlib.pyplot as plt
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from ..errors import TableError
+from ..notices import warn
 from ..tables import require
 from . import appearance, naming, style, wishes
 from .legends import MOST_BANDS, interval, legend_below
@@ -101,7 +101,7 @@ def _with_values(table: pd.DataFrame) -> list[str]:
         return every
     why = " (it needs more tokens than a state has numbers)" if missing == ["linearity"] else ""
     named = ", ".join(map(naming.measure_label, missing))
-    warnings.warn(f"left out: {named}, without a value at any place{why}", stacklevel=4)
+    warn(f"left out: {named}, without a value at any place{why}")
     return [measure for measure in every if measure in known]
 
 

@@ -1,6 +1,5 @@
 """Given texts decoded token by token, whatever the model would have said."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from ..execution import applied, as_plan, measuring
 from ..execution.faces import Face
 from ..execution.rotary import rotated_alike
 from ..models import Model, as_model, device_of, numbers
+from ..notices import warn
 from ..plans import Plan
 from ..texts import pad_of
 from .ending import Ending
@@ -125,7 +125,7 @@ def forced_under(
         if isinstance(face, Face):
             found = _together(model, face, plans, pairs, cache == "averaged", advance, memory)
         else:
-            warnings.warn(f"texts are decoded plan by plan: {face}", stacklevel=2)
+            warn(f"texts are decoded plan by plan: {face}")
             rows = _ALONE if longest <= rotated_alike(model.original_model.config) else 1
             found = [_one_by_one(model, plan, pairs, cache, rows, advance) for plan in plans]
     place = {index: k for k, index in enumerate(order)}

@@ -4,7 +4,6 @@ The schedule's way is tried on the model first. What it cannot do, the model's o
 inside `applied`, one plan after another, and that is said once.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from ..execution.kinds import few_layers
 from ..execution.rotary import rotated_alike
 from ..execution.widening import in_float32
 from ..models import device_of
+from ..notices import warn
 from ..plans import Plan, Step
 from ..texts import pad_of
 from .ending import Ending
@@ -104,7 +104,7 @@ def texts_under(
         if isinstance(face, Face):
             found = _together(model, face, plans, order, style, advance, memory)
         else:
-            warnings.warn(f"texts are written plan by plan: {face}", stacklevel=2)
+            warn(f"texts are written plan by plan: {face}")
             rows = _ALONE if longest <= rotated_alike(model.original_model.config) else 1
             found = [_one_by_one(model, plan, order, style, rows, advance) for plan in plans]
     place = {ids: k for k, ids in enumerate(order)}
@@ -224,10 +224,9 @@ def _say_split(
         for some, chosen in parts
     ]
     most, whole = (size / 2**20 for size in (max(sizes), sum(sizes)))
-    warnings.warn(
+    warn(
         f"texts are written in {len(parts)} parts of up to {most:,.2f} MiB of keys, values and "
-        f"logits; all together would take {whole:,.2f} MiB",
-        stacklevel=5,
+        f"logits; all together would take {whole:,.2f} MiB"
     )
 
 

@@ -3,7 +3,6 @@
 Everything here is read back from disk, so a saved run can be redrawn without a model.
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from .. import figures
 from ..errors import TableError
 from ..experiments import GRIDS
+from ..notices import warn
 from ..tables import above_chance, primary, require
 from ..tables.scores import median_intervals, select_and_report
 from .saved import Saved, read, sides_of
@@ -58,7 +58,7 @@ def loops(rows: pd.DataFrame, items: pd.DataFrame | None) -> Figure:
     halved = select_and_report(rows, items, by="affected")
     if halved.loc[halved["selected"].to_numpy(dtype=bool), "score"].notna().any():
         return figures.loop_heatmap(halved)
-    warnings.warn("loops: too few items to choose k on one half of them", stacklevel=2)
+    warn("loops: too few items to choose k on one half of them")
     return figures.loop_heatmap(rows)
 
 
@@ -140,7 +140,7 @@ def figure_of(name: str, saved: Saved, venue: str | None = None) -> Figure | Non
         with figures.publication(venue):
             return None if draws is None else draws(saved)
     except TableError as error:
-        warnings.warn(f"no figure of {name}: {error}", stacklevel=3)
+        warn(f"no figure of {name}: {error}")
         return None
 
 

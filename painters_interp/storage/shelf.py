@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import TableError
+from ..notices import warn
 from ..tables.items import item_table, joined
 from .files import writable_folder
 from .store import read_provenance, read_table, remove_table, write_table
@@ -47,7 +47,7 @@ class Shelf:
             try:
                 parts.append(self._part(path))
             except TableError as error:
-                warnings.warn(f"{error}; its plans are computed again", stacklevel=2)
+                warn(f"{error}; its plans are computed again")
         return joined(parts) if parts else None
 
     def _part(self, path: Path) -> pd.DataFrame:

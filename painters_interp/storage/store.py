@@ -8,7 +8,6 @@ and the types of a CSV, so that a label "01" stays one.
 
 import hashlib
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import OutputError, TableError
+from ..notices import warn
 from .encoding import decoded, encoded, facts_as_json, facts_from_json
 from .files import writable_file, write_together
 
@@ -120,10 +120,7 @@ def read_table(path: str | Path, verify: bool = True) -> pd.DataFrame:
     content, facts = _pair(path, verify)
     about = facts.get(_TABLE) if facts is not None else None
     if about is None and verify:
-        warnings.warn(
-            f"{path} is read unchecked: no {_beside(path).name} with a digest lies beside it",
-            stacklevel=2,
-        )
+        warn(f"{path} is read unchecked: no {_beside(path).name} with a digest lies beside it")
     if about is not None and verify and about.get("sha256") != digest_of(content):
         raise TableError(
             f"{path} was changed or cut short after it was written: it is not what "

@@ -1,6 +1,5 @@
 """Exact against averaged decoding: what fails in parallel, the layers or the published cache."""
 
-import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +11,7 @@ from ..evaluation import WRITTEN_PROBES, Questions, decoding, prepare
 from ..execution import applied
 from ..experiments import decoding as windows
 from ..experiments import plans as plans_of
+from ..notices import warn
 from ..plans import Plan
 from ..progress import trial
 from ..statistics import resamplings
@@ -70,7 +70,7 @@ def decoded(on: Setting) -> dict[str, pd.DataFrame]:
     table = plans(on)
     if len(table) < _FEWEST:
         reason = "the caches of this model's layers have no mean, or there are too few layers"
-        warnings.warn(f"averaged decoding is left out: {reason}", stacklevel=2)
+        warn(f"averaged decoding is left out: {reason}")
         return {}
     return {"decoding": decoding.teacher_forced(on.model, table, texts(on))}
 

@@ -1,6 +1,5 @@
 """Which studies there are, and how one is run."""
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PureWindowsPath
@@ -11,6 +10,7 @@ import pandas as pd
 from ..arguments import counting
 from ..errors import PaintersError, TableError
 from ..models import Model
+from ..notices import warn
 from ..progress import progress
 from ..texts import Texts
 from . import (
@@ -156,7 +156,7 @@ def _at_chance(study: Study, models: Mapping[str, Any]) -> list[str]:
     if found and (len(found) == len(models) or study.unscored is None):
         raise next(iter(found.values()))
     for name, error in found.items():
-        warnings.warn(f"{name}: {error}; only its states are compared", stacklevel=3)
+        warn(f"{name}: {error}; only its states are compared")
     return [*found]
 
 

@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PaintersError
+from ..notices import warn
 from .executors import answered, surveyed
 from .shards import Group, Shard
 from .spec import Spec
@@ -299,10 +299,9 @@ def _seats(there: Mapping[str, float], workers: int | None, gpus: float, cpus: i
     """How many workers there are to be. Raises PaintersError where they would wait for ever."""
     room = int(there.get("CPU", 0) // cpus)
     if there.get("GPU") and not gpus:
-        warnings.warn(
+        warn(
             f"the Ray cluster has {there['GPU']:g} GPUs, of which the workers take none; "
-            "--gpus-per-worker 1 (gpus_per_worker=1) gives each of them one",
-            stacklevel=2,
+            "--gpus-per-worker 1 (gpus_per_worker=1) gives each of them one"
         )
     if gpus:
         room = min(room, int(there.get("GPU", 0) // gpus))

@@ -16,7 +16,6 @@ which shows far smaller differences than two standard errors would.
 and model, revision, dtype, plan, task, version, metric, seed as in a result table.
 """
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +30,7 @@ from jaxtyping import Bool, Float, Int
 from .. import statistics
 from ..arguments import counting
 from ..errors import TableError
+from ..notices import warn
 from ..statistics.aggregations import AGGREGATIONS, Aggregation
 from .columns import DIFFERENCE, MEASURED, MODEL, TASK, require, typed
 from .published import Files, rows_of
@@ -300,10 +300,9 @@ def _run(facts: dict[str, Any], rows: pd.DataFrame) -> Run:
 def _warn_of_nan(facts: dict[str, Any], plans: Any, values: Float[np.ndarray, "..."]) -> None:
     for plan, wrong in zip(plans, np.isnan(values).sum(axis=1), strict=True):
         if wrong:
-            warnings.warn(
+            warn(
                 f"task {facts['task']!r}, metric {facts['metric']!r}: {wrong} items of plan "
-                f"{plan!r} are not numbers, so neither are its statistics",
-                stacklevel=4,
+                f"{plan!r} are not numbers, so neither are its statistics"
             )
 
 

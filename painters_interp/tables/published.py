@@ -8,7 +8,6 @@ must come out again.
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose, nan
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import TableError
+from ..notices import warn
 from ..statistics.aggregations import AGGREGATIONS
 
 Files = str | Path | Sequence[str | Path]
@@ -185,10 +185,9 @@ def _refuse_other_documents(read: Mapping[str, list[_Samples]]) -> None:
                 )
             asked, then = samples.prompts(), there.prompts()
             if n := sum(asked[item] != then[item] for item in asked):
-                warnings.warn(
+                warn(
                     f"{where} were asked about the same documents in different words ({n} of "
-                    f"{len(asked)} prompts): shots or templates differ",
-                    stacklevel=4,
+                    f"{len(asked)} prompts): shots or templates differ"
                 )
 
 
@@ -207,7 +206,7 @@ def _rows(samples: _Samples) -> Iterator[pd.DataFrame]:
         for metric in _metrics(lines):
             found = _metric(samples, metric, filtered, lines)
             if isinstance(found, str):
-                warnings.warn(f"{samples.path.name}: {metric} is left out: {found}", stacklevel=5)
+                warn(f"{samples.path.name}: {metric} is left out: {found}")
                 continue
             yield found.assign(**facts, metric=_full(metric, filtered))
 

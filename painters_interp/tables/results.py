@@ -5,7 +5,6 @@ measured and what produced it; every other column is a label of the experiment t
 belongs to (`experiment`, `variant`, `layer`, `other`, `first`, `affected`, `shuffle_seed`, ...).
 """
 
-import warnings
 from collections.abc import Set
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from ..errors import TableError
+from ..notices import warn
 from .columns import DIFFERENCE, MODEL, RESULT, SCORE, TASK, is_index, require
 
 # One run of one task: inside it, chance and the intact model's value are single numbers.
@@ -108,10 +108,9 @@ def normalise(table: pd.DataFrame) -> pd.DataFrame:
     """
     scores = on_scale(table)
     if flat := unscaled(scores):
-        warnings.warn(
+        warn(
             f"task {', '.join(map(repr, flat))}: the intact model is not above chance, so no score "
-            "can be scaled; left out",
-            stacklevel=2,
+            "can be scaled; left out"
         )
     return scores
 

@@ -3,7 +3,6 @@
 From a result table and the items that it rests on; no model is needed.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 from zlib import crc32
@@ -15,6 +14,7 @@ from jaxtyping import Float
 from .. import statistics
 from ..arguments import counting, several
 from ..errors import TableError
+from ..notices import warn
 from .columns import MODEL, TASK, require, typed
 from .items import Run, joined, runs, summarise
 from .labels import labelled, labels_of
@@ -282,10 +282,9 @@ def _again(table: pd.DataFrame, items: pd.DataFrame, half: str) -> pd.DataFrame:
     kept = joined([*_matching(primary(table), items)])
     scores = on_scale(labelled(labels_of(table), summarise(kept)))
     if flat := unscaled(scores):
-        warnings.warn(
+        warn(
             f"task {', '.join(map(repr, flat))}: left out, as the intact model is not above chance "
-            f"on the half of the items that {half}",
-            stacklevel=3,
+            f"on the half of the items that {half}"
         )
     return scores
 

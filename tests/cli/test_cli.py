@@ -368,7 +368,7 @@ def test_plan_models_and_fetch(painters, checkpoint) -> None:
         (["plan", "0-8 (9-20"], "plan '0-8 (9-20'"),
         (["plan", ""], "plan ''"),
         (["plan", "0-30"], "n_layers=30 allows 0..29"),
-        (["plan"], "Missing argument"),
+        (["plan"], "no plan; give one in quotes"),
         (["nonsense"], "No such command 'nonsense'"),
         (["run", "--model", "no-such-model-anywhere"], "no-such-model-anywhere"),
         (["run", "--experiments", "nonsense"], "no experiment 'nonsense'; there are similarity"),
