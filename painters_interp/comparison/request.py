@@ -104,6 +104,7 @@ def similarity(
     return survey.run(names)
 
 
+@of_planned
 def calls_needed(
     model: Model,
     texts: Texts,

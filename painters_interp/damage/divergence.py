@@ -58,6 +58,7 @@ def kl_to_intact(model: Model, plans: Plans, texts: Texts, seed: int = 0) -> pd.
     return resampled_kl(model, plans, texts, seed)[0]
 
 
+@of_planned
 @counting(seed=0)
 def resampled_kl(
     model: Model, plans: Plans, texts: Texts, seed: int = 0

@@ -1,5 +1,6 @@
 """The model card of an exported checkpoint, and what a model is called where it is loaded again."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def card(model: TransformerBridge, plan: Plan) -> str:
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n"
         f"# {who['model']} under the plan `{plan}`\n\n"
         f"An ordinary checkpoint of {len(plan.calls)} layers, made from the {plan.n_layers} of "
-        f"{who['model']} (revision {who['revision'] or 'unknown'}) without training.\n\n"
+        f"{who['model']} (revision {who['revision'] or 'unknown'}) without further training.\n\n"
         f"- Plan: `{plan}`. {plan.describe()}\n"
         f"- Licence of the base model: {licence or 'not known here; see the base model'}.\n"
         f"- Number format: {who['dtype']}.\n"
@@ -42,7 +43,7 @@ def source_of(model: TransformerBridge) -> str | None:
         return name
     if place.name and place.is_dir() and "snapshots" not in place.parts:
         return str(place.resolve())
-    return name if "/" in name else None
+    return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else None
 
 
 def _licence(model: TransformerBridge) -> str | None:

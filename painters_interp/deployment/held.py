@@ -1,7 +1,9 @@
 """`planned`: a model under a plan for longer than a `with` block."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import Any
 from weakref import finalize
 
@@ -21,19 +23,32 @@ class PlannedModel(StandsForModel):
     """
 
     def __init__(self, model: TransformerBridge, plan: Plan, cache: str) -> None:
-        self.plan, self.cache, self._model = plan, cache, model
-        self._restore = self._held()
+        self._model, self._plan, self._cache = model, plan, cache
+        self._closed = self._off = False
+        self._hold()
 
-    def _held(self) -> "finalize[..., PlannedModel]":
-        """Apply the plan; what is returned restores the model, once.
-
-        By `close`, or when nobody holds this any more, as of an open file.
-        """
+    def _hold(self) -> None:
+        """Apply the plan, until `close` or until nobody holds this any more, as an open file."""
         with ExitStack() as stack:
-            stack.enter_context(applied(self._model, self.plan, self.cache))
-            restore = finalize(self, stack.pop_all().close)
-        restore.atexit = False
-        return restore
+            stack.enter_context(applied(self._model, self._plan, self._cache))
+            self._applied = finalize(self, stack.pop_all().close)
+        name = f"{self._model.cfg.model_name} ({str(self._plan)!r})"
+        self._unheld = finalize(self, _say_unheld, name)
+        self._unheld.atexit = False
+
+    def _restore(self) -> None:
+        self._unheld.detach()
+        self._applied()
+
+    @property
+    def plan(self) -> Plan:
+        """What runs."""
+        return self._plan
+
+    @property
+    def cache(self) -> str:
+        """How it decodes: "exact" or "averaged"."""
+        return self._cache
 
     @property
     def bridge(self) -> TransformerBridge:
@@ -42,15 +57,21 @@ class PlannedModel(StandsForModel):
             raise PlanError(
                 f"this planned model ({str(self.plan)!r}) is closed; call painters.planned again"
             )
+        if self._off:
+            raise PlanError(
+                f"this planned model ({str(self.plan)!r}) is in use by a function that applies its "
+                "plan anew; give it to that function once, or another model beside it"
+            )
         return self._model
 
     @property
     def closed(self) -> bool:
-        """Whether the model is as it was before."""
-        return not self._restore.alive
+        """Whether the model is as it was before, for good."""
+        return self._closed
 
     def close(self) -> None:
         """Restore the model bit for bit; closing twice does no harm."""
+        self._closed = True
         self._restore()
 
     @contextmanager
@@ -66,10 +87,13 @@ class PlannedModel(StandsForModel):
                 "anew would not see them; remove them first"
             )
         self._restore()
+        self._off = True
         try:
             yield model
         finally:
-            self._restore = self._held()
+            self._off = False
+            if not self.closed:
+                self._hold()
 
     def __enter__(self) -> "PlannedModel":
         _ = self.bridge  # refuses what is closed
@@ -84,21 +108,56 @@ class PlannedModel(StandsForModel):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # copying and pickling ask before there is anything
             raise AttributeError(f"a planned model has no attribute {name!r}")
-        return getattr(self.bridge, name)
+        value = getattr(model := self.bridge, name)
+        return self._chained(value) if getattr(value, "__self__", None) is model else value
+
+    def _chained(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of the bridge that returns this where it returns the bridge, as `eval` does.
+
+        Whoever kept the bridge alone would hold the intact model.
+        """
+
+        @wraps(method)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            return self if result is self._model else result
+
+        return called
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_") or hasattr(type(self), name):  # a property refuses
+            super().__setattr__(name, value)
+        else:
+            setattr(self.bridge, name, value)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise PlanError(
+            "a planned model is not copied or pickled, for nothing would take the plan off the "
+            "copy; write it down with painters.recipe, or plan a copy of the model"
+        )
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"cache={self.cache!r}"
         return f"PlannedModel({self._model.cfg.model_name}, {str(self.plan)!r}, {state})"
 
 
+def _say_unheld(name: str) -> None:
+    """Whoever kept the bridge, or the model in it, would go on with the intact model unawares."""
+    warnings.warn(
+        f"the planned model of {name} is held by nobody any more, so that the model is intact "
+        "again; keep what painters.planned returns, and close() it",
+        stacklevel=1,
+    )
+
+
 def planned(model: Model, plan: Plan | str, cache: str = "exact") -> PlannedModel:
     """Put a model under a plan until it is closed; `applied` says what runs the plan then.
 
     The model is changed where it stands, and is restored by `.close()`, at the end of a `with`
-    block, and when nobody holds what this returns any more. Until then `evaluate`, `generate`,
-    `similarity`, patching and the like take what this returns as the model under its plan, which
-    need not be named: `painters.similarity(held, texts)`. Another plan on top is refused, and so
-    is what begins with the intact model.
+    block, and, with a warning, when nobody holds what this returns any more. Until then `evaluate`,
+    `generate`, `similarity`, `classify`, `heal`, patching and the like take what this returns as
+    the model under its plan, which need not be named: `painters.similarity(held, texts)`. Another
+    plan on top is refused, and so is what begins with the intact model.
 
     Args:
         model: a bridge, a Hugging Face model, or a name.

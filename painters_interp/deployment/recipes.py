@@ -10,7 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import ModelError, OutputError, PlanError, UnsupportedModelError
 from ..execution import as_plan, ready
-from ..models import Model, as_model, identity, of_planned
+from ..models import Model, as_model, edited_weight, identity, of_planned
 from ..plans import Plan
 from ..storage import writable_file, write_whole
 from .cards import source_of
@@ -24,7 +24,7 @@ _FIELDS = {"format", "model", "revision", "dtype", "plan"}
 def recipe(model: Model, plan: Plan | str, path: str | Path, force: bool = False) -> Path:
     """Write down a model and a plan, to be opened by `load_model(path)` as a planned model.
 
-    The model is named, not copied: weights that were changed in memory are not in it.
+    The model is named, not copied, so its weights in memory must be those of its files.
 
     Args:
         model: one that came from a name, a hub id or a folder.
@@ -36,7 +36,8 @@ def recipe(model: Model, plan: Plan | str, path: str | Path, force: bool = False
         The path.
 
     Raises:
-        ModelError: a model made in memory, which nothing is known to load again.
+        ModelError: a model made in memory, which nothing is known to load again, and one whose
+            weights were changed in memory.
         PlanError: a plan that the model cannot run.
         OutputError: a file that is there, or that cannot be written.
 
@@ -69,6 +70,11 @@ def _named(model: TransformerBridge) -> str:
         raise ModelError(
             f"{model.cfg.model_name} was made in memory, so that a recipe cannot say where it is; "
             "save it to a folder and load it from there"
+        )
+    if (name := edited_weight(model)) is not None:
+        raise ModelError(
+            f"{model.cfg.model_name} has other weights in memory than in its files ({name}), and "
+            "would be opened again without them; save it to a folder and load it from there"
         )
     return source
 
@@ -103,6 +109,7 @@ def _read(path: Path) -> dict[str, Any]:
     return facts
 
 
+@of_planned
 def mergekit(model: Model, plan: Plan | str) -> str:
     """The YAML of a mergekit passthrough merge that stacks the layers of `plan`.
 
@@ -117,7 +124,7 @@ def mergekit(model: Model, plan: Plan | str) -> str:
         PlanError: for plans of anything but whole layers in sequence.
         UnsupportedModelError: where a config says layer by layer what each is, which mergekit does
             not put in order.
-        ModelError: for a model made in memory.
+        ModelError: for a model made or changed in memory.
 
     Example:
         >>> folder = painters.export(model, "0-5", tmp_path / "whole")

@@ -326,6 +326,7 @@ def calls_within(
         6
     """
     model = as_model(model)
+    ready(model)
     n = len(model.blocks)
     if not 0 < time <= 1:
         raise PlanError(f"time={time} is no share of the intact model's time; give 0.8, say")

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..borrowed.of_torch import children
 from ..borrowed.of_transformer_lens import forget_hook_points
 from ..errors import PlanError, UnsupportedModelError
-from ..models import Model, as_model
+from ..models import Model, as_model, under_plan
 from ..plans import Plan, Series, Step
 from .anatomy import Family, family_of
 from .entrances import guarded
@@ -112,7 +111,7 @@ def as_plan(plan: Plan | str, model: TransformerBridge) -> Plan:
 
 def ready(model: TransformerBridge) -> Family:
     """The family of `model`, refused while a plan is applied: plans do not nest."""
-    if "steps" in children(model):
+    if under_plan(model):
         raise PlanError(
             f"a plan is already applied to {model.cfg.model_name}, and what runs plans of its own "
             "begins with the intact model; leave that `with applied(...)` block, or close() the "

@@ -19,8 +19,14 @@ from ..errors import PlanError, TextError
 
 _MISSING = object()
 # They would rewrite, or write down, a model that stands in another order.
-_SWITCHES = ("enable_compatibility_mode", "process_weights", "state_dict", "load_state_dict")
-_HF_SWITCHES = ("set_attn_implementation", "save_pretrained", "resize_token_embeddings")
+_SWITCHES = (
+    *("enable_compatibility_mode", "process_weights", "state_dict", "load_state_dict"),
+    "__deepcopy__",  # nothing would take the plan off the copy
+)
+_HF_SWITCHES = (
+    *("set_attn_implementation", "save_pretrained", "resize_token_embeddings"),
+    "__deepcopy__",
+)
 _LEFT = "pad them on the left and pass attention_mask=... (1 on real tokens)"
 _ASK = "pass attention_mask=... (1 on real tokens)"
 
@@ -62,8 +68,9 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 def _refused(name: str) -> Callable[..., Any]:
     def refuse(*args: Any, **kwargs: Any) -> Any:
         raise PlanError(
-            f"{name} would change or write down a model whose layers stand in the order of a "
-            "plan; leave the `with applied(...)` block, or close() the planned model, first"
+            f"{name.strip('_')} would change, copy or write down a model whose layers stand in the "
+            "order of a plan; leave the `with applied(...)` block, or close() the planned model, "
+            "first"
         )
 
     return refuse

@@ -13,7 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..arguments import counting, several
 from ..errors import TaskError
 from ..execution import as_plan
-from ..models import Model, as_model, identity
+from ..models import Model, as_model, identity, of_planned
 from ..notices import say_nan
 from ..plans import Plan
 from ..progress import Advance, progress
@@ -35,6 +35,7 @@ Tasks = Task | Sequence[Task] | Mapping[str, Table]
 _TRAINED = ("head", "all")
 
 
+@of_planned
 @counting(limit=1, seed=0)
 def classify(
     model: Model,
@@ -102,6 +103,7 @@ def classify(
     return Results(labelled(labels, summarise(found, intact=str(full(len(model.blocks))))))
 
 
+@of_planned
 @counting(limit=1, seed=0)
 def classify_items(
     model: Model,

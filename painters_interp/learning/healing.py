@@ -21,11 +21,20 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
 from ..arguments import counting
-from ..borrowed.of_transformers import use_fastest_attention
+from ..borrowed.of_transformers import forget_source, use_fastest_attention
 from ..damage import document_losses
 from ..errors import MeasureError, ModelError, OutputError, TextError, UnsupportedModelError
 from ..execution import Face, agree, as_plan, face_around, refuse_bidirectional, undisturbed
-from ..models import Model, as_model, identity, load_model, stock_copy, weights_digest, wrapped
+from ..models import (
+    Model,
+    as_model,
+    identity,
+    load_model,
+    of_planned,
+    stock_copy,
+    weights_digest,
+    wrapped,
+)
 from ..notices import NOT_FINITE
 from ..plans import Plan, shared_calls
 from ..progress import progress
@@ -149,6 +158,7 @@ class Healed:
         return cls(model, plan, read_table(folder / _TABLE), facts)
 
 
+@of_planned
 @counting(context=1, seed=0)
 def heal(
     model: Model,
@@ -294,7 +304,9 @@ def _trained(
     root.zero_grad()
     if adapters is not None:
         root = merged(adapters)
-    return wrapped(root.eval(), model.tokenizer, str(model.cfg.model_name))
+    forget_source(root.config)  # no folder and no revision has these weights
+    name = f"{model.cfg.model_name}, healed under {plan}"
+    return wrapped(root.eval(), model.tokenizer, name)
 
 
 def _loss(face: Face, pieces: Sequence[Sequence[int]], pad: int, rows: list[int]) -> Tensor:

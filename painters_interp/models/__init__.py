@@ -9,12 +9,12 @@ import lazy_loader
 _NAMES = {
     "copies": ["copied", "refuse_copying", "stock_copy"],
     "device": ["device_of", "lacks_float64", "numbers", "widened"],
-    "door": ["Model", "as_model"],
+    "door": ["Model", "as_model", "load_model"],
+    "edits": ["edited_weight"],
     "headless": ["has_head", "refuse_headless"],
     "fingerprint": ["identity", "tokenizer_digest", "weights_digest"],
-    "loading": ["load_model"],
     "nulls": ["random_weights"],
-    "standing": ["StandsForModel", "of_planned"],
+    "standing": ["StandsForModel", "of_planned", "under_plan"],
     "sources": ["catalog", "fetch"],
     "wrapping": ["wrapped"],
 }

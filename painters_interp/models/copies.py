@@ -9,8 +9,9 @@ import torch
 from ..borrowed.of_accelerate import hook_of
 from ..borrowed.of_torch import children
 from ..borrowed.of_transformer_lens import plain_name
-from ..errors import ModelError, UnsupportedModelError
+from ..errors import ModelError, PlanError, UnsupportedModelError
 from .quiet import without_bars
+from .standing import under_plan
 from .wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def refuse_copying(model: TransformerBridge) -> None:
         model: A model with hooks.
 
     Raises:
+        PlanError: while a plan is applied, in whose order the layers stand.
         UnsupportedModelError: for weights that are quantised, and for those that accelerate has
             spread over devices, or fetches when they are needed.
 
@@ -63,6 +65,11 @@ def refuse_copying(model: TransformerBridge) -> None:
         >>> refuse_copying(model)  # it is whole
     """
     root, name = model.original_model, model.cfg.model_name
+    if under_plan(model):
+        raise PlanError(
+            f"a plan is already applied to {name}, and this needs its layers in their own order; "
+            "leave that `with applied(...)` block, or close() the planned model, first"
+        )
     if quantised_by(root.config) is not None:
         raise UnsupportedModelError(
             f"{name} is quantised, and this needs its weights as plain numbers; load it in "

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,13 +11,11 @@ import torch
 from ..errors import ModelError
 from .capacity import refuse_impossible_config
 from .copies import quantised_by
-from .device import dtype_of
-from .door import Model, as_model
 from .headless import adapted, encoder_class
 from .manifest import fingerprint, stamps
-from .placement import DeviceMap, Placement
+from .placement import Placement
 from .quiet import first_line, without_bars
-from .sources import Checkpoint, locate
+from .sources import Checkpoint
 from .wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -27,93 +24,6 @@ else:  # importing it takes seconds, and only loading a model is worth them
     TransformerBridge = Any
 
 _IN_LAYERS = re.compile(r"\.\d+\.")
-
-
-def load_model(
-    model: Model,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    *,
-    tokenizer: Any = None,
-    ignore_unused: bool = False,
-    device_map: DeviceMap | None = None,
-    offload_folder: str | Path | None = None,
-) -> TransformerBridge:
-    """Load a model with hooks, or give hooks to one in memory.
-
-    Args:
-        model: `smollm2-135m`, `minilm-l6`, a hub id, a checkpoint directory or a `.gguf` file; or
-            a Hugging Face model in memory, which `as_model` says more about; or a recipe (`.json`),
-            which is opened as a planned model, under its plan until it is closed. Masked language
-            models such as BERT are recognised by their config; of BERT, RoBERTa and ELECTRA the
-            encoder alone is loaded where the checkpoint has no such head (`minilm-l6` has none).
-        device: The first GPU where there is one, unless given.
-        dtype: float32 unless given; what is quantised stays in the format that its file says.
-        revision: Of a hub id: a commit, tag or branch.
-        trust_remote_code: Whether code that comes with a model may run.
-        tokenizer: One to be used in place of the checkpoint's own; for a model in memory, that
-            of the folder or hub id it came from is found without it.
-        ignore_unused: Whether weights of layers may be left over: a config that counts fewer
-            layers than there are, or knows a part of them only. Heads of other purposes may
-            always be.
-        device_map: For a model that is too large for one device: how accelerate spreads its
-            modules. "auto", "balanced", "balanced_low_0" and "sequential" fill the GPUs that there
-            are; a dict names the device of every module, where "disk" leaves it in its file until
-            it is called. Layers on GPUs and on the processor or disk at once, TransformerLens
-            cannot hook.
-        offload_folder: Where "disk" puts what cannot stay in the checkpoint's own files.
-
-    Returns:
-        The bridge, in evaluation mode; a model in memory stays in the mode it is in.
-
-    Raises:
-        ModelError: where the model or its tokenizer cannot be found, fetched or read, where its
-            config and its weights are of two models, and for devices that are not here.
-        UnsupportedModelError: for an architecture or a device map that TransformerLens cannot hook.
-
-    Example:
-        >>> load_model(model.original_model) is model  # in memory, and hooked already
-        True
-    """
-    if not isinstance(model, str | Path):
-        _refuse_options(
-            device=device,
-            dtype=dtype,
-            revision=revision,
-            device_map=device_map,
-            offload_folder=offload_folder,
-        )
-        return as_model(model, tokenizer)
-    if Path(model).suffix == ".json" and Path(model).expanduser().is_file():
-        from ..deployment.recipes import opened
-
-        _refuse_options(revision=revision)
-        return opened(
-            Path(model).expanduser(),
-            device=device,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            tokenizer=tokenizer,
-            ignore_unused=ignore_unused,
-            device_map=device_map,
-            offload_folder=offload_folder,
-        )
-    place = Placement.of(device, device_map, offload_folder)
-    kind = None if dtype is None else dtype_of(dtype)
-    source = locate(model, revision, trust_remote_code)
-    return load_checkpoint(source, place, kind, trust_remote_code, tokenizer, ignore_unused)
-
-
-def _refuse_options(**options: Any) -> None:
-    """What says how to load has no say over what is in memory."""
-    for name, value in options.items():
-        if value is not None:
-            raise ModelError(
-                f"{name}={str(value)!r} applies to models that are loaded; "
-                "change one in memory before it is handed over"
-            )
 
 
 def load_checkpoint(

@@ -7,6 +7,7 @@ from functools import wraps
 from inspect import Signature, signature
 from typing import Any, ParamSpec, TypeVar
 
+from ..borrowed.of_torch import children
 from ..errors import PlanError
 from ..plans import Plan
 from ..tables import labels_for
@@ -18,8 +19,15 @@ R = TypeVar("R")
 class StandsForModel(ABC):
     """A hooked model that runs a plan for as long as it is held."""
 
-    plan: Plan
-    cache: str
+    @property
+    @abstractmethod
+    def plan(self) -> Plan:
+        """What runs."""
+
+    @property
+    @abstractmethod
+    def cache(self) -> str:
+        """How it decodes."""
 
     @property
     @abstractmethod
@@ -29,6 +37,23 @@ class StandsForModel(ABC):
     @abstractmethod
     def lifted(self) -> AbstractContextManager[Any]:
         """The model without the plan for a while, for what applies the plan itself."""
+
+
+def under_plan(bridge: Any) -> bool:
+    """Whether a plan is applied to a hooked model, in a `with` block or for longer.
+
+    Args:
+        bridge: A hooked model.
+
+    Returns:
+        Whether its layers stand in the order of a plan.
+
+    Example:
+        >>> with painters.applied(model, "0-2 5"):
+        ...     under_plan(model)
+        True
+    """
+    return isinstance(bridge, StandsForModel) or "steps" in children(bridge)
 
 
 def of_planned(function: Callable[P, R]) -> Callable[P, R]:
@@ -51,15 +76,17 @@ def of_planned(function: Callable[P, R]) -> Callable[P, R]:
         4
     """
     form = signature(function)
+    first = next(iter(form.parameters))
 
     @wraps(function)
     def taken(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not args or not isinstance(held := args[0], StandsForModel):
+        held = args[0] if args else kwargs.get(first)
+        if not isinstance(held, StandsForModel):
             return function(*args, **kwargs)
         given = _under(held, form, args, kwargs)
         with held.lifted() as model:
             called: Callable[..., R] = function
-            return called(**{**given, "model": model})
+            return called(**{**given, first: model})
 
     return taken
 

@@ -73,6 +73,7 @@ def effects(
     return resampled_effects(model, texts, plans, at, skip_first, batch_size)[0]
 
 
+@of_planned
 @torch.no_grad()
 @counting(batch_size=1, seed=0)
 def resampled_effects(

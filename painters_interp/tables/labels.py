@@ -78,6 +78,8 @@ def labels_for(plans: Plans, n_layers: int) -> pd.DataFrame:
         >>> labels_for({"skip": "0 1 2 5"}, 6)[["label", "plan"]].values.tolist()
         [['skip', '0-2 5']]
     """
+    if plans is None:
+        raise PlanError("plans=None are no plans; give one, several, or a planned model")
     if isinstance(plans, pd.DataFrame):
         table = labels_of(plans)
     elif isinstance(plans, Mapping):

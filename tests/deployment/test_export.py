@@ -1,6 +1,7 @@
 """A plan of layers in sequence as a checkpoint of its own, and other plans as recipes."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 
 import painters_interp as painters
 from painters_interp.deployment import in_sequence, mergekit
-from painters_interp.deployment.cards import source_of
+from painters_interp.deployment.cards import card, source_of
 from painters_interp.errors import ModelError, OutputError, PlanError, UnsupportedModelError
 from painters_interp.models import weights_digest
 
@@ -236,6 +237,23 @@ class TestRecipes:
         assert source_of(llama) is None
         with pytest.raises(ModelError, match="made in memory"):
             painters.recipe(llama, "0-2", tmp_path / "r.json")
+
+    def test_need_the_weights_that_the_files_hold(self, base: Path, tmp_path: Path) -> None:
+        model = painters.load_model(base)
+        once = painters.learning.Tuning(epochs=1)
+        healed = painters.heal(model, "0-2 5", ["abcd", "bcda", "cdab"], tuning=once).model
+        null = painters.models.random_weights(model)
+        null.cfg.model_name = "makers/" + null.cfg.model_name
+        for other in (healed, null):
+            with pytest.raises(ModelError, match=r"made in memory"):
+                painters.recipe(other, "0-2", tmp_path / "r.json")
+            assert "base_model" not in card(other, painters.Plan("0-2", 6))
+        with torch.no_grad():
+            model.blocks[1].mlp.out.weight.mul_(2)
+        for written in (partial(painters.recipe, path=tmp_path / "r.json"), mergekit):
+            with pytest.raises(ModelError, match=r"other weights .* in its files \(model.layers.1"):
+                written(model, "0-2")
+        assert not [*tmp_path.glob("r*")]
 
     @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "x"}', "[" * 99_999])
     def test_other_files_are_none(self, text: str, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """A model under a plan for longer than a `with` block."""
 
-import gc
+import copy
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,14 @@ from transformer_lens.model_bridge import TransformerBridge
 
 import painters_interp as painters
 from painters_interp.errors import PlanError
+from painters_interp.learning import Tuning
 from painters_interp.models import weights_digest
 
 PLAN = "0-1 (2|3) 5 4"
 TOKENS = tiny.tokens()
 TEXTS = ["abcdefg", "gfedcba", "aabbccd", "zyxwvut"]
+EXAMPLES = pd.DataFrame({"text": [f"ab{k:03}" for k in range(24)], "label": [0, 1] * 12})
+ONE_PASS = Tuning(epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +63,62 @@ def test_is_restored_after_an_exception_and_when_nobody_holds_it(model: Transfor
     assert torch.equal(model(TOKENS), intact)
     held = painters.planned(model, PLAN)
     assert not torch.equal(model(TOKENS), intact)
+    others = [held]
     del held
-    gc.collect()
+    with pytest.warns(UserWarning, match="held by nobody any more, so that the model is intact"):
+        others.clear()
     assert torch.equal(model(TOKENS), intact)
+
+
+def test_what_the_bridge_returns_of_itself_is_the_planned_model(model: TransformerBridge) -> None:
+    """Else `held = planned(...).eval()` would go on with the intact model."""
+    held = painters.planned(model, PLAN).eval().requires_grad_(True)
+    assert held.plan == painters.Plan.parse(PLAN, tiny.N_LAYERS)
+    assert painters.load_model(held) is held
+    held.close()
+
+
+@pytest.mark.parametrize("ends", ["", "raise ValueError('the last line')"])
+def test_a_script_may_end_without_closing_it(checkpoint: Path, ends: str) -> None:
+    script = f"""
+import painters_interp as painters
+held = painters.planned(painters.load_model({str(checkpoint)!r}), "0-2 5")
+{ends}
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.stderr.strip().splitlines()[-1:] == ["ValueError: the last line"][: len(ends)]
+    assert "Exception ignored" not in run.stderr
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_is_not_copied_for_a_copy_could_not_be_closed(model: Any, copied: Any) -> None:
+    with painters.planned(model, PLAN) as held:
+        with pytest.raises(PlanError, match="is not copied or pickled"):
+            copied(held)
+        for inside in (held.bridge, held.original_model):
+            with pytest.raises(PlanError, match="deepcopy would change, copy or write down"):
+                copy.deepcopy(inside)
+
+
+def test_what_is_set_on_it_is_set_on_the_model_but_for_its_plan(model: TransformerBridge) -> None:
+    with painters.planned(model, PLAN) as held:
+        held.note = "seen"
+        with pytest.raises(AttributeError, match="plan"):
+            held.plan = painters.Plan("0-2", tiny.N_LAYERS)
+    assert model.note == "seen"
+    del model.note
+
+
+def test_is_lifted_while_a_function_runs_its_plan_and_says_so(model: TransformerBridge) -> None:
+    intact = model(TOKENS)
+    with painters.planned(model, PLAN) as held:
+        with pytest.raises(PlanError, match="is in use by a function that applies its plan anew"):
+            painters.similarity(held, TEXTS, "cosine", other=held)
+        with held.lifted() as lifted:
+            assert torch.equal(lifted(TOKENS), intact)
+            held.close()
+        assert held.closed
+        assert torch.equal(model(TOKENS), intact)
 
 
 def same(first: Any, second: Any) -> bool:
@@ -94,8 +153,27 @@ def same(first: Any, second: Any) -> bool:
             lambda held: painters.token_logprobs(held, [PLAN], TOKENS),
             lambda model: painters.token_logprobs(model, [PLAN], TOKENS),
         ),
+        (
+            lambda held: painters.token_logprobs(model=held, plans=None, tokens=TOKENS),
+            lambda model: painters.token_logprobs(model, [PLAN], TOKENS),
+        ),
+        (
+            lambda held: painters.classify(held, tasks=EXAMPLES),
+            lambda model: painters.classify(model, painters.Plan(PLAN, 6), EXAMPLES),
+        ),
+        (
+            lambda held: painters.heal(held, texts=TEXTS, tuning=ONE_PASS).table(),
+            lambda model: painters.heal(model, PLAN, TEXTS, tuning=ONE_PASS).table(),
+        ),
+        (
+            lambda held: painters.damage.resampled_kl(held, PLAN, TEXTS)[0],
+            lambda model: painters.damage.resampled_kl(model, PLAN, TEXTS)[0],
+        ),
     ],
-    ids=["evaluate", "generate", "similarity", "kl_to_intact", "patch_residual", "token_logprobs"],
+    ids=[
+        *("evaluate", "generate", "similarity", "kl_to_intact", "patch_residual"),
+        *("token_logprobs", "model=", "classify", "heal", "resampled_kl"),
+    ],
 )
 def test_functions_take_it_as_the_model_under_its_plan(
     model: TransformerBridge, of_held: Any, of_plan: Any
@@ -118,8 +196,14 @@ def test_functions_take_it_as_the_model_under_its_plan(
         lambda held: painters.search(held, TEXTS, calls=4),
         lambda held: next(painters.capture(held, TEXTS)),
         lambda held: painters.kl_to_intact(held.bridge, PLAN, TEXTS),
+        lambda held: painters.deployment.calls_within(held, 1.0),
+        lambda held: painters.models.random_weights(held),
+        lambda held: painters.models.copied(held),
     ],
-    ids=["planned", "applied", "evaluate", "generate", "similarity", "search", "capture", "bridge"],
+    ids=[
+        *("planned", "applied", "evaluate", "generate", "similarity", "search", "capture"),
+        *("bridge", "calls_within", "random_weights", "copied"),
+    ],
 )
 def test_another_plan_on_top_is_refused(model: TransformerBridge, asked: Any) -> None:
     with painters.planned(model, PLAN) as held:
