@@ -1,8 +1,26 @@
 """What every room raises: one family of errors, each a line that says what would be right."""
 
 
+def in_a_line(text: str) -> str:
+    """A text with what would end a line in it, or cannot be seen, written as in Python's own.
+
+    Example:
+        >>> print(in_a_line("task 'a\\nb'"))
+        task 'a\\nb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
 class PaintersError(Exception):
-    """Base of all errors a user can cause; the command line prints it and exits with 2."""
+    """Base of all errors a user can cause; the command line prints it and exits with 2.
+
+    However many lines the names have that it quotes, it is one.
+    """
+
+    def __str__(self) -> str:
+        return in_a_line(super().__str__())
 
 
 class SettingError(PaintersError, ValueError):

@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from types import FrameType
 
+from .errors import in_a_line
+
 NOT_FINITE = (
     "the model computes numbers that are not finite; load it in float32, or look at the layer that "
     "writes them"
@@ -33,7 +35,7 @@ def warn(message: str) -> None:
         >>> "doctest" in caught[0].filename
         True
     """
-    warnings.warn(message, PaintersWarning, stacklevel=1 + _callers())
+    warnings.warn(in_a_line(message), PaintersWarning, stacklevel=1 + _callers())
 
 
 def _callers() -> int:

@@ -14,11 +14,12 @@ from .arguments import counting
 from .execution import applied, as_plan, measuring, ready
 from .models import Model, as_model, device_of
 from .plans import Plan
+from .terminal import Brief
 from .texts import Batch, Texts, as_texts, in_order, in_pieces, pad_of
 
 
-@dataclass(frozen=True, eq=False)
-class Streams:
+@dataclass(frozen=True, eq=False, repr=False)
+class Streams(Brief):
     """The residual stream of one batch at every depth.
 
     State 0 is the embedding output, state k the stream after layer k-1 (under a plan: after step

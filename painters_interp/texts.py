@@ -17,6 +17,7 @@ from torch import Tensor
 from .errors import TextError
 from .models import device_of
 from .notices import warn
+from .terminal import Brief
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -29,8 +30,8 @@ else:  # what is not of these types is refused here, in words
     TransformerBridge = Texts = TokenIds = Any
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
+@dataclass(frozen=True, eq=False, repr=False)
+class Batch(Brief):
     """Right-padded sequences; `mask` is 1 on real tokens, `indices` names the sequences.
 
     `lengths` of the sequences are known without asking a device.

@@ -42,13 +42,14 @@ def compare(
     from .. import items
     from ..storage import provenance
     from ..tables import readable
+    from ..tables.showing import printed
 
     look = look_of(venue, formats)
     if out is not None:
         try_drawn(out)
     table, first, second = _both(results, plan or [])
     found = items.compare(table, first, second, seed)
-    print(readable(found).to_string(index=False))
+    print(printed(readable(found)))
     if out is not None:
         asked = {"results": [str(path) for path in results], "first": first, "second": second}
         for path in write_drawn(found, out, provenance(**asked, seed=seed), look):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import PaintersError
+from ..terminal import folded
 from .documents import documents, lines_of
 from .options import (
     ALL_FORMATS,
@@ -198,7 +199,8 @@ def search(
     tables = {"rounds": found.rounds, "search": found.judged}
     for path in write_all(tables, folder, dict.fromkeys(tables, found.provenance), look):
         print(path)
-    print(f"{found.best}: {len(found.best.calls)} calls, {len(found.rounds) - 1} plans tried")
+    told = f"{found.best}: {len(found.best.calls)} calls, {len(found.rounds) - 1} plans tried"
+    print(folded(told, hang=4))
     print(_told(found.judged[found.judged["calls"].eq(len(found.best.calls))]))
 
 
@@ -210,7 +212,7 @@ def _told(judged: "pd.DataFrame") -> str:
         if row["gain"] == row["gain"]:  # not for the found plan itself
             ends = f"[{row['gain_low']:.3g}, {row['gain_high']:.3g}]"
             line += f", the found plan is better by {row['gain']:.3g} {ends}"
-        lines.append(line)
+        lines.append(folded(line, hang=21))
     return "\n".join(lines)
 
 
@@ -254,6 +256,7 @@ def latency(
     from ..models import identity
     from ..storage import provenance, read_table
     from ..tables import readable
+    from ..tables.showing import printed
 
     given, look = plans_in(plans, plan), look_of(venue, formats)
     rows, tokens = whole_numbers(batch, "--batch"), whole_numbers(length, "--length")
@@ -270,7 +273,7 @@ def latency(
     if out is not None:
         facts = provenance(**identity(bridge), **asked)
         written = write_drawn(table, out, facts, look, judged)
-    print(readable(table).to_string(index=False))
+    print(printed(readable(table)))
     for path in written if out is not None else ():
         print(path)
 
@@ -325,12 +328,13 @@ def per_input(
         raise PaintersError(f"{items} does not say how many layers its model has; give another")
     found = found_of(table, layers, seed)
     for row in found.summary.to_dict("records"):
-        print(
+        told = (
             f"{row['task']} ({row['metric']}), {row['plans']} plans: {row['n_right']} items right "
             f"with {row['calls']:.1f} calls at best, {_with_ends(row, 'calls_luck')} by luck; "
             f"{row['corrected']} of {row['n_wrong']} wrong ones corrected, "
             f"{_with_ends(row, 'luck')} by luck (p = {row['p']:.3g})"
         )
+        print(folded(told, hang=4))
     if out is not None:
         print(write_table(found.items, out, {**facts, "seed": seed}))
 

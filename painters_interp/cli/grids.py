@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ..errors import PaintersError
+from ..terminal import folded
 from .documents import documents, lines_of
 from .options import (
     ALL_FORMATS,
@@ -69,12 +70,14 @@ def grid(
         raise PaintersError(f"a grid of {kind} needs more layers than these; give two or more")
     read = documents(bridge, lines, limit)
     plans = experiments.plans(table)
-    print(f"{len(plans)} plans, {shared_calls(plans):,} shared layer calls, {len(read)} documents")
+    told = f"{len(plans)} plans, {shared_calls(plans):,} shared layer calls"
+    print(f"{told}, {len(read)} documents")
     found = kl_to_intact(bridge, table, read)
     facts = provenance(**identity(bridge), texts=len(read), layers=layers)
     for path in write_all({name: found}, folder, {name: facts}, look):
         print(path)
     altered = found[found["variant"] != "intact"].sort_values("kl")
     for word, row in (("least", altered.iloc[0]), ("most", altered.iloc[-1])):
-        print(f"{word} changed by {row['plan']}: {row['kl']:.3g} nats per token")
+        told = f"{word} changed by {row['plan']}: {row['kl']:.3g} nats per token"
+        print(folded(told, hang=4))
     print(f"median {altered['kl'].median():.3g} nats per token")

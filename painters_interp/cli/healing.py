@@ -67,6 +67,7 @@ def heal(
     from .. import learning
     from ..execution import as_plan
     from ..learning.healing import LORA_RATE, refuse_occupied
+    from ..tables.showing import printed, short
     from .documents import documents, lines_of
 
     text = plan_in(word, plan)
@@ -81,7 +82,9 @@ def heal(
     learnt = documents(bridge, lines, limit)
     asked: dict[str, Any] = {"tuning": recipe, "lora": adapters, "context": context, "seed": seed}
     healed = learning.heal(bridge, altered, learnt, judged, **asked)
-    print(healed.table().to_string(index=False, na_rep="", float_format="{:.4g}".format))
+    losses = healed.table()
+    numbers = losses.select_dtypes("number").map(short)
+    print(printed(losses.assign(**numbers)))
     share, low, high = healed.recovered()
     print(f"recovered: {share:.3f} [{low:.3f}, {high:.3f}] of what the plan costs")
     print(healed.save(out))

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ..terminal import folded
 from .options import (
     DEFAULT_MODEL,
     Device,
@@ -40,8 +41,9 @@ def models() -> None:
 
     for row in catalog():
         state = f"{row['state']}; " if row["state"] else ""
-        print(f"{row['name']:14}{row['source']} (licence: {row['licence']})")
-        print(f"{'':14}{state}{row['location']}")
+        told = f"{row['name']:14}{row['source']} (licence: {row['licence']})"
+        print(folded(told, hang=14))
+        print(folded(f"{'':14}{state}{row['location']}", hang=14))
 
 
 def check(
@@ -63,18 +65,19 @@ def check(
     bridge = loaded(model, device, dtype)
     given = [as_plan(text, bridge) for text in plans_named(plans, plan)] or specimens(bridge)
     gaps = ("cached_gap", "runner_gap", "padding_gap", "own_gap")
-    print(f"{'':7}" + "".join(f"{gap.replace('_', ' '):>13}" for gap in gaps) + "  plan")
+    print("gap    " + "".join(f"{gap.removesuffix('_gap'):>9}" for gap in gaps) + "  plan")
     reports = []
     for chosen in given:
         reports.append(found := checked(bridge, chosen))
         values = (getattr(found, gap) for gap in gaps)
-        shown = "".join(f"{'-' if value is None else f'{value:.0e}':>13}" for value in values)
-        print(f"{'ok' if found.ok else 'NOT OK':7}{shown}  {found.plan}")
+        shown = "".join(f"{'-' if value is None else f'{value:.0e}':>9}" for value in values)
+        print(folded(f"{'ok' if found.ok else 'NOT OK':7}{shown}  {found.plan}", hang=45))
     sound = sum(found.ok for found in reports)
     tolerance = max(found.tolerance for found in reports)
-    print(
+    told = (
         f"{sound} of {len(reports)} ok: differences of log-probabilities in float32, tolerance "
         f"{tolerance:g} nats; the own gap is in the model's own dtype and not judged"
     )
+    print(folded(told, hang=4))
     if sound < len(reports):
         raise typer.Exit(1)

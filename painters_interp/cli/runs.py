@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import PaintersError
+from ..terminal import folded
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
@@ -100,7 +101,7 @@ def _possible(wanted: Sequence[str], n_layers: int) -> list[str]:
     if not possible:
         raise PaintersError(f"{reason} {told}")
     if short:
-        print(f"Left out: {reason} {told}")
+        print(folded(f"Left out: {reason} {told}", hang=4))
     return possible
 
 
@@ -142,7 +143,7 @@ def _carry_out(
     for path in sorted([*drawn, *tables, *write_report(folder)]):
         print(f"  {path}")
     for sentence in report.summary(folder, written):
-        print(sentence)
+        print(folded(sentence, hang=4))
 
 
 def _questions(
@@ -160,10 +161,8 @@ def _questions(
     tokens = questions.tokens + questions.prompts.tokens
     if limit is None and tokens > TOKENS:
         items = max(FEWEST_ITEMS, ITEMS * TOKENS // tokens)
-        print(
-            f"{ITEMS} items per task are {tokens:,} tokens; "
-            f"taking {items} items (--limit sets another number)"
-        )
+        told = f"{ITEMS} items per task are {tokens:,} tokens; taking {items} items"
+        print(f"{told} (--limit sets another)")
         questions = prepare(bridge, names, data, items, seed=seed)
     return questions, items
 

@@ -83,6 +83,7 @@ def evaluate(
     from ..storage import write_table
     from ..strategies import full
     from ..tables import readable
+    from ..tables.showing import printed
 
     if items and out is None:
         raise PaintersError("--items needs a place to write to; add --out")
@@ -110,7 +111,7 @@ def evaluate(
         facts = facts_of(bridge, questions, **asked)
         written = [write_table(found, items_beside(out), facts)] if items else []
         written = [*write_drawn(table, out, facts, look), *written]
-    print(readable(table.drop(columns="label")).to_string(index=False))
+    print(printed(readable(table.drop(columns="label"))))
     for path in written if out is not None else ():
         print(path)
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..terminal import folded
 from .scores import facts_of
 
 if TYPE_CHECKING:
@@ -88,11 +89,12 @@ def scores(asked: Asked, names: Sequence[str], every_window: bool, store: Path |
     bridge, questions = asked.bridge, asked.questions
     table = pd.concat(_experiments(names, len(bridge.blocks), every_window), ignore_index=True)
     plans = plans_of(table)
-    print(
+    told = (
         f"{len(plans)} plans, {shared_calls(plans):,} shared layer calls "
         f"({sum(len(p.calls) for p in plans):,} one by one), "
         f"{questions.items} items, {questions.tokens:,} tokens"
     )
+    print(folded(told, hang=4))
 
     def write() -> list[str]:
         facts = facts_of(bridge, questions, **asked.options)

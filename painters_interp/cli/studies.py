@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OutputError, PaintersError
+from ..terminal import folded
 from .documents import lines_of
 from .options import (
     ALL_FORMATS,
@@ -114,7 +115,7 @@ def study(
         every = setting(**asked)
         work *= _calls(every, chosen) / before
     total = f"about {_readable(beside + work)}, {_readable(beside)} of it to load and draw"
-    print(f"{chosen.title}: {every[0].told}, {total}")
+    print(folded(f"{chosen.title}: {every[0].told}, {total}", hang=4))
     facts = {name: asked[name] for name in ("data", "limit")}
     for place, on in _places(folder, chosen, every):
         _refuse_others(place, facts_of_all(on, chosen, **facts))
@@ -150,17 +151,17 @@ def _list(
     if not models:
         sketch = studies.outline()
         counted = studies.listed(sketch).set_index("id")["calls"].fillna(0).astype(int).to_dict()
-        print(f"Token-layer calls for a model of {sketch.n} layers, {len(sketch.texts)} items a "
-              "task; --model says minutes")  # fmt: skip
+        told = f"a model of {sketch.n} layers, {len(sketch.texts)} items a task"
+        print(folded(f"Token-layer calls for {told}; --model says minutes"))
         for study in studies.STUDIES.values():
-            print(f"{study.id:{width}}  {_millions(counted[study.id])}  {study.title}")
+            _line(f"{study.id:{width}}  {_millions(counted[study.id])}  ", study.title)
         return
     [bridge] = [loaded(one, device, dtype) for one in models]
     names = None if tasks is None else task_names(tasks)
     pace = 0.0
     for study in studies.STUDIES.values():
         if len(bridge.blocks) < study.fewest_layers:
-            print(f"{study.id:{width}}  needs {study.fewest_layers} layers  {study.title}")
+            _line(f"{study.id:{width}}  needs {study.fewest_layers} layers  ", study.title)
             continue
         own = names if study.ask is asked else None
         on = study.ask(bridge, own, data if own or names is None else None,
@@ -170,7 +171,11 @@ def _list(
             print(f"Token-layer calls, and minutes at {1 / pace:,.0f} of them a second")
         calls = int(study.calls(on))
         minutes = f"{calls * pace / 60:6.1f} min"
-        print(f"{study.id:{width}}  {_millions(calls)}  {minutes}  {study.title}")
+        _line(f"{study.id:{width}}  {_millions(calls)}  {minutes}  ", study.title)
+
+
+def _line(columns: str, title: str) -> None:
+    print(folded(columns + title, hang=len(columns)))
 
 
 def _millions(calls: int) -> str:

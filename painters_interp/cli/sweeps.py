@@ -73,12 +73,13 @@ def status(
     """
     from ..sweeps import status as standing
     from ..sweeps.running import readable
+    from ..tables.showing import printed
 
     while True:
         table = standing(folder)
         to_go = [readable(s) if s == s else "" for s in table["seconds"]]
         shown = table.drop(columns="seconds").assign(**{"to go": to_go})
-        print(shown.to_string(index=False), flush=True)
+        print(printed(shown), flush=True)
         if not watch or not table[["running", "left"]].to_numpy().any():
             return
         time.sleep(_PAUSE)

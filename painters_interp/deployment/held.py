@@ -13,6 +13,7 @@ from ..errors import PlanError
 from ..execution import applied, as_plan, user_hooks
 from ..models import Model, StandsForModel, as_model
 from ..plans import Plan
+from ..terminal import folded
 
 
 class PlannedModel(StandsForModel):
@@ -138,7 +139,8 @@ class PlannedModel(StandsForModel):
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"cache={self.cache!r}"
-        return f"PlannedModel({self._model.cfg.model_name}, {str(self.plan)!r}, {state})"
+        name = self._model.cfg.model_name
+        return folded(f"PlannedModel({name}, {str(self.plan)!r}, {state})", hang=4)
 
 
 def _say_unheld(name: str) -> None:

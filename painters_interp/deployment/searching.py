@@ -34,6 +34,7 @@ from ..storage import (
     write_table,
 )
 from ..strategies import full
+from ..terminal import Brief
 from ..texts import Texts, as_texts
 from . import objectives
 from .edits import named
@@ -51,8 +52,8 @@ FOUND, RANDOM, INFLUENCE, ANGULAR, MIDDLE = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Search:
+@dataclass(frozen=True, eq=False, repr=False)
+class Search(Brief):
     """What a search found.
 
     `rounds` is the trace: round, edit, parent, plan, calls, depth, cost, kept. `judged` are the

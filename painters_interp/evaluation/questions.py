@@ -12,6 +12,7 @@ from ..execution import ROWS, Layout, family_of, laid_out
 from ..models import Model, as_model, device_of
 from ..notices import warn
 from ..plans import Plan, shared_calls
+from ..terminal import Brief
 from .harness import Instance, Task
 from .harness.included import Include
 from .harness.own import OwnTask
@@ -36,8 +37,8 @@ class Request:
     continuation: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Questions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Questions(Brief):
     """Tasks in the tokens of one model: distinct model inputs, and what to read from each.
 
     `packs` are the inputs that go through the model together, laid out as `layout` says: a tree

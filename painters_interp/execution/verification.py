@@ -13,6 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from .. import strategies as s
 from ..models import Model, as_model, device_of, has_head, of_planned
 from ..plans import Plan
+from ..terminal import folded
 from .application import applied, as_plan, ready
 from .guards import measuring
 from .prefix_walk import head, record, walk
@@ -60,9 +61,8 @@ class CheckReport:
         gaps = [(name.removesuffix("_gap"), getattr(self, name)) for name in named]
         told = ", ".join(f"{name} {gap:.1e}" for name, gap in gaps if gap is not None)
         verdict = "ok" if self.ok else "NOT OK"
-        return (
-            f"CheckReport {verdict}: {self.plan} (gaps {told} nats; tolerance {self.tolerance:g})"
-        )
+        told = f"{self.plan} (gaps {told} nats; tolerance {self.tolerance:g})"
+        return folded(f"CheckReport {verdict}: {told}", hang=4)
 
     def _repr_html_(self) -> str:
         sign = "\N{CHECK MARK}" if self.ok else "\N{BALLOT X}"

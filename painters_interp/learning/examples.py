@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from ..arguments import counting
 from ..errors import TaskError
+from ..terminal import Brief
 
 Text = tuple[str, ...]  # one, or two to be read together
 Table = pd.DataFrame | str | Path
@@ -36,8 +37,8 @@ _HELD_OUT = 0.25
 _MISSING = -1  # how the hub marks labels that are kept secret
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Brief):
     """Texts, what is right for each (the number of a class, or the number itself), which rows."""
 
     texts: tuple[Text, ...]
@@ -52,8 +53,8 @@ class Split:
         return Split(tuple(self.texts[i] for i in places), self.right[places], self.rows[places])
 
 
-@dataclass(frozen=True, eq=False)
-class Examples:
+@dataclass(frozen=True, eq=False, repr=False)
+class Examples(Brief):
     """A task: what to learn from, what to score, and by which of `METRICS`.
 
     `classes` are the labels as they were; none where numbers are to be told.

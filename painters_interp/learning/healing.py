@@ -48,6 +48,7 @@ from ..storage import (
     write_table,
 )
 from ..strategies import full
+from ..terminal import Brief
 from ..texts import Texts, as_texts, in_pieces, pad_of, padded
 from .adapters import Lora, adapted, merged
 from .training import FORWARD_AND_BACK, Kept, Tuning, refuse_untrainable, seeded, train
@@ -59,8 +60,8 @@ _TABLE = "healed.csv"
 _STATES = ("intact", "before", "after")
 
 
-@dataclass(frozen=True, eq=False)
-class Healed:
+@dataclass(frozen=True, eq=False, repr=False)
+class Healed(Brief):
     """A model that was fine-tuned under `plan`, and what it lost on held-out texts.
 
     `model` is a model of its own; run it as it was trained inside `applied(healed.model,

@@ -23,6 +23,7 @@ from ..notices import say_nan
 from ..progress import progress
 from ..statistics import LEVEL, RESAMPLES
 from ..stitching import Stitch
+from ..terminal import Brief
 from .classification import Task, all_examples
 from .examples import Examples
 from .features import Sequences, pool_of, sequences, state_features
@@ -35,8 +36,8 @@ States = Float[np.ndarray, "_state _text _d_model"]
 Hits = Float[np.ndarray, "trained read text"]
 
 
-@dataclass(frozen=True, eq=False)
-class Readers:
+@dataclass(frozen=True, eq=False, repr=False)
+class Readers(Brief):
     """What readers trained at one state (rows) make of another (columns), text by text.
 
     `hits` and `control` hold, for each of `READINGS`, 1 where the reader trained at state i is

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import MeasureError
 from ..models import numbers
 from ..statistics import LEVEL, RESAMPLES, percentiles, resamplings
+from ..terminal import folded
 from .documents import DocumentPair
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Matrix:
 
     def __repr__(self) -> str:
         told, texts = in_short(self.matrix).strip(), len(self.documents)
-        return f"Matrix {self.name}: {told}, mean of {texts} texts"
+        return folded(f"Matrix {self.name}: {told}, mean of {texts} texts", hang=4)
 
     @cached_property
     def matrix(self) -> pd.DataFrame:
@@ -137,7 +138,7 @@ class Curve:
 
     def __repr__(self) -> str:
         told, texts = in_short(self.curve).strip(), len(self.documents)
-        return f"Curve {self.name}: {told}, mean of {texts} texts"
+        return folded(f"Curve {self.name}: {told}, mean of {texts} texts", hang=4)
 
     @cached_property
     def curve(self) -> "pd.Series[float]":
@@ -180,7 +181,8 @@ class Pooled:
         return _plotted(self, title, ax)
 
     def __repr__(self) -> str:
-        return f"Pooled {self.name}: {in_short(self.curve).strip()}, of all tokens together"
+        told = in_short(self.curve).strip()
+        return folded(f"Pooled {self.name}: {told}, of all tokens together", hang=4)
 
     @property
     def curve(self) -> "pd.Series[float]":

@@ -11,13 +11,14 @@ from sklearn.metrics import adjusted_rand_score
 
 from ..errors import MeasureError
 from ..statistics import RESAMPLES, resamplings
+from ..terminal import Brief
 from .base import Curve, Matrix
 
 GROUPS = 3
 
 
-@dataclass(frozen=True)
-class Zones:
+@dataclass(frozen=True, repr=False)
+class Zones(Brief):
     """Contiguous groups of states (or layers): `boundaries` are the first members of all but one.
 
     `stability` is the mean adjusted Rand index with the zones of bootstrap samples of the

@@ -13,6 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError, TextError, UnsupportedModelError
 from ..execution import ready
+from ..terminal import Brief
 from ..texts import as_tokens, ids_of, refuse_unknown, vocabulary_of, words_of
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ else:  # what is not of these types is refused here, in words
     Text = Answer = Any
 
 
-@dataclass(frozen=True, eq=False)
-class Prompt:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prompt(Brief):
     """A text in the tokens of one model; `ids` are these at home, `pieces` their texts."""
 
     tokens: Int[Tensor, "1 pos"]

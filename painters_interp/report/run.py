@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..storage import FORMATS
+from ..terminal import folded
 from .drawing import figure_of
 from .saved import ITEMS, Saved, read
 
@@ -29,7 +30,7 @@ class Run(Mapping[str, Saved]):
         return len(self._tables)
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r}: {', '.join(self)})"
+        return folded(f"Run({str(self.folder)!r}: {', '.join(self)})", hang=4)
 
     def figures(self, venue: str | None = None) -> dict[str, Figure]:
         """The figure of every table that has one, by the table's name.

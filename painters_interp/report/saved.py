@@ -11,6 +11,7 @@ import pandas as pd
 from ..errors import TableError
 from ..storage import FORMATS, read_provenance, read_table
 from ..tables import MODEL, TASK, Results, typed
+from ..terminal import Brief
 
 _KEY = [*MODEL, "plan", *TASK, "seed"]
 
@@ -23,8 +24,8 @@ _NUMBERS = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Saved:
+@dataclass(frozen=True, eq=False, repr=False)
+class Saved(Brief):
     """A table as it was written, and what produced it (nothing, where none says).
 
     `items` is None where the table does not rest on any.

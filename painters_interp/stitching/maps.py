@@ -8,12 +8,13 @@ from torch import Tensor
 
 from ..errors import TextError
 from ..models import widened
+from ..terminal import Brief
 
 METHODS = ("ridge", "orthogonal")
 
 
-@dataclass(frozen=True, eq=False)
-class Stitch:
+@dataclass(frozen=True, eq=False, repr=False)
+class Stitch(Brief):
     """target_mean + (stream - source_mean) @ weight: from one residual stream to another.
 
     The states say between which depths it was fitted: state k is the stream before layer k.

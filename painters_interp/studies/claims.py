@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from .. import statistics
+from ..terminal import folded
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 COLUMNS = ("claim", "published", "value", "low", "high", "rule", "verdict", "tried")
@@ -126,7 +127,7 @@ def as_table(claims: Sequence[Claim]) -> pd.DataFrame:
 def as_lines(table: pd.DataFrame) -> str:
     """Such a table for a terminal: verdict, value with its interval, the rule, the sentence."""
     return "\n".join(
-        f"{row.verdict:9} {_with_interval(row)} ({row.rule}): {row.claim}"
+        folded(f"{row.verdict:9} {_with_interval(row)} ({row.rule}): {row.claim}", hang=10)
         for row in table.itertuples(index=False)
     )
 

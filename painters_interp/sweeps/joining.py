@@ -12,6 +12,7 @@ from ..storage import Shelf, provenance, write_table
 from ..strategies import full
 from ..tables.items import item_table, joined, summarise
 from ..tables.labels import labelled
+from ..terminal import Brief
 from .manifests import labels_in
 from .shards import Group, Shard
 from .spec import Spec
@@ -21,8 +22,8 @@ RESULTS = "results"
 PARTS = "parts"
 
 
-@dataclass(frozen=True, eq=False)
-class Swept:
+@dataclass(frozen=True, eq=False, repr=False)
+class Swept(Brief):
     """What a sweep has found.
 
     `results` has a row per model, labelled plan, task and metric, as `evaluate` makes them, with

@@ -16,13 +16,14 @@ from ..arguments import counting
 from ..errors import TableError
 from ..plans import Layers, Plan, check_n_layers
 from ..strategies import full
+from ..terminal import Brief
 from .items import Run, item_table, runs
 
 DRAWS = 1000
 
 
-@dataclass(frozen=True, eq=False)
-class PerInput:
+@dataclass(frozen=True, eq=False, repr=False)
+class PerInput(Brief):
     """What choosing a plan for every input could gain at most.
 
     `items`: a row per item: task, metric, item, intact (right under the intact model), shortest

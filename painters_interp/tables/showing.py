@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..terminal import in_columns
 from .columns import require
 
 _WIDEST = 48  # characters of a cell; a plan of many steps is cut in what is shown, not in the table
@@ -15,6 +16,8 @@ _OF_TIMES = ("plan", "batch", "length", "calls", "depth", "runs_as", "weight_byt
              *(f"{span}{part}" for span in ("prefill", "token")
                for part in ("", "_ratio", "_ratio_low", "_ratio_high")))  # fmt: skip
 _TEXTS = ("label", "plan", "task", "metric")
+# What may be folded where a table is too wide, and begins each part of one that is in parts.
+_NAMES = (*_TEXTS, "batch", "length", "model", "dtype", "measured", "state", "runs_as")
 _SHORTER = {"p_adjusted": "p_adj"}
 _OF_SIDES = {"value": "first", "against_value": "second"}
 
@@ -42,7 +45,7 @@ class Results(pd.DataFrame):
         if not _is_readable(self):
             return repr(pd.DataFrame(self))
         most = pd.get_option("display.max_rows")
-        return readable(self).to_string(index=False, max_rows=most, max_colwidth=_WIDEST)
+        return printed(readable(self), most)
 
     def _repr_html_(self) -> str | None:
         """The same table for a notebook; whatever stands in its cells is escaped."""
@@ -101,12 +104,19 @@ def _readable_times(table: pd.DataFrame) -> pd.DataFrame:
     for span in ("prefill", "token"):
         shown[f"{span} (ms)"] = (1e3 * table[span]).map("{:.4g}".format)
         ends = [table[f"{span}_ratio{end}"].map("{:.3f}".format) for end in ("", "_low", "_high")]
-        shown["to intact" if span == "prefill" else "to intact, token"] = (
-            ends[0] + " [" + ends[1] + ", " + ends[2] + "]"
-        )
+        shown[f"{span} / intact"] = ends[0] + " [" + ends[1] + ", " + ends[2] + "]"
         if f"{span}_overlapped" in table:
             shown[f"{span} together"] = table[f"{span}_overlapped"].map("{:.3f}".format)
     return shown
+
+
+def printed(table: pd.DataFrame, most: int | None = None) -> str:
+    """Such a table for a terminal, at most 80 columns wide; of more than `most` rows, the ends."""
+    shown = {
+        str(name): [text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..." for text in cells]
+        for name, cells in table.astype(str).items()
+    }
+    return in_columns(shown, _NAMES, most)
 
 
 def short(number: Any) -> str:

@@ -77,11 +77,13 @@ def test_what_is_evaluated_and_compared_shows_itself(tiny_folder) -> None:
     pair = painters.items.compare(asked, "0-2 5", "0-5")
     assert repr(pair).split("\n")[0].split()[:5] == ["task", "metric", "first", "second", "delta"]
     table = painters.evaluate(model, {"skip": "0-2 5"}, "probe_facts", limit=3)
-    assert " skip 0-2 5 probe_facts" in repr(table)
+    assert any(
+        line.split()[:4] == ["skip", "0-2", "5", "probe_facts"] for line in repr(table).split("\n")
+    )
     moved = painters.kl_to_intact(model, {"skip": "0-2 5"}, ["abc", "def"])
     assert repr(moved).split("\n")[0].split()[:4] == ["label", "plan", "kl", "95"]
     timed = painters.latency(model, "0-2 5", length=4, new=1, repeats=2)
-    assert "to intact, token" in repr(timed)
+    assert "token / intact" in repr(timed)
 
 
 def test_similarities_show_themselves_in_lines_also_without_a_value(tiny_folder) -> None:

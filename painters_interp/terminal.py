@@ -1,0 +1,138 @@
+"""What is printed fits a terminal of 80 columns: sentences, tables, and objects in short."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from itertools import takewhile
+from textwrap import TextWrapper
+from typing import Any
+from unicodedata import combining, east_asian_width
+
+from .errors import in_a_line
+
+WIDTH = 80
+_NARROWEST = 10  # columns of a text that stands beside others
+_LONGEST = 40  # characters of a value in an object that is shown in short
+Columns = Mapping[str, Sequence[str]]
+
+
+def folded(text: str, hang: int = 0) -> str:
+    """A text in lines of at most 80 columns; the second and following begin `hang` columns in.
+
+    What has no blanks, such as a path, is never broken.
+
+    Example:
+        >>> print(folded("ok  " + "0-12 17-29 " * 8, hang=4))
+        ok  0-12 17-29 0-12 17-29 0-12 17-29 0-12 17-29 0-12 17-29 0-12 17-29 0-12 17-29
+            0-12 17-29
+    """
+    whole = TextWrapper(
+        WIDTH, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(whole.fill(line) for line in text.split("\n"))
+
+
+def in_columns(table: Columns, texts: Collection[str], most: int | None = None) -> str:
+    """A table of strings at most 80 columns wide: `texts` to the left, the rest, numbers, right.
+
+    Texts are folded within their column where all would be too wide; where that is not enough, the
+    table is in parts, one below the other, each with the texts that come first. Of more than `most`
+    rows those in the middle are left out.
+
+    Example:
+        >>> print(in_columns({"plan": ["0-5", "0-2 5"], "kl": ["0", "0.125"]}, ["plan"]))
+        plan     kl
+        0-5       0
+        0-2 5 0.125
+    """
+    table = {name: [*map(in_a_line, cells)] for name, cells in table.items()}
+    if most is not None and len(next(iter(table.values()), [])) > most:
+        half = max(1, most // 2)
+        table = {name: [*cells[:half], "...", *cells[-half:]] for name, cells in table.items()}
+    return "\n\n".join(_part(part, texts) for part in _parts(table, texts))
+
+
+def _parts(table: Columns, texts: Collection[str]) -> list[Columns]:
+    """The table in parts that fit, each with the texts that come first."""
+    keys = {name: table[name] for name in takewhile(texts.__contains__, table)}
+    parts = [dict(keys)]
+    for name, cells in table.items():
+        if name not in keys:
+            wider = {**parts[-1], name: cells}
+            if len(parts[-1]) > len(keys) and _total(_widths(wider, texts)) > WIDTH:
+                parts.append(dict(keys))
+            parts[-1][name] = cells
+    return [*parts]
+
+
+def _widths(table: Columns, texts: Collection[str]) -> dict[str, int]:
+    """Of each column; texts give way, the widest first, for as long as that helps."""
+    widths = {name: max(map(_wide, (name, *cells))) for name, cells in table.items()}
+    while _total(widths) > WIDTH:
+        give = [name for name in widths if name in texts and widths[name] > _NARROWEST]
+        if not give:
+            break
+        widths[max(give, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _total(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + len(widths) - 1
+
+
+def _part(table: Columns, texts: Collection[str]) -> str:
+    widths, lines = _widths(table, texts), []
+    for row in zip(*([name, *cells] for name, cells in table.items()), strict=True):
+        cells = {name: _fold(cell, widths[name]) if name in texts else [cell]
+                 for name, cell in zip(table, row, strict=True)}  # fmt: skip
+        for k in range(max(map(len, cells.values()))):
+            line = []
+            for name, cell in cells.items():
+                word = cell[k] if k < len(cell) else ""
+                blank = " " * (widths[name] - _wide(word))
+                line.append(word + blank if name in texts else blank + word)
+            lines.append(" ".join(line).rstrip())
+    return "\n".join(lines)
+
+
+def _fold(cell: str, width: int) -> list[str]:
+    """A cell in lines of so many columns, words whole where they fit."""
+    lines = [""]
+    for word in cell.split():
+        if lines[-1] and _wide(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+            continue
+        lines += [""] if lines[-1] else []
+        for sign in word:
+            if _wide(lines[-1] + sign) > width:
+                lines.append("")
+            lines[-1] += sign
+    return lines
+
+
+def _wide(text: str) -> int:
+    """Columns that a text takes: Chinese signs take two, marks on others none."""
+    return sum(0 if combining(s) else 1 + (east_asian_width(s) in "WF") for s in text)
+
+
+class Brief:
+    """A dataclass (made with `repr=False`) that is shown by the sizes of what it holds."""
+
+    def __repr__(self) -> str:
+        held = fields(self)  # type: ignore[arg-type]
+        values = ", ".join(f"{field.name}={_brief(getattr(self, field.name))}" for field in held)
+        return folded(f"{type(self).__name__}({values})", hang=4)
+
+
+def _brief(value: Any) -> str:
+    """A number, a short text, or what kind of thing it is and how large."""
+    kind = type(value).__name__
+    if isinstance(shape := getattr(value, "shape", None), tuple):
+        return f"{kind} {' x '.join(map(str, shape))}" if shape else f"{value:.4g}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = repr(value)
+    if isinstance(value, str) and len(text) > _LONGEST:
+        return f"{text[:_LONGEST]}..."
+    if len(text) <= _LONGEST and text.isprintable():
+        return text
+    return f"{kind} of {len(value)}" if isinstance(value, Collection) else kind
