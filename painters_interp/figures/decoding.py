@@ -53,7 +53,8 @@ def decoding_curves(
         >>> len(figure.axes)
         2
     """
-    require(table, *_KEYS, "task", "item", "nats", "tokens")
+    written = ("metric",) if "value" in table else ()
+    require(table, *_KEYS, "task", "item", "nats", "tokens", *written)
     rows = table[table["affected"].notna()]
     if rows.empty or set(rows["cache"]) != {"exact", "averaged"}:
         raise TableError('windows decoded with cache "exact" and "averaged" are needed; see decode')

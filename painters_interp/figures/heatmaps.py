@@ -107,6 +107,7 @@ def matrix_of(matrix: Any) -> pd.DataFrame:
     """A matrix, with its labels where it has some; TableError for anything else."""
     values = getattr(matrix, "matrix", matrix)
     if isinstance(values, pd.DataFrame):
+        _refuse_table(values)
         return values
     try:
         numbers = np.asarray(values, dtype=float)
@@ -115,6 +116,23 @@ def matrix_of(matrix: Any) -> pd.DataFrame:
     if numbers.ndim != 2 or not numbers.size:
         raise TableError(f"a matrix has rows and columns; this one is of shape {numbers.shape}")
     return pd.DataFrame(numbers)
+
+
+def _refuse_table(values: pd.DataFrame) -> None:
+    """Raise TableError for a table in rows, where a matrix is meant: of measures, or of others."""
+    if {"measure", "value"} <= {*values.columns}:
+        names = [*map(str, dict.fromkeys(values["measure"]))]
+        first = names[0] if names else "cosine"
+        raise TableError(
+            f"this is a table of measures ({', '.join(names) or 'none'}), no matrix; draw one, "
+            f"result[{first!r}], or all of the table with similarity_panel"
+        )
+    try:
+        values.to_numpy(dtype=float)
+    except (TypeError, ValueError):
+        raise TableError(
+            f"a matrix holds numbers alone; this is a table of {', '.join(map(str, values))}"
+        ) from None
 
 
 @style.drawing
@@ -196,6 +214,8 @@ def _given(
 ) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, pd.DataFrame]]]:
     """The matrices by title, and beside each the ends of its intervals where they are known."""
     if not isinstance(matrices, pd.DataFrame):
+        if not isinstance(matrices, Mapping):
+            raise TableError(f"{type(matrices).__name__} is no dict of matrices by their titles")
         return {title: matrix_of(matrix) for title, matrix in matrices.items()}, {}
     given = to_matrices(matrices)
     ends = {end: to_matrices(matrices, end) for end in ("low", "high") if end in matrices}

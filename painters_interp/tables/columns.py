@@ -60,6 +60,8 @@ def require(table: pd.DataFrame, *columns: str) -> None:
     Example:
         >>> require(table, "plan", "value")
     """
+    if not isinstance(table, pd.DataFrame):
+        raise TableError(f"{type(table).__name__} is no table; give a DataFrame")
     if missing := [c for c in columns if c not in table]:
         have = ", ".join(map(str, table.columns)) or "none"
         wanted = f"; needed: {', '.join(columns)}" if len(columns) > len(missing) else ""
