@@ -33,16 +33,18 @@ DRAWN = {name: function for name, function in inspect.getmembers(figures, inspec
 def outcome(draw: Callable[..., Any], table: Any) -> str:
     """Whether `draw` draws or refuses; what else it does goes on from here."""
     params = inspect.signature(draw).parameters.items()
+    before = plt.get_fignums()
     needed = [name for name, param in params if param.default is param.empty][1:]
     try:
         draw(table, **{name: OTHER[name] for name in needed if name in OTHER})
     except PaintersError as error:
         said = str(error)
     else:
-        plt.close("all")
+        for number in {*plt.get_fignums()} - {*before}:
+            plt.close(number)
         return "drawn"
     assert "\n" not in said
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == before
     return "refused"
 
 
