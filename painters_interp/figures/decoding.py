@@ -61,8 +61,10 @@ def decoding_curves(
     table = table.assign(surprisal=table["nats"] / table["tokens"])
     tasks = list(dict.fromkeys(table["task"]))
     panels = 3 if "value" in table else 2
-    height = 17.0 + 55.0 * len(tasks) + (5 if title else 0)
-    figure, drawn = style.canvas(2, height, len(tasks), panels)
+    aside = style.in_a_row(panels) == panels  # else one below the other, in a column
+    page, rows_of_panels, across = (2, 1, panels) if aside else (1, panels, 1)
+    height = 17.0 + 55.0 * len(tasks) * rows_of_panels + (5 if title else 0)
+    figure, drawn = style.canvas(page, height, len(tasks) * rows_of_panels, across)
     for row, task in enumerate(tasks):
         own = drawn[row * panels : (row + 1) * panels]
         _panels(own, table[table["task"] == task])
@@ -73,7 +75,7 @@ def decoding_curves(
                 ax.set(xlabel="")
     more = [interval()] if table["item"].nunique() > 1 else []
     legend_below(figure, drawn[:1], columns=3, more=more)
-    style.head(figure, drawn, title, page=2)
+    style.head(figure, drawn, title, page=page)
     return style.finished(figure, drawn)
 
 

@@ -2,10 +2,12 @@
 
 from math import ceil
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -74,8 +76,9 @@ def forest(
     drawn.axvline(
         none, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=0
     )
-    labels = [(names or {}).get(str(plan), naming.plain(naming.shortened(str(plan), _PLAN)))
-              for plan in plans]  # fmt: skip
+    short = _shortened([*map(str, plans)])
+    labels = [(names or {}).get(str(plan), naming.plain(name))
+              for plan, name in zip(plans, short, strict=True)]  # fmt: skip
     every = ceil(3.0 * len(plans) / (25.4 * figure.get_figheight() - 25.0))
     drawn.set_yticks(range(0, len(plans), every), labels[::every])
     drawn.set_ylim(len(plans) - 0.5, -0.5)
@@ -90,6 +93,15 @@ def forest(
     if len(tasks) > 1:
         legend_below(figure, [drawn], columns=3)
     return style.finished(figure, [drawn])
+
+
+def _shortened(plans: list[str]) -> list[str]:
+    """Names that leave half of the width to the intervals, where they can still be told apart."""
+    size = font_manager.FontProperties(size=mpl.rcParams["ytick.labelsize"]).get_size_in_points()
+    fit = max(12, int(0.5 * style.width(1) / (0.2 * size)))
+    names = [naming.shortened(plan, min(_PLAN, fit)) for plan in plans]
+    told_apart = len({*names}) == len({*plans})
+    return names if told_apart else [naming.shortened(plan, _PLAN) for plan in plans]
 
 
 def _differences(table: pd.DataFrame) -> tuple[pd.DataFrame, str, float]:

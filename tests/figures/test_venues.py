@@ -2,13 +2,14 @@
 
 import re
 import zlib
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
 from conftest import drawings
 
-from painters_interp import figures
+from painters_interp import figures, storage
 from painters_interp.errors import OutputError
 
 INCHES = {  # of one and of two columns
@@ -130,3 +131,25 @@ def test_a_figure_is_pyplots_until_a_notebook_has_shown_it(monkeypatch):
     monkeypatch.setattr(mpl, "get_backend", lambda: "inline")
     assert figure._repr_mimebundle_() == {}  # as a cell's last expression; not at its end again
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("venue", ["neurips", "nature"])
+def test_panels_of_decoding_stand_below_each_other_in_a_column(venue: str) -> None:
+    table = storage.read_table(Path(__file__).parents[2] / "figures" / "decoding")
+    with figures.publication(venue, columns=1):
+        figure = figures.decoding_curves(table)
+    figure.draw_without_rendering()
+    boxes = [ax.get_tightbbox() for ax in figure.axes]
+    assert not any(b.overlaps(a) for k, a in enumerate(boxes) for b in boxes[k + 1 :])
+    assert all(ax.get_window_extent().width > 0.4 * figure.bbox.width for ax in figure.axes)
+
+
+def test_long_plans_leave_a_forest_half_of_its_width() -> None:
+    table = storage.read_table(Path(__file__).parents[2] / "figures" / "2407.09298" / "controls")
+    with figures.publication("neurips", columns=1):
+        figure = figures.forest(table)
+    figure.draw_without_rendering()
+    [ax] = figure.axes
+    assert ax.get_window_extent().width > 0.35 * figure.bbox.width
+    labels = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert len({*labels}) == len(labels)
