@@ -1,7 +1,7 @@
 """Warnings, which point at the user's own line that led to them."""
 
+import inspect
 import os
-import sys
 import warnings
 from pathlib import Path
 from types import FrameType
@@ -41,7 +41,8 @@ def warn(message: str) -> None:
 def _callers() -> int:
     """How many frames lie between `warn` and the line that it points at, that one counted."""
     outside = 0
-    frame: FrameType | None = sys._getframe(1)
+    here = inspect.currentframe()
+    frame: FrameType | None = here.f_back if here else None
     depth = 0
     while frame is not None:
         name = frame.f_code.co_filename

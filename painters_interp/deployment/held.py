@@ -1,6 +1,5 @@
 """`planned`: a model under a plan for longer than a `with` block."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -12,6 +11,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..errors import PlanError
 from ..execution import applied, as_plan, user_hooks
 from ..models import Model, StandsForModel, as_model
+from ..notices import warn
 from ..plans import Plan
 from ..terminal import folded
 
@@ -145,10 +145,9 @@ class PlannedModel(StandsForModel):
 
 def _say_unheld(name: str) -> None:
     """Whoever kept the bridge, or the model in it, would go on with the intact model unawares."""
-    warnings.warn(
+    warn(
         f"the planned model of {name} is held by nobody any more, so that the model is intact "
-        "again; keep what painters.planned returns, and close() it",
-        stacklevel=1,
+        "again; keep what painters.planned returns, and close() it"
     )
 
 

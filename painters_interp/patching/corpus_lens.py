@@ -55,8 +55,8 @@ def corpus_lens(model: Model, texts: Texts, frequent: int = 50) -> dict[str, Cur
 
     Example:
         >>> curves = painters.patching.corpus_lens(model, texts)
-        >>> curves["lens_agreement"].curve.iloc[-1]
-        np.float64(1.0)
+        >>> float(curves["lens_agreement"].curve.iloc[-1])
+        1.0
     """
     model = as_model(model)
     refuse_masked(model)

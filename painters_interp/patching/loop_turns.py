@@ -47,8 +47,8 @@ def loop_turns(
 
     Example:
         >>> turns = painters.patching.loop_turns(model, texts, 2, 3, times=4)
-        >>> turns["loop_step"].curve.gt(0).all()
-        np.True_
+        >>> bool(turns["loop_step"].curve.gt(0).all())
+        True
     """
     model = as_model(model)
     ready(model)

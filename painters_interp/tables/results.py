@@ -294,8 +294,8 @@ def summarise_seeds(table: pd.DataFrame, of: str = "score") -> pd.DataFrame:
     Example:
         >>> labels = painters.experiments.variants(6, [1], seeds=3)
         >>> found = summarise_seeds(labels.assign(score=range(len(labels))))
-        >>> found.set_index("variant").loc["random", ["score", "seeds"]].tolist()
-        [5.0, 3.0]
+        >>> found.query("variant == 'random'")[["score", "seeds"]].values.tolist()
+        [[5.0, 3.0]]
     """
     require(table, of)
     if {"plan", "shuffle_seed"} <= set(table):

@@ -130,8 +130,8 @@ def test_nothing_reaches_beyond_the_edge(n_layers: int, order: str) -> None:
     figure = figures.grid_heatmap(table, order=order, title="A title of many words, on two lines")
     box = figure.get_tightbbox()
     assert min(box.x0, box.y0) >= 0
-    assert box.x1 <= figure.get_figwidth() + 0.01
-    assert box.y1 <= figure.get_figheight() + 0.01
+    assert box.x1 <= figure.get_figwidth() + 0.02
+    assert box.y1 <= figure.get_figheight() + 0.02
     plt.close(figure)
 
 

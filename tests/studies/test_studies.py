@@ -377,7 +377,7 @@ def test_the_command_says_which_claims_hold(checkpoint, tmp_path, capsys) -> Non
     assert [line.split(": ", 1)[1] for line in out[-2:]] == claims["claim"].tolist()
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.csv")}
     assert answer([*words[:5], "5", "--out", str(tmp_path / "out")]) == 2
-    assert "another limit (6.0, not 5.0)" in capsys.readouterr().err
+    assert "another limit (6, not 5)" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.csv")} == before
 
 
