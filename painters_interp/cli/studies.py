@@ -152,7 +152,7 @@ def _list(
         sketch = studies.outline()
         counted = studies.listed(sketch).set_index("id")["calls"].fillna(0).astype(int).to_dict()
         told = f"a model of {sketch.n} layers, {len(sketch.texts)} items a task"
-        print(folded(f"Token-layer calls for {told}; --model says minutes"))
+        print(f"Token-layer calls of {told}; minutes: --model")
         for study in studies.STUDIES.values():
             _line(f"{study.id:{width}}  {_millions(counted[study.id])}  ", study.title)
         return

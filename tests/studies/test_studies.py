@@ -370,7 +370,7 @@ def test_the_command_says_which_claims_hold(checkpoint, tmp_path, capsys) -> Non
     with figures.publication("icml"):
         columns = [style.width(count) * 72 / 25.4 for count in (1, 2)]
     assert min(abs(float(points[1]) - column) for column in columns) < 1
-    out = capsys.readouterr().out.splitlines()
+    out = re.sub(r"\n +", " ", capsys.readouterr().out).splitlines()  # as if it were not folded
     assert out[0].startswith("The last layer's turn: 30 items, 6 texts, about ")
     assert [line.split()[0] in ("holds", "fails", "undecided") for line in out[-2:]] == [True, True]
     claims = storage.read_table(tmp_path / "out" / "2601.18302" / "claims")
