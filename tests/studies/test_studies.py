@@ -359,6 +359,11 @@ def test_a_second_seed_draws_other_samples_of_the_same_values(on) -> None:
     assert (one["low"] != other["low"]).any()
 
 
+def unfolded(printed: str) -> list[str]:
+    """Lines as they were before they were folded to the width of a terminal."""
+    return re.sub(r"\n +", " ", printed).splitlines()
+
+
 def test_the_command_says_which_claims_hold(checkpoint, tmp_path, capsys) -> None:
     words = ["study", "2601.18302", "--model", str(checkpoint), "--limit", "6", "--budget", "1h"]
     look = ["--venue", "icml", "--formats", "svg"]
@@ -370,7 +375,7 @@ def test_the_command_says_which_claims_hold(checkpoint, tmp_path, capsys) -> Non
     with figures.publication("icml"):
         columns = [style.width(count) * 72 / 25.4 for count in (1, 2)]
     assert min(abs(float(points[1]) - column) for column in columns) < 1
-    out = re.sub(r"\n +", " ", capsys.readouterr().out).splitlines()  # as if it were not folded
+    out = unfolded(capsys.readouterr().out)
     assert out[0].startswith("The last layer's turn: 30 items, 6 texts, about ")
     assert [line.split()[0] in ("holds", "fails", "undecided") for line in out[-2:]] == [True, True]
     claims = storage.read_table(tmp_path / "out" / "2601.18302" / "claims")
@@ -406,7 +411,7 @@ def test_the_command_lists_what_there_is(capsys) -> None:
 
 def test_on_a_model_it_says_minutes(checkpoint, capsys) -> None:
     assert answer(["study", "--model", str(checkpoint), "--limit", "6"]) == 0
-    head, *listed = capsys.readouterr().out.splitlines()
+    head, *listed = unfolded(capsys.readouterr().out)
     assert "of them a second" in head
     assert [line.split()[0] for line in listed] == [*studies.STUDIES]
     assert any("needs 8 layers" in line for line in listed)
