@@ -48,8 +48,8 @@ execution/test_widening figures/test_composing figures/test_figures figures/test
 figures/test_venues generation/test_generate learning/test_healing learning/test_readers
 learning/test_tuning measures/test_undefined models/test_models patching/test_weights_gradients
 report/test_page report/test_report stitching/test_stitching storage/test_shelf
-sweeps/test_interrupted_sweeps sweeps/test_sweeps test_elsewhere test_examples test_experiments
-test_package test_types test_zoo
+sweeps/test_interrupted_sweeps sweeps/test_running_cluster sweeps/test_sweeps test_elsewhere
+test_examples test_experiments test_package test_types test_zoo
 """
 _LONG = {HERE / f"{name}.py" for name in _NAMES.split()}
 assert all(path.is_file() for path in _LONG), sorted(_LONG)

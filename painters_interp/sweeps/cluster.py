@@ -4,29 +4,21 @@ A model comes into memory once for each actor, one actor after the other, so tha
 not asked for all copies at once. What an actor was doing when it died is done again by another.
 """
 
-import os
-import shutil
-import socket
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ..errors import PaintersError
 from ..notices import warn
+from .connection import connected
 from .executors import answered, surveyed
 from .shards import Group, Shard
 from .spec import Spec
 from .work import Answered, Failed, Survey, Work
 from .workers import Worker, why
 
-# How long a cluster may take to answer, and how often a wish to stop is looked for; seconds.
-_ANSWER, _LOOK = 10, 0.5
-# An empty frame of settings, with which both sides of HTTP/2 begin (RFC 9113, 3.4 and 6.5).
-_SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-_STORE = 200 * 2**20  # bytes for what is sent: tables of items
+_LOOK = 0.5  # seconds between two looks for a wish to stop
 _TRIES = 3  # how many workers may die over the same work
 
 
@@ -74,8 +66,10 @@ class _Job:
 class Cluster:
     """See `Crew`. Raises PaintersError for a cluster that does not answer or has too little."""
 
-    def __init__(self, ray: Any, hire: Callable[[], Any], workers: int, folder: str | None) -> None:
-        self._ray, self._hire, self._folder = ray, hire, folder
+    def __init__(
+        self, ray: Any, hire: Callable[[], Any], workers: int, leave: Callable[[], None]
+    ) -> None:
+        self._ray, self._hire, self._leave = ray, hire, leave
         self.workers = workers
         self._seats = [_Seat(hire()) for _ in range(workers)]
 
@@ -91,13 +85,13 @@ class Cluster:
     ) -> "Cluster":
         """Actors on the cluster at an address, or on one that is started here."""
         threads = cpus or 1
-        ray, folder = _joined(address, (workers or 1) * threads)
+        ray, leave = connected(address, (workers or 1) * threads)
         try:
             seats = _seats(ray.cluster_resources(), workers, gpus, threads)
             hand = ray.remote(num_cpus=threads, num_gpus=gpus)(Hand)
-            return cls(ray, partial(hand.remote, spec, device, threads), seats, folder)
+            return cls(ray, partial(hand.remote, spec, device, threads), seats, leave)
         except BaseException:
-            _leave(ray, folder)
+            leave()
             raise
 
     def surveys(
@@ -118,7 +112,7 @@ class Cluster:
         """See `Crew`."""
         for seat in self._seats:
             self._ray.kill(seat.actor)
-        _leave(self._ray, self._folder)
+        self._leave()
 
     def _done(
         self, jobs: Sequence[_Job], stopping: Callable[[], bool], begun: Callable[[Any], None]
@@ -195,104 +189,6 @@ def _ask_answer(work: Work, actor: Any) -> Any:
 
 def _nothing(key: Any) -> None:
     """Nobody wants to know when a survey begins."""
-
-
-def _joined(address: str | None, cores: int) -> tuple[Any, str | None]:
-    """Ray, joined to a cluster, and the folder of the cluster if it was started here."""
-    address = address or os.environ.get("RAY_ADDRESS")
-    if not address:
-        # Read when ray is imported: without it a cluster listens to other machines.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    else:
-        _refuse_silent(address)
-        os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", str(_ANSWER))
-    try:
-        import ray
-    except ImportError as error:
-        raise PaintersError(
-            "--executor ray needs Ray; pip install 'painters_interp[ray]'"
-        ) from error
-    if ray.is_initialized():
-        return ray, None
-    if address:
-        return _at(ray, address), None
-    return _started(ray, cores)
-
-
-def _leave(ray: Any, folder: str | None) -> None:
-    """End the cluster that was started in a folder; others stay as they are."""
-    if folder is not None:
-        ray.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _refuse_silent(address: str) -> None:
-    """Raise PaintersError where no cluster can be, or where nobody answers."""
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal():
-        raise PaintersError(
-            f"--address {address!r} is not the address of a cluster's head, such as "
-            "10.0.0.1:6379, or auto for one on this machine"
-        )
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _ANSWER / 2) as line:
-            other = _other_than_grpc(line)
-    except (OSError, OverflowError) as error:
-        other = str(error)
-    if other:
-        raise PaintersError(
-            f"no Ray cluster answers at {address} ({other}); start one there, with "
-            "`ray start --head`, or leave out --address"
-        )
-
-
-def _other_than_grpc(line: socket.socket) -> str:
-    """What speaks there, if it is not gRPC as the head of a cluster does; nothing if it is.
-
-    Ray itself would ask for minutes, and then end the process.
-    """
-    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
-        return ""  # enciphered, what is said first is another
-    line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS)
-    answer = b""
-    while len(answer) < len(_SETTINGS) and (more := line.recv(len(_SETTINGS) - len(answer))):
-        answer += more
-    return "" if answer[3:4] == _SETTINGS[3:4] else "something else than Ray speaks there"
-
-
-def _at(ray: Any, address: str) -> Any:
-    """Ray, joined to a cluster that runs."""
-    try:
-        ray.init(address=address, log_to_driver=False)
-    except (Exception, SystemExit) as error:  # Ray has many, from each of its layers
-        raise PaintersError(
-            f"the Ray cluster at {address} cannot be joined: {why(error)}"
-        ) from error
-    return ray
-
-
-def _started(ray: Any, cores: int) -> tuple[Any, str]:
-    """Ray, with a cluster for this machine alone: at loopback, in a folder of its own."""
-    # Sockets lie in it, whose paths must be short.
-    folder = tempfile.mkdtemp(prefix="painters-ray-", dir="/tmp" if Path("/tmp").is_dir() else None)
-    try:
-        ray.init(
-            address="local",
-            num_cpus=max(cores, os.cpu_count() or 1),
-            include_dashboard=False,
-            object_store_memory=_STORE,
-            log_to_driver=False,
-            _temp_dir=folder,
-        )
-    except BaseException as error:
-        _leave(ray, folder)
-        if isinstance(error, Exception):
-            raise PaintersError(f"no Ray cluster can be started here: {why(error)}") from error
-        raise
-    return ray, folder
 
 
 def _seats(there: Mapping[str, float], workers: int | None, gpus: float, cpus: int) -> int:

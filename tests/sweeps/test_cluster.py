@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from painters_interp.errors import PaintersError
-from painters_interp.sweeps import cluster
+from painters_interp.sweeps import cluster, connection
 from painters_interp.sweeps.cluster import Cluster
 from painters_interp.sweeps.shards import Group, Question, Shard
 from painters_interp.sweeps.spec import read_spec
@@ -81,13 +81,17 @@ def never() -> bool:
     return False
 
 
+def nothing() -> None:
+    """There is no cluster to leave."""
+
+
 def did(name: str, given: Any) -> Any:
     return None if name == "load" else f"{name} done"
 
 
 def test_an_actor_keeps_its_model_and_one_at_a_time_loads_another() -> None:
     ray = Pretend(did)
-    crew = Cluster(ray, ray.hire, 3, None)
+    crew = Cluster(ray, ray.hire, 3, nothing)
     works = [work(model, item) for model in "ab" for item in range(6)]
     begun: list[Work] = []
     found = dict(crew.answers(works, never, begun.append))
@@ -102,7 +106,7 @@ def test_an_actor_keeps_its_model_and_one_at_a_time_loads_another() -> None:
 
 def test_surveys_are_of_each_model_once() -> None:
     ray = Pretend(did)
-    crew = Cluster(ray, ray.hire, 2, None)
+    crew = Cluster(ray, ray.hire, 2, nothing)
     found = dict(crew.surveys({group("a"): [], group("b"): []}, never))
     assert found == {group("a"): "survey done", group("b"): "survey done"}
 
@@ -118,7 +122,7 @@ def test_the_work_of_an_actor_that_died_is_done_by_another() -> None:
 
     ray = Pretend(dying)
     works = [work("a", item) for item in range(4)]
-    found = dict(Cluster(ray, ray.hire, 2, None).answers(works, never, lambda key: None))
+    found = dict(Cluster(ray, ray.hire, 2, nothing).answers(works, never, lambda key: None))
     assert {*found} == {*works}
     assert {*found.values()} == {"answer done"}
     assert ray.hired == 3
@@ -134,7 +138,7 @@ def test_what_kills_every_actor_is_given_up_and_the_rest_is_done() -> None:
 
     ray = Pretend(deadly)
     works = [work("a", item) for item in range(3)]
-    found = dict(Cluster(ray, ray.hire, 2, None).answers(works, never, lambda key: None))
+    found = dict(Cluster(ray, ray.hire, 2, nothing).answers(works, never, lambda key: None))
     assert found[works[1]] == Failed("3 workers died over it; the last: Died: killed")
     assert found[works[0]] == found[works[2]] == "answer done"
 
@@ -145,7 +149,7 @@ def test_a_model_that_cannot_be_loaded_fails_its_own_work_alone() -> None:
 
     ray = Pretend(refusing)
     works = [work("a"), work("b")]
-    found = dict(Cluster(ray, ray.hire, 1, None).answers(works, never, lambda key: None))
+    found = dict(Cluster(ray, ray.hire, 1, nothing).answers(works, never, lambda key: None))
     assert found == {works[0]: Failed("no such model"), works[1]: "answer done"}
 
 
@@ -154,7 +158,7 @@ def test_after_a_wish_to_stop_what_is_under_way_is_finished_and_nothing_begun() 
     begun: list[Work] = []
     works = [work("a", item) for item in range(8)]
     found = dict(
-        Cluster(ray, ray.hire, 2, None).answers(works, lambda: len(begun) > 2, begun.append)
+        Cluster(ray, ray.hire, 2, nothing).answers(works, lambda: len(begun) > 2, begun.append)
     )
     assert [*found] == begun
     assert len(begun) == 3
@@ -208,14 +212,14 @@ def test_an_address_at_which_nobody_answers_is_refused() -> None:
 def test_whatever_else_listens_at_an_address_is_refused(
     answer: bytes | None, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_ANSWER", 0.2 if answer is None else 10)
+    monkeypatch.setattr(connection, "_ANSWER", 0.2 if answer is None else 10)
     with listening(answer) as address, pytest.raises(PaintersError, match=said):
         Cluster.joined(SPEC, address)
 
 
 def test_what_speaks_as_a_cluster_does_is_asked_further() -> None:
     with listening(bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 5, 0, 0, 64, 0])) as address:
-        cluster._refuse_silent(address)
+        connection._refuse_silent(address)
 
 
 @contextmanager
