@@ -21,7 +21,7 @@ from ..progress import progress
 from ..storage import writable_folder
 from .executors import Crew, Here
 from .inquiries import inquire, inquiries_of
-from .joining import Losses, Swept, join, kept, shelf_of, whole_plans
+from .joining import PARTS, Losses, Swept, join, kept, shelf_of, whole_plans
 from .journal import Journal, notes, say
 from .manifests import read_manifest, write_manifest
 from .shards import Group, Question, Shard, Slice, cut, groups_of
@@ -83,6 +83,8 @@ def sweep(
     asked, part = read_spec(spec), Slice() if shard is None else Slice.read(shard)
     if executor not in EXECUTORS:
         raise PaintersError(f"no executor {executor!r}; there are {', '.join(EXECUTORS)}")
+    if collect and not any((Path(out) / name).is_dir() for name in ("journal", PARTS)):
+        raise PaintersError(f"there is no sweep in {out}; give the folder that was its --out")
     folder = _renaming(writable_folder(out))
     shards = _shards(asked)
     if collect:

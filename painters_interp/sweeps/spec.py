@@ -96,7 +96,7 @@ def _parsed(text: str) -> str:
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     for value in values:
         if values.count(value) > 1:
-            raise ValueError(f"{value!r} stands there twice")
+            raise ValueError(f"{getattr(value, 'name', value)!r} stands there twice")
     return values
 
 

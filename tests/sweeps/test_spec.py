@@ -38,6 +38,7 @@ RIGHT = "models: a\ntasks: b\n"
         ("models: a\nplans: 0-5\n", "it names plans and no tasks"),
         ("tasks: b\nplans: 0-5\n", "line 1: the key 'models' is missing"),
         (RIGHT, "it names neither plans nor experiments"),
+        ("models: [a, a]\ntasks: b\nplans: 0-5\n", "line 1: models: 'a' stands there twice"),
         ("models: [a\ntasks: b", "line 2: this is no YAML"),
         ("- a\n", "a spec is a mapping"),
         ("", "a spec is a mapping"),

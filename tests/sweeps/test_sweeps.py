@@ -295,6 +295,9 @@ def test_what_cannot_be_is_refused_before_a_model_is_loaded(asked, tmp_path, mon
     with pytest.raises(PaintersError, match="executor='ray'"):
         painters.sweep(asked, tmp_path, workers=2)
     with pytest.raises(PaintersError, match="there is no sweep in"):
+        painters.sweep(asked, tmp_path / "nowhere", collect=True)
+    assert not (tmp_path / "nowhere").exists()
+    with pytest.raises(PaintersError, match="there is no sweep in"):
         sweeps.status(tmp_path / "nowhere")
 
 
