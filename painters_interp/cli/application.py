@@ -19,6 +19,7 @@ from .healing import heal
 from .learning import classify, readers
 from .machine import doctor
 from .models import check, fetch, models
+from .options import held_models
 from .patches import across, effects, residual
 from .plans import plan
 from .reports import report
@@ -119,7 +120,7 @@ def answer(words: Sequence[str]) -> int:
     import sys
 
     try:
-        with warnings_in_a_line():
+        with warnings_in_a_line(), held_models:
             status = app(list(words), prog_name="painters", standalone_mode=False)
             sys.stdout.flush()
     except BaseException as error:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "smollm2-135m"
 _LONGEST_NAME = 255  # bytes, on every file system that is in use
+
+held_models = ExitStack()  # planned models that recipes open
 
 _MOST = 10**9  # items, positions
 
@@ -247,11 +250,14 @@ def _place(device: str | None) -> dict[str, Any]:
 
 
 def loaded(model: str, device: str | None, dtype: str | None) -> "TransformerBridge":
-    """The model that the options name."""
-    from ..models import load_model
+    """The model that the options name; a recipe's is held until the command line is answered."""
+    from ..models import StandsForModel, load_model
 
     computable(device, dtype)
-    return load_model(model, dtype=dtype, **_place(device))
+    bridge: Any = load_model(model, dtype=dtype, **_place(device))
+    if isinstance(bridge, StandsForModel):
+        held_models.callback(bridge.close)
+    return bridge
 
 
 def listed(text: str) -> list[str]:

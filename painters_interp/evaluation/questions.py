@@ -9,7 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..arguments import counting, several
 from ..errors import TaskError, UnsupportedModelError
 from ..execution import ROWS, Layout, family_of, laid_out
-from ..models import Model, as_model, device_of
+from ..models import Model, as_model, device_of, of_planned
 from ..notices import warn
 from ..plans import Plan, shared_calls
 from ..terminal import Brief
@@ -97,6 +97,7 @@ class Questions(Brief):
         return list(documents(self.tasks[0]).values())
 
 
+@of_planned
 @counting(limit=1, num_fewshot=0, seed=0)
 def prepare(
     model: Model,

@@ -8,7 +8,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..borrowed.of_transformer_lens import forget_hook_points
 from ..errors import PlanError, UnsupportedModelError
-from ..models import Model, as_model, under_plan
+from ..models import Model, StandsForModel, as_model, under_plan
 from ..plans import Plan, Series, Step
 from .anatomy import Family, family_of
 from .entrances import guarded
@@ -95,8 +95,10 @@ def _nested(steps: Iterable[Step]) -> Iterator[Step]:
                 yield from _nested(branch.steps)
 
 
-def as_plan(plan: Plan | str, model: TransformerBridge) -> Plan:
+def as_plan(plan: Plan | str, model: TransformerBridge | StandsForModel) -> Plan:
     """`plan` as a value, checked against the number of layers of `model`."""
+    if isinstance(model, StandsForModel):
+        model = model.bridge
     family_of(model)  # refuses what has no single list of layers
     n_layers = len(model.blocks)
     if isinstance(plan, str):

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from ..borrowed.of_torch import children
 from ..errors import PlanError
 from ..plans import Plan
+from ..strategies import full
 from ..tables import labels_for
 
 P = ParamSpec("P")
@@ -33,6 +34,10 @@ class StandsForModel(ABC):
     @abstractmethod
     def bridge(self) -> Any:
         """The model, under the plan."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Take the plan off for good."""
 
     @abstractmethod
     def lifted(self) -> AbstractContextManager[Any]:
@@ -64,7 +69,7 @@ def of_planned(function: Callable[P, R]) -> Callable[P, R]:
 
     Args:
         function: One whose first argument is the model, and one of whose others is `plan` or
-            `plans`.
+            `plans`; one without them is given the intact model.
 
     Returns:
         The function, which raises PlanError for any other plan than the one that is held.
@@ -97,12 +102,17 @@ def _under(
     """The arguments, with the plan and the cache of what is held where none is named."""
     given = form.bind_partial(*args, **kwargs).arguments
     name = "plans" if "plans" in form.parameters else "plan"
+    if name not in form.parameters:  # it prepares what plans are asked
+        return given
     if given.get(name) is None:
         given[name] = held.plan
-    others = {*labels_for(given[name], held.plan.n_layers)["plan"]} - {str(held.plan)}
+    own, n_layers = str(held.plan), held.plan.n_layers
+    plans = {*labels_for(given[name], n_layers)["plan"]}
+    # What is compared with the intact model may name it, too.
+    others = plans - {own, str(full(n_layers))} if own in plans else plans
     if others:
         raise PlanError(
-            f"a plan is already applied: this planned model runs {str(held.plan)!r}, and "
+            f"a plan is already applied: this planned model runs {own!r}, and "
             f"{sorted(others)[0]!r} would be another one on top; close() it first"
         )
     if "cache" in form.parameters:

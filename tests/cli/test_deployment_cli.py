@@ -52,6 +52,29 @@ def test_any_plan_becomes_a_recipe_that_opens(painters, tmp_path: Path) -> None:
         assert str(held.plan) == "0 1 (2|3) 4 5"
 
 
+def test_a_recipe_is_a_model_of_other_commands(
+    painters, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    plan = "0-1 (2|3) 4-5"
+    path = tmp_path / "r.json"
+    assert painters("export", plan, "--out", path, "--recipe")[0] == 0
+    (tmp_path / "texts").write_text("abcdefgh\nhgfedcba\naabbccdd\nddccbbaa\n")
+    texts = ("--texts", tmp_path / "texts")
+    for words in (
+        ("evaluate", plan, "--tasks", "probe_facts", "--limit", 4),
+        ("generate", "abc", "--plan", plan, "--new", 2),
+        ("kl", plan, *texts),
+        ("check", plan),
+    ):
+        expected = painters(*words)
+        line = ["painters", *map(str, words), "--model", str(path)]
+        monkeypatch.setattr(sys, "argv", line)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert (stop.value.code or 0, *capsys.readouterr()) == expected, words
+        assert expected[0] == 0
+
+
 def test_layers_in_a_row_become_a_merge(painters, tmp_path: Path, checkpoint: Path) -> None:
     path = tmp_path / "merge.yaml"
     assert painters("export", "0-2 5", "--out", path, "--mergekit")[0] == 0
