@@ -1,5 +1,10 @@
-"""What is printed fits a terminal of 80 columns: sentences, tables, and objects in short."""
+"""What is shown fits 80 columns, what is printed the terminal: sentences, tables, objects in short.
 
+What no terminal shows, as in a pipe or a file, is printed as it is, so that a line stays a line.
+"""
+
+import shutil
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from itertools import takewhile
@@ -15,8 +20,18 @@ _LONGEST = 40  # characters of a value in an object that is shown in short
 Columns = Mapping[str, Sequence[str]]
 
 
-def folded(text: str, hang: int = 0) -> str:
-    """A text in lines of at most 80 columns; the second and following begin `hang` columns in.
+def room() -> int:
+    """Columns of the terminal that is printed to; where it is none, more than any line takes."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def say(text: str, hang: int = 0) -> None:
+    """Print a text, folded to the terminal."""
+    print(folded(text, hang, room()))
+
+
+def folded(text: str, hang: int = 0, width: int = WIDTH) -> str:
+    """A text in lines of so many columns; the second and following begin `hang` columns in.
 
     What has no blanks, such as a path, is never broken.
 
@@ -26,13 +41,15 @@ def folded(text: str, hang: int = 0) -> str:
             0-12 17-29
     """
     whole = TextWrapper(
-        WIDTH, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
+        width, subsequent_indent=" " * hang, break_long_words=False, break_on_hyphens=False
     )
     return "\n".join(whole.fill(line) for line in text.split("\n"))
 
 
-def in_columns(table: Columns, texts: Collection[str], most: int | None = None) -> str:
-    """A table of strings at most 80 columns wide: `texts` to the left, the rest, numbers, right.
+def in_columns(
+    table: Columns, texts: Collection[str], most: int | None = None, width: int = WIDTH
+) -> str:
+    """A table of strings of so many columns: `texts` to the left, the rest, numbers, right.
 
     Texts are folded within their column where all would be too wide; where that is not enough, the
     table is in parts, one below the other, each with the texts that come first. Of more than `most`
@@ -48,26 +65,26 @@ def in_columns(table: Columns, texts: Collection[str], most: int | None = None) 
     if most is not None and len(next(iter(table.values()), [])) > most:
         half = max(1, most // 2)
         table = {name: [*cells[:half], "...", *cells[-half:]] for name, cells in table.items()}
-    return "\n\n".join(_part(part, texts) for part in _parts(table, texts))
+    return "\n\n".join(_part(part, texts, width) for part in _parts(table, texts, width))
 
 
-def _parts(table: Columns, texts: Collection[str]) -> list[Columns]:
+def _parts(table: Columns, texts: Collection[str], width: int) -> list[Columns]:
     """The table in parts that fit, each with the texts that come first."""
     keys = {name: table[name] for name in takewhile(texts.__contains__, table)}
     parts = [dict(keys)]
     for name, cells in table.items():
         if name not in keys:
             wider = {**parts[-1], name: cells}
-            if len(parts[-1]) > len(keys) and _total(_widths(wider, texts)) > WIDTH:
+            if len(parts[-1]) > len(keys) and _total(_widths(wider, texts, width)) > width:
                 parts.append(dict(keys))
             parts[-1][name] = cells
     return [*parts]
 
 
-def _widths(table: Columns, texts: Collection[str]) -> dict[str, int]:
+def _widths(table: Columns, texts: Collection[str], width: int) -> dict[str, int]:
     """Of each column; texts give way, the widest first, for as long as that helps."""
     widths = {name: max(map(_wide, (name, *cells))) for name, cells in table.items()}
-    while _total(widths) > WIDTH:
+    while _total(widths) > width:
         give = [name for name in widths if name in texts and widths[name] > _NARROWEST]
         if not give:
             break
@@ -79,8 +96,8 @@ def _total(widths: Mapping[str, int]) -> int:
     return sum(widths.values()) + len(widths) - 1
 
 
-def _part(table: Columns, texts: Collection[str]) -> str:
-    widths, lines = _widths(table, texts), []
+def _part(table: Columns, texts: Collection[str], width: int) -> str:
+    widths, lines = _widths(table, texts, width), []
     for row in zip(*([name, *cells] for name, cells in table.items()), strict=True):
         cells = {name: _fold(cell, widths[name]) if name in texts else [cell]
                  for name, cell in zip(table, row, strict=True)}  # fmt: skip

@@ -10,7 +10,7 @@ import tiny
 import torch
 
 import painters_interp as painters
-from painters_interp.terminal import Brief, folded, in_columns
+from painters_interp.terminal import Brief, folded, in_columns, say
 
 LONG = "0-1 (2|4)@sum*3 [3-5]@0.5*2 1 0"
 TEXTS = ["the first of them", "and the second", "then a third", "a fourth"]
@@ -82,3 +82,16 @@ def test_wide_signs_keep_columns_straight() -> None:
 def test_what_has_no_blanks_is_not_broken() -> None:
     path = "/x" * 60
     assert folded(f"written to {path}", hang=2).splitlines() == ["written to", f"  {path}"]
+
+
+def test_where_no_terminal_shows_it_a_line_stays_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say("word " * 40)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    say("word " * 40)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 50

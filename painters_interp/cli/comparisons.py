@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import PaintersError
+from ..terminal import room
 from .options import ALL_FORMATS, Formats, Plans, Seed, TableOut, Venue, look_of, path_of
 from .outputs import try_drawn, write_drawn
 
@@ -49,7 +50,7 @@ def compare(
         try_drawn(out)
     table, first, second = _both(results, plan or [])
     found = items.compare(table, first, second, seed)
-    print(printed(readable(found)))
+    print(printed(readable(found), width=room()))
     if out is not None:
         asked = {"results": [str(path) for path in results], "first": first, "second": second}
         for path in write_drawn(found, out, provenance(**asked, seed=seed), look):

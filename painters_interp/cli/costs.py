@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import PaintersError
-from ..terminal import folded
+from ..terminal import say
 from .options import Layers, Limit, PlainOut, loaded, model_of, whole_numbers
 from .outputs import try_table
 
@@ -66,7 +66,7 @@ def cost(
     hardware = _given(*given) if measure is None else _measured(measure, given)
     counts = whole_numbers(gpus, "--gpus") or []
     table = reckoned(shape, hardware, counts, weight_bytes=weight_bytes, limit=limit)
-    print(folded(_said(table, hardware), hang=4))
+    say(_said(table, hardware), hang=4)
     if out is not None:
         facts = {**vars(shape), "hardware": vars(hardware), "limit": limit}
         print(write_table(table, out, provenance(**facts)))

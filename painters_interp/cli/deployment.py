@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import PaintersError
-from ..terminal import folded
+from ..terminal import folded, room, say
 from .documents import documents, lines_of
 from .options import (
     ALL_FORMATS,
@@ -200,7 +200,7 @@ def search(
     for path in write_all(tables, folder, dict.fromkeys(tables, found.provenance), look):
         print(path)
     told = f"{found.best}: {len(found.best.calls)} calls, {len(found.rounds) - 1} plans tried"
-    print(folded(told, hang=4))
+    say(told, hang=4)
     print(_told(found.judged[found.judged["calls"].eq(len(found.best.calls))]))
 
 
@@ -212,7 +212,7 @@ def _told(judged: "pd.DataFrame") -> str:
         if row["gain"] == row["gain"]:  # not for the found plan itself
             ends = f"[{row['gain_low']:.3g}, {row['gain_high']:.3g}]"
             line += f", the found plan is better by {row['gain']:.3g} {ends}"
-        lines.append(folded(line, hang=21))
+        lines.append(folded(line, 21, room()))
     return "\n".join(lines)
 
 
@@ -273,7 +273,7 @@ def latency(
     if out is not None:
         facts = provenance(**identity(bridge), **asked)
         written = write_drawn(table, out, facts, look, judged)
-    print(printed(readable(table)))
+    print(printed(readable(table), width=room()))
     for path in written if out is not None else ():
         print(path)
 
@@ -334,7 +334,7 @@ def per_input(
             f"{row['corrected']} of {row['n_wrong']} wrong ones corrected, "
             f"{_with_ends(row, 'luck')} by luck (p = {row['p']:.3g})"
         )
-        print(folded(told, hang=4))
+        say(told, hang=4)
     if out is not None:
         print(write_table(found.items, out, {**facts, "seed": seed}))
 

@@ -1,6 +1,6 @@
 """`painters kl`: how far plans move the predictions."""
 
-from ..terminal import folded
+from ..terminal import say
 from .documents import documents, lines_of
 from .options import (
     ALL_FORMATS,
@@ -60,7 +60,7 @@ def kl(
     print(f"{'KL':>8}  {'95 % interval':18}  plan   (nats per token, {len(read)} documents)")
     for row in found.itertuples(index=False):
         interval = f"[{row.kl_low:.3g}, {row.kl_high:.3g}]"
-        print(folded(f"{row.kl:8.3g}  {interval:18}  {row.plan}", hang=30))
+        say(f"{row.kl:8.3g}  {interval:18}  {row.plan}", hang=30)
     if out is not None:
         asked = {"texts": len(read), "documents": texts and str(texts), "seed": seed}
         facts = provenance(**identity(bridge), **asked)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ..terminal import folded
+from ..terminal import say
 from .options import ALL_FORMATS, Formats, Venue, look_of, path_of
 
 
@@ -28,4 +28,4 @@ def figures(
     for path in report.draw(folder, **look_of(venue, formats)):
         print(path)
     for sentence in report.summary(folder):
-        print(folded(sentence, hang=4))
+        say(sentence, hang=4)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ..errors import PaintersError
-from ..terminal import folded
+from ..terminal import say
 from .documents import documents, lines_of
 from .options import (
     ALL_FORMATS,
@@ -79,5 +79,5 @@ def grid(
     altered = found[found["variant"] != "intact"].sort_values("kl")
     for word, row in (("least", altered.iloc[0]), ("most", altered.iloc[-1])):
         told = f"{word} changed by {row['plan']}: {row['kl']:.3g} nats per token"
-        print(folded(told, hang=4))
+        say(told, hang=4)
     print(f"median {altered['kl'].median():.3g} nats per token")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..terminal import room
 from .options import (
     DEFAULT_MODEL,
     Device,
@@ -84,7 +85,7 @@ def heal(
     healed = learning.heal(bridge, altered, learnt, judged, **asked)
     losses = healed.table()
     numbers = losses.select_dtypes("number").map(short)
-    print(printed(losses.assign(**numbers)))
+    print(printed(losses.assign(**numbers), width=room()))
     share, low, high = healed.recovered()
     print(f"recovered: {share:.3f} [{low:.3f}, {high:.3f}] of what the plan costs")
     print(healed.save(out))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..terminal import folded
+from ..terminal import room, say
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
@@ -118,7 +118,7 @@ def classify(
     found = classify_items(bridge, named, chosen, **asked, tuning=recipe)
     labels = labels_for(named, len(bridge.blocks))
     table = labelled(labels, summarise(found, intact=str(intact)))
-    print(printed(readable(table.drop(columns="label"))))
+    print(printed(readable(table.drop(columns="label")), width=room()))
     if out is not None:
         facts = facts_of(bridge, chosen, **asked, data=data, epochs=epochs if recipe else None)
         written = [write_table(found, items_beside(out), facts)] if items else []
@@ -206,7 +206,7 @@ def readers(
     found = learning.readers(bridge, chosen[0], second_bridge, pool=pool, limit=limit, seed=seed)
     facts = facts_of(bridge, chosen, other=other, limit=limit, seed=seed, data=data, pool=pool)
     for reading in learning.READINGS:
-        print(folded(f"{reading}: {_told(found, reading)}", hang=4))
+        say(f"{reading}: {_told(found, reading)}", hang=4)
     for path in write_all({"readers": found.table()}, folder, {"readers": facts}, look):
         if path.suffix in (".pdf", ".png", ".svg"):
             print(path)

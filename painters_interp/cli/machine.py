@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from .. import __version__
-from ..terminal import folded
+from ..terminal import say
 
 _PACKAGES = ("torch", "transformers", "transformer-lens", "lm-eval", "numpy", "pandas", "seaborn")
 _EXTRA = re.compile(r"""extra == ["'](.+?)["']""")
@@ -29,7 +29,7 @@ def doctor() -> None:
     }
     for name, lines in sections.items():
         for k, line in enumerate(lines):
-            print(folded(f"{name if k == 0 else '':10}{line}", hang=12))
+            say(f"{name if k == 0 else '':10}{line}", hang=12)
 
 
 def _versions() -> list[str]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ..terminal import folded
+from ..terminal import say
 from .options import (
     DEFAULT_MODEL,
     Device,
@@ -42,8 +42,8 @@ def models() -> None:
     for row in catalog():
         state = f"{row['state']}; " if row["state"] else ""
         told = f"{row['name']:14}{row['source']} (licence: {row['licence']})"
-        print(folded(told, hang=14))
-        print(folded(f"{'':14}{state}{row['location']}", hang=14))
+        say(told, hang=14)
+        say(f"{'':14}{state}{row['location']}", hang=14)
 
 
 def check(
@@ -71,13 +71,13 @@ def check(
         reports.append(found := checked(bridge, chosen))
         values = (getattr(found, gap) for gap in gaps)
         shown = "".join(f"{'-' if value is None else f'{value:.0e}':>9}" for value in values)
-        print(folded(f"{'ok' if found.ok else 'NOT OK':7}{shown}  {found.plan}", hang=45))
+        say(f"{'ok' if found.ok else 'NOT OK':7}{shown}  {found.plan}", hang=45)
     sound = sum(found.ok for found in reports)
     tolerance = max(found.tolerance for found in reports)
     told = (
         f"{sound} of {len(reports)} ok: differences of log-probabilities in float32, tolerance "
         f"{tolerance:g} nats; the own gap is in the model's own dtype and not judged"
     )
-    print(folded(told, hang=4))
+    say(told, hang=4)
     if sound < len(reports):
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
 """`painters plan`: a plan in words."""
 
-from ..terminal import folded
+from ..terminal import say
 from .options import Layers, Plan, PlanWord, plan_in
 
 
@@ -15,4 +15,4 @@ def plan(text: PlanWord = None, plan: Plan = None, n_layers: Layers = 30) -> Non
 
     value = plans.Plan.parse(plan_in(text, plan), n_layers=n_layers)
     print(value)
-    print(folded(value.describe(), hang=4))
+    say(value.describe(), hang=4)

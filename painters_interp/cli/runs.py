@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import PaintersError
-from ..terminal import folded
+from ..terminal import say
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
@@ -101,7 +101,7 @@ def _possible(wanted: Sequence[str], n_layers: int) -> list[str]:
     if not possible:
         raise PaintersError(f"{reason} {told}")
     if short:
-        print(folded(f"Left out: {reason} {told}", hang=4))
+        say(f"Left out: {reason} {told}", hang=4)
     return possible
 
 
@@ -143,7 +143,7 @@ def _carry_out(
     for path in sorted([*drawn, *tables, *write_report(folder)]):
         print(f"  {path}")
     for sentence in report.summary(folder, written):
-        print(folded(sentence, hang=4))
+        say(sentence, hang=4)
 
 
 def _questions(

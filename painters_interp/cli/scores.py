@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import PaintersError
+from ..terminal import room
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
@@ -111,7 +112,7 @@ def evaluate(
         facts = facts_of(bridge, questions, **asked)
         written = [write_table(found, items_beside(out), facts)] if items else []
         written = [*write_drawn(table, out, facts, look), *written]
-    print(printed(readable(table.drop(columns="label"))))
+    print(printed(readable(table.drop(columns="label")), width=room()))
     for path in written if out is not None else ():
         print(path)
 

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..terminal import folded
+from ..terminal import say
 from .scores import facts_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def scores(asked: Asked, names: Sequence[str], every_window: bool, store: Path |
         f"({sum(len(p.calls) for p in plans):,} one by one), "
         f"{questions.items} items, {questions.tokens:,} tokens"
     )
-    print(folded(told, hang=4))
+    say(told, hang=4)
 
     def write() -> list[str]:
         facts = facts_of(bridge, questions, **asked.options)

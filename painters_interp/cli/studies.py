@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OutputError, PaintersError
-from ..terminal import folded
+from ..terminal import room, say
 from .documents import lines_of
 from .options import (
     ALL_FORMATS,
@@ -83,6 +83,7 @@ def study(
     Example: painters study 2403.03853 --limit 16
     """
     from ..report import PAGE, writable_page
+    from ..studies.claims import as_lines
     from ..studies.registry import carried_out, carried_out_on_all, named
     from ..studies.study import facts_of_all
 
@@ -115,7 +116,7 @@ def study(
         every = setting(**asked)
         work *= _calls(every, chosen) / before
     total = f"about {_readable(beside + work)}, {_readable(beside)} of it to load and draw"
-    print(folded(f"{chosen.title}: {every[0].told}, {total}", hang=4))
+    say(f"{chosen.title}: {every[0].told}, {total}", hang=4)
     facts = {name: asked[name] for name in ("data", "limit")}
     for place, on in _places(folder, chosen, every):
         _refuse_others(place, facts_of_all(on, chosen, **facts))
@@ -125,7 +126,7 @@ def study(
         found = carried_out_on_all(chosen, every, **facts)
     for path in [*found.save(folder, **look), *write_report(folder)]:
         print(f"  {path}")
-    print(found)
+    print(as_lines(found.claims, room()))
 
 
 def _list(
@@ -175,7 +176,7 @@ def _list(
 
 
 def _line(columns: str, title: str) -> None:
-    print(folded(columns + title, hang=len(columns)))
+    say(columns + title, hang=len(columns))
 
 
 def _millions(calls: int) -> str:

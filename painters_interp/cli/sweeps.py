@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..terminal import room
 from .options import Device, one_of, out_option, path_of
 
 _PAUSE = 2.0  # seconds between two looks
@@ -79,7 +80,7 @@ def status(
         table = standing(folder)
         to_go = [readable(s) if s == s else "" for s in table["seconds"]]
         shown = table.drop(columns="seconds").assign(**{"to go": to_go})
-        print(printed(shown), flush=True)
+        print(printed(shown, width=room()), flush=True)
         if not watch or not table[["running", "left"]].to_numpy().any():
             return
         time.sleep(_PAUSE)

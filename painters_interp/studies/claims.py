@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from .. import statistics
-from ..terminal import folded
+from ..terminal import WIDTH, folded
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 COLUMNS = ("claim", "published", "value", "low", "high", "rule", "verdict", "tried")
@@ -124,10 +124,10 @@ def as_table(claims: Sequence[Claim]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def as_lines(table: pd.DataFrame) -> str:
+def as_lines(table: pd.DataFrame, width: int = WIDTH) -> str:
     """Such a table for a terminal: verdict, value with its interval, the rule, the sentence."""
     return "\n".join(
-        folded(f"{row.verdict:9} {_with_interval(row)} ({row.rule}): {row.claim}", hang=10)
+        folded(f"{row.verdict:9} {_with_interval(row)} ({row.rule}): {row.claim}", 10, width)
         for row in table.itertuples(index=False)
     )
 

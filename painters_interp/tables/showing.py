@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..terminal import in_columns
+from ..terminal import WIDTH, in_columns
 from .columns import require
 
 _WIDEST = 48  # characters of a cell; a plan of many steps is cut in what is shown, not in the table
@@ -110,13 +110,13 @@ def _readable_times(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def printed(table: pd.DataFrame, most: int | None = None) -> str:
-    """Such a table for a terminal, at most 80 columns wide; of more than `most` rows, the ends."""
+def printed(table: pd.DataFrame, most: int | None = None, width: int = WIDTH) -> str:
+    """Such a table in so many columns of a terminal; of more than `most` rows, the ends."""
     shown = {
         str(name): [text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..." for text in cells]
         for name, cells in table.astype(str).items()
     }
-    return in_columns(shown, _NAMES, most)
+    return in_columns(shown, _NAMES, most, width)
 
 
 def short(number: Any) -> str:

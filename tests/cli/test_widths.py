@@ -1,5 +1,6 @@
 """What commands print fits a terminal of 80 columns; paths and errors, a line each, may not."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def printed(place: Path, painters: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run a command there, on the tiny model; gives what it printed."""
+    """Run a command there, on the tiny model, in a terminal; gives what it printed."""
     monkeypatch.chdir(place)
+    monkeypatch.setenv("COLUMNS", "80")
 
     def run(names: tuple[str, ...], *words: str, out: str) -> str:
         takes = {name for param in VERBS[names].params for name in param.opts}
         model = ("--model", "MODEL") if "--model" in takes else ()
         where = ("--out", out) if "--out" in takes else ()
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         code, shown, err = painters(*names, *words, *model, *where)
         assert code == 0, err
         return str(shown)
