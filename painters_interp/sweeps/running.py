@@ -89,16 +89,17 @@ def sweep(
     shards = _shards(asked)
     if collect:
         return _collected(folder, asked, shards)
-    with Journal(folder) as journal, _interruptible(journal) as stop:
+    with Journal(folder) as journal:
         crew = _crew(asked, executor, address, workers, gpus_per_worker, cpus_per_worker, device)
-        try:
-            driver = Driver(folder, asked, part, shards, crew, journal, stop)
-            found = driver.drive()
-        finally:
-            crew.close()
-        own = part.of_shards(inquiries_of(asked))
-        inquire(folder, own, journal, driver.losses, stop, device)
-        return replace(found, failed=driver.losses.table)
+        with _interruptible(journal) as stop:  # only now: Ray takes over signals when it is joined
+            try:
+                driver = Driver(folder, asked, part, shards, crew, journal, stop)
+                found = driver.drive()
+            finally:
+                crew.close()
+            own = part.of_shards(inquiries_of(asked))
+            inquire(folder, own, journal, driver.losses, stop, device)
+            return replace(found, failed=driver.losses.table)
 
 
 def _crew(

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -158,6 +159,25 @@ def test_what_a_killed_worker_was_doing_is_done_by_another_and_the_table_is_the_
     same(folder, whole)
     begun = [note.facts["shard"] for note in notes(folder) if note.event == "begun"]
     assert (len(begun), len({*begun})) == (3, 2)
+
+
+def test_a_sweep_that_is_told_to_end_finishes_its_shard_and_goes_on_when_it_is_run_again(
+    asked: dict[str, Any], whole: Path, home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    words = [word for word in command(asked, folder, "") if word not in ("--address", "")]
+    sweep = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_for(lambda: "begun" in [note.event for note in notes(folder)], sweep)
+        sweep.send_signal(signal.SIGTERM)
+        said, _ = sweep.communicate(timeout=_PATIENCE)
+    finally:
+        sweep.kill()
+    assert sweep.returncode == 130, said
+    assert "Stopping when the shards are finished" in said
+    assert [note.event for note in notes(folder)].count("begun") == 1
+    painters.sweep(asked, folder, cpus_per_worker=1)
+    same(folder, whole)
 
 
 def test_a_cluster_that_asks_for_a_token_is_shown_it_or_what_is_missing_is_said(
