@@ -55,15 +55,17 @@ def check(
 ) -> None:
     """Prove that plans run exactly on a model: cached decoding, shared prefixes, padding.
 
-    Without a plan, on one of every kind.
+    Without a plan, on one of every kind; a recipe on its own.
 
     Example: painters check "0-12 (13-16) 17-23" --model EleutherAI/pythia-410m
     """
     from ..execution import as_plan, specimens
     from ..execution import check as checked
+    from ..models import StandsForModel
 
     bridge = loaded(model, device, dtype)
-    given = [as_plan(text, bridge) for text in plans_named(plans, plan)] or specimens(bridge)
+    own = [bridge.plan] if isinstance(bridge, StandsForModel) else specimens(bridge)
+    given = [as_plan(text, bridge) for text in plans_named(plans, plan)] or own
     gaps = ("cached_gap", "runner_gap", "padding_gap", "own_gap")
     print("gap    " + "".join(f"{gap.removesuffix('_gap'):>9}" for gap in gaps) + "  plan")
     reports = []

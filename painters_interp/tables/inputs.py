@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from ..arguments import counting
 from ..errors import TableError
+from ..notices import warn
 from ..plans import Layers, Plan, check_n_layers
 from ..strategies import full
 from ..terminal import Brief
@@ -48,7 +49,8 @@ def per_input(items: pd.DataFrame, n_layers: Layers, seed: int = 0, draws: int =
 
     Args:
         items: an item table with several plans (`evaluation.score_items`, or what `painters
-            evaluate --items` wrote); metrics that are not right or wrong are left out.
+            evaluate --items` wrote); metrics that are not right or wrong are left out, and
+            with a warning those that are NaN for some items.
         n_layers: the number of layers, or the model; its intact plan must be among the plans.
         seed: of what is drawn.
         draws: how often.
@@ -71,9 +73,15 @@ def per_input(items: pd.DataFrame, n_layers: Layers, seed: int = 0, draws: int =
     """
     n_layers = check_n_layers(n_layers)
     intact = str(full(n_layers))
-    found = [*_parts(item_table(items), intact, n_layers)]
+    left: list[str] = []
+    found = [*_parts(item_table(items), intact, n_layers, left)]
+    told = f" ({', '.join(left)})" if left else ""
     if not found:
-        raise TableError("no metric of right and wrong answers; give items of a task with choices")
+        raise TableError(
+            f"no metric of right and wrong answers{told}; give items of a task with choices"
+        )
+    if left:
+        warn(f"metrics whose answers are not all known are left out{told}")
     rng = np.random.default_rng(seed)
     return PerInput(
         pd.concat([part.items for part in found], ignore_index=True),
@@ -159,21 +167,27 @@ class _Part:
         return found
 
 
-def _parts(items: pd.DataFrame, intact: str, n_layers: int) -> Iterator[_Part]:
+def _parts(items: pd.DataFrame, intact: str, n_layers: int, left: list[str]) -> Iterator[_Part]:
+    """The metrics of right and wrong answers; those with NaN are named in `left` instead."""
     for run in runs(items):
         if intact not in run.plans:
             raise TableError(f"no items of the intact model ({intact}); score it, too")
         if len(run.plans) < 2:
             raise TableError("no plan but the intact one; score others, too")
         if not run.binary.all():
+            unknown = int(np.isnan(run.values).any(axis=0).sum())
+            if unknown:
+                name = f"{run.facts['metric']} of {run.facts['task']}"
+                left.append(f"{name} is NaN for {unknown} of {run.n} items under some plan")
             continue
+        good = 1 if run.facts["higher_is_better"] else 0
         own = [k for k, plan in enumerate(run.plans) if plan != intact]
         plans = tuple(run.plans[k] for k in own)
         rows = items[items["task"].eq(run.facts["task"]) & items["metric"].eq(run.facts["metric"])]
         yield _Part(
             run=run,
-            intact=run.values[run.plans.index(intact)] == 1,
-            right=run.values[own] == 1,
+            intact=run.values[run.plans.index(intact)] == good,
+            right=run.values[own] == good,
             calls=np.array([len(Plan.parse(plan, n_layers).calls) for plan in plans]),
             whole=n_layers,
             plans=plans,

@@ -10,6 +10,7 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from painters_interp import cli, load_model
+from painters_interp.cli.application import answer
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,16 @@ def test_any_plan_becomes_a_recipe_that_opens(painters, tmp_path: Path) -> None:
     assert (code, out) == (0, f"{tmp_path / 'grouped.json'}\n")
     with load_model(tmp_path / "grouped.json") as held:
         assert str(held.plan) == "0 1 (2|3) 4 5"
+
+
+def test_a_recipe_is_checked_on_its_own_plan(painters, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "r.json"
+    assert painters("export", "0-1 (2|3) 4-5", "--out", path, "--recipe")[0] == 0
+    assert answer(["check", "--model", str(path)]) == 0
+    _, row, verdict = capsys.readouterr().out.splitlines()
+    assert row.startswith("ok")
+    assert row.endswith("0 1 (2|3) 4 5")
+    assert verdict.startswith("1 of 1 ok")
 
 
 def test_a_recipe_is_a_model_of_other_commands(

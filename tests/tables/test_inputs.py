@@ -11,7 +11,9 @@ N = 4
 INTACT = "0-3"
 
 
-def items_of(answers: dict[str, list[int]], chance: float = 0.25, **facts: str) -> pd.DataFrame:
+def items_of(
+    answers: dict[str, list[int]], chance: float = 0.25, **facts: str | bool
+) -> pd.DataFrame:
     """An item table of right (1) and wrong (0) answers by plan."""
     shared = {
         "model": "m", "revision": None, "dtype": "float32", "task": "t", "version": "1",
@@ -98,3 +100,20 @@ def test_nothing_right_or_nothing_wrong() -> None:
 def test_bad_input(answers: dict[str, list[int]], reason: str) -> None:
     with pytest.raises(TableError, match=reason):
         per_input(items_of(answers), N)
+
+
+def test_a_metric_with_unknown_answers_is_left_out_and_named() -> None:
+    known = items_of({INTACT: [1, 0], "0-2": [0, 1]})
+    lost = items_of({INTACT: [1, np.nan], "0-2": [0, 1]}, metric="acc_norm")
+    with pytest.warns(UserWarning, match="acc_norm of t is NaN for 1 of 2 items under some plan"):
+        found = per_input(pd.concat([known, lost], ignore_index=True), N)
+    assert found.summary["metric"].tolist() == ["acc"]
+    with pytest.raises(TableError, match="acc_norm of t is NaN for 1 of 2 items"):
+        per_input(lost, N)
+
+
+def test_where_lower_is_better_nought_is_right() -> None:
+    [row] = per_input(
+        items_of({INTACT: [0, 1, 1], "0-2": [0, 0, 1]}, higher_is_better=False), N
+    ).summary.to_dict("records")
+    assert (row["n_right"], row["corrected"]) == (1, 1)
