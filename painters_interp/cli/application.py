@@ -109,7 +109,7 @@ def _say_version(asked: bool) -> bool:
 def _before(
     version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=_say_version, help="Say which this is."),
+        typer.Option("--version", is_eager=True, callback=_say_version, help="Print the version."),
     ] = False,
 ) -> None:
     """What holds for every command."""

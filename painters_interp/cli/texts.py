@@ -40,7 +40,7 @@ def generate(
     dtype: Dtype = None,
     device: Device = None,
 ) -> None:
-    """Go on from texts under plans, greedily; the intact model comes first.
+    """Continue texts under plans, greedily; the intact model comes first.
 
     || marks where a text parts from that of the intact model.
 

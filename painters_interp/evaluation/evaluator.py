@@ -214,7 +214,7 @@ def _questions(
                     f"{name}={value!r} applies before tasks are prepared; give it to prepare"
                 )
         return [tasks]
-    names = several(tasks, str, OwnTask, Mapping, Path)
+    names = several(tasks, str, OwnTask, Mapping, Path, pd.DataFrame)
     groups = [[name] for name in names] if one_by_one else [names]
     return [prepare(model, group, seed=seed, **asked) for group in groups]
 

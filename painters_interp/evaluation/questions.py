@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import counting, several
@@ -145,7 +146,7 @@ def prepare(
             "need next-token probabilities"
         )
     template = tokenizer_of(model).chat_template_of_model() if chat else None
-    names = several(tasks, str, OwnTask, Mapping, Path)
+    names = several(tasks, str, OwnTask, Mapping, Path, pd.DataFrame)
     loaded = load_tasks(names, data, limit, num_fewshot, seed, include, trust, template)
     _say_which_shots_count(loaded, num_fewshot)
     questions = questions_of(model, loaded, seed, chat)

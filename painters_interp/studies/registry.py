@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -63,8 +64,12 @@ STUDIES: dict[str, Study] = {study.id: study for study in _FOUND}
 
 
 def named(id: str) -> Study:
-    """The study of this id; PaintersError, with those that there are, for any other."""
+    """The study of this id; PaintersError, with the nearest or all, for any other."""
     if id not in STUDIES:
+        if close := get_close_matches(id, STUDIES, n=1, cutoff=0.8):
+            raise PaintersError(
+                f"no study {id!r}; did you mean {close[0]!r} ({STUDIES[close[0]].title})?"
+            )
         known = "; ".join(f"{study.id} ({study.title})" for study in STUDIES.values())
         raise PaintersError(f"no study {id!r}; there are {known}")
     return STUDIES[id]

@@ -118,7 +118,7 @@ class TestItemsAtHand:
         with pytest.raises(TaskError, match=message):
             painters.task("mine", [ITEMS[0], item])
 
-    def test_what_else_is_wrong_is_said(self, tmp_path: Path) -> None:
+    def test_what_else_is_wrong_is_said(self, llama: Any, tmp_path: Path) -> None:
         with pytest.raises(TaskError, match="kind 'choice' is not one of multiple_choice"):
             painters.task("mine", ITEMS, "choice")
         with pytest.raises(TaskError, match="lm-eval has no metric 'accuracy'"):
@@ -129,6 +129,8 @@ class TestItemsAtHand:
             painters.task("mine", tmp_path / "no such")
         with pytest.raises(TaskError, match=r"is no task; .*painters\.task\(name, items\)"):
             load_tasks([{"task": "mine"}])
+        with pytest.raises(TaskError, match=r"a table is no task; .*painters\.task\(name, items\)"):
+            painters.evaluation.prepare(llama, pd.DataFrame(ITEMS))
         with pytest.raises(TaskError, match="two tasks are called 'mine'"):
             load_tasks([painters.task("mine", ITEMS) for _ in range(2)])
 

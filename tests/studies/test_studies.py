@@ -429,6 +429,10 @@ class TestRefusals:
     def test_an_unknown_study(self, model) -> None:
         with pytest.raises(PaintersError, match=r"no study '1234'; there are 2407\.09298 \(Trans"):
             studies.run("1234", model)
+        with pytest.raises(
+            PaintersError, match=r"'2407\.9298'; did you mean '2407\.09298' \(Trans"
+        ):
+            studies.run("2407.9298", model)
 
     def test_too_few_layers(self, model, tiny_folder) -> None:
         few = tiny.build("llama", torch.float32, tiny_folder, num_hidden_layers=3)

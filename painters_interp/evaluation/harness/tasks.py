@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pandas as pd
 from lm_eval.api.task import Task
 from lm_eval.evaluator_utils import get_sample_size
 from lm_eval.tasks import TaskManager
@@ -57,8 +58,9 @@ def load_tasks(
         raise TaskError("tasks must be a list of at least one task name")
     for name in names:
         if not isinstance(name, str | Path | OwnTask):
+            told = "a table" if isinstance(name, pd.DataFrame) else repr(str(name)[:60])
             raise TaskError(
-                f"{str(name)[:60]!r} is no task; give a name, or make one of your items with "
+                f"{told} is no task; give a name, or make one of your items with "
                 "painters.task(name, items)"
             )
     names, folders = _by_name(names, folders_of(include))
