@@ -22,6 +22,7 @@ LIBRARIES = {
     "accelerate": "accelerate",
     "lm_eval": "lm-eval",
     "gguf": "gguf",
+    "ray": "ray",
 }
 # By these a name is reached that is one's own, or that a class of one's own overrides.
 OWN = ("self", "cls", "super")

@@ -80,12 +80,28 @@ Model = Annotated[
 # they may stand as its words, too.
 _PLAN = "A plan in quotes, such as '0-12 17-29'"
 Plan = Annotated[str | None, typer.Option("--plan", help=f"{_PLAN}.")]
+
+
+def _apart(texts: list[str] | None) -> list[str] | None:
+    """Plans that stand behind one another, with semicolons between them."""
+    if not texts:
+        return texts
+    return [part.strip() for text in texts for part in text.split(";") if part.strip() or not text]
+
+
 Plans = Annotated[
-    list[str] | None, typer.Option("--plan", help=f"{_PLAN}; give it again for another.")
+    list[str] | None,
+    typer.Option(
+        "--plan",
+        "--plans",
+        help=f"{_PLAN}; give it again for another, or put a semicolon between.",
+        callback=_apart,
+    ),
 ]
 PlanWord = Annotated[str | None, typer.Argument(metavar="[PLAN]", help=f"{_PLAN}; or with --plan.")]
 PlanWords = Annotated[
-    list[str] | None, typer.Argument(metavar="[PLAN]...", help="Plans in quotes; or with --plan.")
+    list[str] | None,
+    typer.Argument(metavar="[PLAN]...", help="Plans in quotes; or with --plan.", callback=_apart),
 ]
 Layers = Annotated[
     int, typer.Option("--n-layers", min=1, max=MAX_CALLS, help="Number of layers of the model.")

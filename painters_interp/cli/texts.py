@@ -44,7 +44,7 @@ def generate(
 
     || marks where a text parts from that of the intact model.
 
-    Example: painters generate "Once upon a time" --plan "0-12 17-29" --plan "0-12 16-13 17-29"
+    Example: painters generate "Once upon a time" --plans "0-12 17-29; 0-12 16-13 17-29"
     """
     from ..execution import as_plan
     from ..execution.slots import CACHES

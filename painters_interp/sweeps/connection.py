@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..borrowed import of_ray
 from ..errors import PaintersError
 from .workers import why
 
@@ -52,7 +53,7 @@ def _joined(address: str, undo: ExitStack) -> Any:
     undo.enter_context(_told(_joining(host, port)))
     ray = _ray()
     try:
-        seen = ray._private.services.canonicalize_bootstrap_address(address) or address
+        seen = of_ray.seen_as(ray, address)
         if seen != address:  # Ray would ask there for minutes
             _refuse_silent(seen, "; one of this machine alone is given as 127.0.0.1:PORT")
         _refuse_without_token(ray, seen)
@@ -126,22 +127,13 @@ def _told(told: Mapping[str, str]) -> Iterator[None]:
     """The environment with these names too, where it has none of them."""
     added = [name for name in told if name not in os.environ]
     os.environ.update({name: told[name] for name in added})
-    _read_again()
+    of_ray.read_tokens_again()
     try:
         yield
     finally:
         for name in added:
             os.environ.pop(name, None)
-        _read_again()
-
-
-def _read_again() -> None:
-    """Let a Ray that is imported see what the environment says of tokens; else it reads it once."""
-    raylet = sys.modules.get("ray._raylet")
-    loader = getattr(raylet, "AuthenticationTokenLoader", None)
-    if raylet is not None and loader is not None:  # older ones have no tokens
-        raylet.Config.initialize("")
-        loader.instance().reset_cache()
+        of_ray.read_tokens_again()
 
 
 def _parted(address: str) -> tuple[str, int]:
@@ -193,17 +185,15 @@ def _refuse_without_token(ray: Any, address: str) -> None:
 
     Ray itself would ask for half a minute, and not say why.
     """
-    loader = getattr(ray._raylet, "AuthenticationTokenLoader", None)
-    if loader is None:
+    if (own := of_ray.has_token(ray)) is None:
         return
-    own = loader.instance().has_token(ignore_auth_mode=True)
     shown = os.environ.get(_TOKENS, "").lower() == "token"
     if shown and not own:  # without any, asking ends the process
         raise PaintersError(f"RAY_AUTH_MODE is token, and no token is in {_PLACES}")
     if _parted(address) == ("", 0):
         return
     try:
-        ray._raylet.GcsClient(address=address)
+        of_ray.ask(ray, address)
     except ray.exceptions.AuthenticationError as error:
         if shown:
             what = f"the one in {_PLACES} is not its own"

@@ -1,0 +1,37 @@
+"""Private names of Ray: what joining a cluster needs to know before Ray asks for minutes."""
+
+import sys
+from typing import Any
+
+SEEN = "2.60.0"
+NAMES = {
+    "ray": {
+        "_private": "Ray puts another address in place of loopback's, and asks there for minutes",
+        "_raylet": "the environment's token is read once, and a wrong one is not told from silence",
+    },
+}
+
+
+def seen_as(ray: Any, address: str) -> str:
+    """The address that Ray puts in place of this one."""
+    return str(ray._private.services.canonicalize_bootstrap_address(address) or address)
+
+
+def read_tokens_again() -> None:
+    """Let a Ray that is imported see what the environment says of tokens."""
+    raylet = sys.modules.get("ray._raylet")
+    loader = getattr(raylet, "AuthenticationTokenLoader", None)
+    if raylet is not None and loader is not None:  # older ones have no tokens
+        raylet.Config.initialize("")
+        loader.instance().reset_cache()
+
+
+def has_token(ray: Any) -> bool | None:
+    """Whether there is a token to show; None for a Ray that knows none."""
+    loader = getattr(ray._raylet, "AuthenticationTokenLoader", None)
+    return None if loader is None else bool(loader.instance().has_token(ignore_auth_mode=True))
+
+
+def ask(ray: Any, address: str) -> None:
+    """Ask the head of a cluster once. Raises ray.exceptions.AuthenticationError."""
+    ray._raylet.GcsClient(address=address)
