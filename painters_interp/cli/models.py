@@ -64,8 +64,9 @@ def check(
     from ..models import StandsForModel
 
     bridge = loaded(model, device, dtype)
-    own = [bridge.plan] if isinstance(bridge, StandsForModel) else specimens(bridge)
-    given = [as_plan(text, bridge) for text in plans_named(plans, plan)] or own
+    given = [as_plan(text, bridge) for text in plans_named(plans, plan)]
+    if not given:
+        given = [bridge.plan] if isinstance(bridge, StandsForModel) else specimens(bridge)
     gaps = ("cached_gap", "runner_gap", "padding_gap", "own_gap")
     print("gap    " + "".join(f"{gap.removesuffix('_gap'):>9}" for gap in gaps) + "  plan")
     reports = []

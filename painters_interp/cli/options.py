@@ -83,10 +83,11 @@ Plan = Annotated[str | None, typer.Option("--plan", help=f"{_PLAN}.")]
 
 
 def _apart(texts: list[str] | None) -> list[str] | None:
-    """Plans that stand behind one another, with semicolons between them."""
+    """Plans that stand behind one another, with semicolons between them; what holds none stays."""
     if not texts:
         return texts
-    return [part.strip() for text in texts for part in text.split(";") if part.strip() or not text]
+    parted = ([part.strip() for part in text.split(";") if part.strip()] for text in texts)
+    return [plan for text, plans in zip(texts, parted, strict=True) for plan in plans or [text]]
 
 
 Plans = Annotated[

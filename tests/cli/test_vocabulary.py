@@ -124,6 +124,8 @@ def test_several_plans_stand_apart_by_semicolons(painters: Any, checkpoint: Path
     assert shown[0] == shown[1]
     assert shown[0][0] == 0
     assert shown[0][1].count("0-2 5") == 1
+    code, _, err = painters("generate", "ab", "--model", checkpoint, "--plans", ";")
+    assert (code, err.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize("names", VERBS, ids=" ".join)
