@@ -5,6 +5,9 @@ nothing, and gives zeros: what a broken layer writes would look like an answer. 
 in its output, which is much less to read than all the keys.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -17,11 +20,27 @@ from transformers.masking_utils import sdpa_mask
 # The name under which the configuration of a model asks for it.
 FUSED = "painters_fused"
 
+# From a query, keys, values and a mask to what a layer's attention gives.
+Attend = Callable[..., Tensor]
+_other: ContextVar[Attend | None] = ContextVar("_other", default=None)
+
+
+@contextmanager
+def attention_by(attend: Attend) -> Iterator[None]:
+    """Let attention be computed by `attend`, which may know of more keys than it is given."""
+    before = _other.set(attend)
+    try:
+        yield
+    finally:
+        _other.reset(before)
+
 
 def _attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **given: Any
 ) -> tuple[Tensor, None]:
     """The stock fused attention, with NaN wherever a query or a key that it sees is NaN."""
+    if (attend := _other.get()) is not None:
+        return attend(query, key, value, mask, **given), None
     out, _ = sdpa_attention_forward(module, query, key, value, mask, **given)
     if mask is not None:
         return out, None

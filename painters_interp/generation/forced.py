@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from ..arguments import counting
 from ..errors import TextError
 from ..execution import applied, as_plan, measuring
-from ..execution.faces import Face
 from ..execution.rotary import rotated_alike
 from ..models import Model, as_model, device_of, numbers
 from ..notices import warn
@@ -23,7 +23,7 @@ from ..texts import pad_of
 from .ending import Ending
 from .reading import Advance, Padded
 from .rooms import windows
-from .routes import MEMORY, in_parts, writing_face
+from .routes import MEMORY, Way, bytes_needed, in_parts, way_to_write
 from .writing import Style, decode
 
 _ALONE = 32  # texts that are decoded together under one plan
@@ -121,11 +121,11 @@ def forced_under(
         return [[] for _ in plans]
     longest = max(len(prompt) + len(text) for prompt, text in pairs)
     with measuring(model):
-        face = writing_face(model, plans, longest, given=True)
-        if isinstance(face, Face):
-            found = _together(model, face, plans, pairs, cache == "averaged", advance, memory)
+        way = way_to_write(model, plans, longest, given=True)
+        if isinstance(way, Way):
+            found = _together(model, way, plans, pairs, cache == "averaged", advance, memory)
         else:
-            warn(f"texts are decoded plan by plan: {face}")
+            warn(f"texts are decoded plan by plan: {way}")
             rows = _ALONE if longest <= rotated_alike(model.original_model.config) else 1
             found = [_one_by_one(model, plan, pairs, cache, rows, advance) for plan in plans]
     place = {index: k for k, index in enumerate(order)}
@@ -137,16 +137,17 @@ Pair = tuple[tuple[int, ...], tuple[int, ...]]
 
 def _together(
     model: TransformerBridge,
-    face: Face,
+    way: Way,
     plans: Sequence[Plan],
     pairs: Sequence[Pair],
     averaged: bool,
     advance: Advance,
     memory: int,
 ) -> list[list[Nats]]:
+    face = way.face
     seen, new = windows(face.root.config), max(len(text) for _, text in pairs)
     assert seen is not None
-    style = Style(Ending(new), model.tokenizer, pad_of(model), averaged)
+    style = Style(Ending(new), model.tokenizer, pad_of(model), averaged, way.shares)
 
     def work(chosen: Sequence[int], some: Sequence[int]) -> list[list[Nats]]:
         after, texts = zip(*(pairs[k] for k in some), strict=True)
@@ -156,9 +157,8 @@ def _together(
         return [found[k : k + len(some)] for k in range(0, len(found), len(some))]
 
     prompts = [prompt for prompt, _ in pairs]
-    return in_parts(
-        model, plans, prompts, new, memory, work, lambda nats: bool(np.isnan(nats).any())
-    )
+    needed = partial(bytes_needed, model, style)
+    return in_parts(plans, prompts, needed, memory, work, lambda nats: bool(np.isnan(nats).any()))
 
 
 class _Gold:

@@ -17,8 +17,8 @@ from .rooms import Room, as_cache, past_of
 from .trie import Level
 
 Advance = Callable[[int], object]
-# Is shown plans, the number of their call, and the room that it has filled.
-Keep = Callable[[Sequence[int], int, Room], object]
+# Is shown plans, the number of their call, and the rooms that it has filled, one for each level.
+Keep = Callable[[Sequence[int], int, Sequence[Room]], object]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ def read(
 ) -> Float[Tensor, "plan row d_model"]:
     """The streams after the last token of every prompt: the rows of the last level.
 
-    `keep` is shown the rooms of that level. `advance` is told what token-layer calls are spared
+    `keep` is shown what each call leaves. `advance` is told what token-layer calls are spared
     or made: as many as plan by plan.
     """
     recorded = [_recorded(face, level, pad) for level in levels]
@@ -128,8 +128,8 @@ class _Left:
     plans: tuple[int, ...]
     first: int
 
-    def __call__(self, member: int, room: Room) -> None:
-        self.keep(self.plans, self.first + member, room)
+    def __call__(self, member: int, rooms: Sequence[Room]) -> None:
+        self.keep(self.plans, self.first + member, rooms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,14 +164,15 @@ def _after(
             output = called(face, call, streams[index], level.calls[call.layer], room)
             streams[index] = open_steps.end(turn, output)
             rooms.append(room)
-        left(member, rooms[-1])
+        left(member, rooms)
     return streams
 
 
 def called(face: Face, call: Call, stream: Tensor, arguments: Arguments, room: Room) -> Tensor:
     """What a layer, or half of it, makes of `stream`; it reads and writes `room`."""
     given = arguments.with_cache(as_cache(room))
-    return output_of(face.blocks[call.layer], call.half, stream, given)
+    with room.attending():
+        return output_of(face.blocks[call.layer], call.half, stream, given)
 
 
 def _behind(levels: Sequence[Level], rooms: Sequence[Room], window: int | None) -> Room:

@@ -1,6 +1,7 @@
 """Rooms for keys and values, made beforehand: what is new is written in place."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -49,6 +50,22 @@ class Room(CacheLayerMixin):  # type: ignore[misc]
         self.values[..., self._length : end, :] = value_states
         self._length = end
         return self.keys[..., seen:end, :], self.values[..., seen:end, :]
+
+    def fill(self, spans: Sequence[slice], rows: int, rooms: "Sequence[Room]") -> None:
+        """Take over what prompts have left in the last of `rooms`, into each span of `rows`."""
+        room = rooms[-1]
+        if not self.is_initialized:
+            self.make(rows, room.keys, room.values)
+        for span in spans:
+            self.take(span, room.keys, room.values, room.get_seq_length())
+        self.holds(room.get_seq_length())
+
+    def settle(self) -> None:
+        """All rows are filled."""
+
+    def attending(self) -> AbstractContextManager[None]:
+        """Where a layer is called that is to see what is here."""
+        return nullcontext()
 
     def take(self, place: int | slice, keys: Tensor, values: Tensor, end: int) -> None:
         """Put keys and values into the rows at `place`, so that column `end` comes after them."""

@@ -4,8 +4,10 @@ The schedule's way is tried on the model first. What it cannot do, the model's o
 inside `applied`, one plan after another, and that is said once.
 """
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,14 +26,17 @@ from ..execution.widening import in_float32
 from ..models import device_of
 from ..notices import warn
 from ..plans import Plan, Step
+from ..plans.sharing import prefix_tree
 from ..texts import pad_of
 from .ending import Ending
 from .reading import Advance
 from .rooms import windows
-from .trie import Ids
+from .trie import Ids, levels
 from .writing import Style, Written, written, written_alone
 
 T = TypeVar("T")
+# Bytes for texts after some prompts under some plans.
+Needed = Callable[[Sequence[Plan], Sequence[Ids]], int]
 
 # Bytes for keys, values and logits of texts that are written together.
 MEMORY = 4 << 30
@@ -100,11 +105,12 @@ def texts_under(
     order = sorted(dict.fromkeys(prompts), key=lambda ids: (-len(ids), ids))
     longest = max(map(len, prompts), default=0) + ending.new
     with measuring(model):
-        face = writing_face(model, plans, longest)
-        if isinstance(face, Face):
-            found = _together(model, face, plans, order, style, advance, memory)
+        way = way_to_write(model, plans, longest)
+        if isinstance(way, Way):
+            shared = replace(style, shares=way.shares)
+            found = _together(model, way.face, plans, order, shared, advance, memory)
         else:
-            warn(f"texts are written plan by plan: {face}")
+            warn(f"texts are written plan by plan: {way}")
             rows = _ALONE if longest <= rotated_alike(model.original_model.config) else 1
             found = [_one_by_one(model, plan, order, style, rows, advance) for plan in plans]
     place = {ids: k for k, ids in enumerate(order)}
@@ -127,16 +133,14 @@ def _together(
         under, after = [plans[plan] for plan in chosen], [prompts[prompt] for prompt in some]
         return written(face, under, after, style, seen, advance)
 
-    return in_parts(
-        model, plans, prompts, style.ending.new, memory, write, lambda text: text.tokens is None
-    )
+    needed = partial(bytes_needed, model, style)
+    return in_parts(plans, prompts, needed, memory, write, lambda text: text.tokens is None)
 
 
 def in_parts(
-    model: TransformerBridge,
     plans: Sequence[Plan],
     prompts: Sequence[Ids],
-    new: int,
+    needed: Needed,
     memory: int,
     work: Callable[[Sequence[int], Sequence[int]], list[list[T]]],
     lost: Callable[[T], bool],
@@ -151,8 +155,8 @@ def in_parts(
         for plan, under in zip(chosen, work(chosen, some), strict=True):
             found.update({(plan, k): item for k, item in zip(some, under, strict=True)})
 
-    parts = [*batches(model, plans, prompts, new, memory)]
-    _say_split(model, plans, prompts, new, parts)
+    parts = [*batches(plans, prompts, needed, memory)]
+    _say_split(plans, prompts, needed, parts)
     for some, chosen in parts:
         add(chosen, some)
         for prompt in some:
@@ -183,79 +187,107 @@ def _one_by_one(
 
 
 def batches(
-    model: TransformerBridge,
-    plans: Sequence[Plan],
-    prompts: Sequence[Ids],
-    new: int,
-    memory: int,
+    plans: Sequence[Plan], prompts: Sequence[Ids], needed: Needed, memory: int
 ) -> Iterator[tuple[range, range]]:
     """Prompts and plans, by their indices, that fit into `memory` together.
 
     All plans with as many prompts as fit; where one prompt is too much, as many plans as fit.
     Prompts are expected longest first.
     """
+
+    def under(some: Sequence[Ids], chosen: Sequence[Plan]) -> int:
+        return needed(chosen, some)
+
     start = 0
     while start < len(prompts):
-        columns = len(prompts[start]) + new
-        needed = [bytes_needed(model, plan, columns) for plan in plans]
-        count = min(len(prompts) - start, max(1, memory // sum(needed)))
-        first, taken = 0, 0
-        for plan, size in enumerate(needed):
-            if taken and (taken + size) * count > memory:
-                yield range(start, start + count), range(first, plan)
-                first, taken = plan, 0
-            taken += size
-        yield range(start, start + count), range(first, len(plans))
+        count = _most(prompts[start:], partial(needed, plans), memory)
+        some, first = prompts[start : start + count], 0
+        while first < len(plans):
+            taken = _most(plans[first:], partial(under, some), memory)
+            yield range(start, start + count), range(first, first + taken)
+            first += taken
         start += count
 
 
+def _most(left: Sequence[T], size: Callable[[Sequence[T]], int], memory: int) -> int:
+    """How many of the first of `left` fit; 1 where none does."""
+    if size(left) <= memory:
+        return len(left)
+    more = range(1, len(left))
+    return max(1, bisect_left(more, True, key=lambda count: size(left[:count]) > memory))
+
+
 def _say_split(
-    model: TransformerBridge,
     plans: Sequence[Plan],
     prompts: Sequence[Ids],
-    new: int,
+    needed: Needed,
     parts: Sequence[tuple[range, range]],
 ) -> None:
     """Warn of texts that are not all written together, with the memory that is reserved."""
     if len(parts) < 2:
         return
-    sizes = [
-        len(some) * sum(bytes_needed(model, plans[k], len(prompts[some[0]]) + new) for k in chosen)
-        for some, chosen in parts
-    ]
-    most, whole = (size / 2**20 for size in (max(sizes), sum(sizes)))
+    most = max(
+        needed([plans[k] for k in chosen], [prompts[k] for k in some]) for some, chosen in parts
+    )
     warn(
-        f"texts are written in {len(parts)} parts of up to {most:,.2f} MiB of keys, values and "
-        f"logits; all together would take {whole:,.2f} MiB"
+        f"texts are written in {len(parts)} parts of up to {most / 2**20:,.2f} MiB of keys, values "
+        f"and logits; all together would take {needed(plans, prompts) / 2**20:,.2f} MiB"
     )
 
 
-def bytes_needed(model: TransformerBridge, plan: Plan, columns: int) -> int:
-    """Memory for one text under `plan`: keys and values of every call, logits, an attention map."""
-    config = model.cfg
+def bytes_needed(
+    model: TransformerBridge, style: Style, plans: Sequence[Plan], prompts: Sequence[Ids]
+) -> int:
+    """Memory for all texts: keys and values of every call, logits, an attention map."""
+    config, new = model.cfg, style.ending.new
     itemsize = int(next(model.original_model.parameters()).element_size())
     heads = getattr(config, "n_key_value_heads", None) or config.n_heads
-    width = 2 * int(heads) * int(config.d_head)
+    each = 2 * int(heads) * int(config.d_head) * itemsize
+    width = max(map(len, prompts))
+    sliding = {
+        layer
+        for layer, seen in enumerate(windows(model.original_model.config) or ())
+        if seen is not None and seen < width + new
+    }
+    if not style.shares or style.averaged:
+        sliding = {*range(len(model.blocks))}
+    calls = Counter(call.layer in sliding for plan in plans for call in plan.calls)
+    begun = Counter(
+        call.layer in sliding for step, _ in prefix_tree(plans).inner() for call in step.calls
+    )
+    known = sum(len(level.rows) * level.new for level in levels(prompts)) if begun[False] else 0
+    columns = len(prompts) * (calls[True] * (width + new) + calls[False] * new)
     logits = 3 * int(config.d_vocab) * max(4, itemsize)
-    return len(plan.calls) * columns * width * itemsize + logits
+    return each * (columns + begun[False] * known) + logits * len(plans) * len(prompts)
 
 
-def writing_face(
+@dataclass(frozen=True, eq=False)
+class Way:
+    """A face on which texts are written, and whether rows may know their beginnings together."""
+
+    face: Face
+    shares: bool
+
+
+def way_to_write(
     model: TransformerBridge, plans: Sequence[Plan] = (), longest: int = 0, given: bool = False
-) -> Face | str:
-    """The fastest face on which a schedule of `plans` writes texts of up to `longest` tokens.
+) -> Way | str:
+    """The fastest way in which a schedule of `plans` writes texts of up to `longest` tokens.
 
-    If there is none, the reason. A face is tried with what decoding adds to reading: keys and
+    If there is none, the reason. A way is tried with what decoding adds to reading: keys and
     values that are remembered, and rows of several plans and lengths. Where texts are `given`, no
     settings of the model decide what is written.
     """
     if reason := _unfit(model, longest, given):
         return reason
-    for face in {id(face.root): face for face in (face_of(model, plans), hooked(model))}.values():
+    fast, slow = face_of(model, plans), hooked(model)
+    ways = [Way(fast, True), Way(fast, False)] if fast.root is not slow.root else []
+    for way in (*ways, Way(slow, False)):
+        tried = partial(_difference, model, way)
+        known = (way.face.known, way.shares)
         unknown = "nothing shows whether they could be written together"
-        reason = _reasons.told(model, partial(_difference, model, face), face.known, else_=unknown)
-        if reason is None:
-            return face
+        if (reason := _reasons.told(model, tried, known, else_=unknown)) is None:
+            return way
     return str(reason)
 
 
@@ -285,8 +317,8 @@ def _not_greedy(config: GenerationConfig) -> str:
     return ", ".join(changed)
 
 
-def _difference(model: TransformerBridge, face: Face) -> str | None:
-    """What differs when a few layers of `face` write through a schedule, in float32.
+def _difference(model: TransformerBridge, way: Way) -> str | None:
+    """What differs when a few layers of a face write through a schedule, in float32.
 
     None for nothing: logits are those of the hooked model, read in one pass for each text.
     """
@@ -298,7 +330,8 @@ def _difference(model: TransformerBridge, face: Face) -> str | None:
     size = max(1, min(20, (context - 4) // 2))
     draw = torch.randint(1, int(model.cfg.d_vocab), (3, size), generator=generator).tolist()
     prompts = [(*draw[0], *draw[1][:4]), (*draw[0], *draw[2][:2]), tuple(draw[2][: size // 2 + 1])]
-    style = Style(Ending(min(3, context - size - 4) or 1), model.tokenizer, pad_of(model))
+    ending, face = Ending(min(3, context - size - 4) or 1), way.face
+    style = Style(ending, model.tokenizer, pad_of(model), shares=way.shares)
     logits: list[Tensor] = []
     try:
         stacks = () if face.root is model.original_model else ((face.root, face.blocks),)

@@ -108,16 +108,20 @@ class Rows:
         """Where rows are in a layer's arguments, from recordings of two and of three."""
         self._where = [axes(a, b) for a, b in zip(two, three, strict=True)]
 
-    def fill(self, plans: Sequence[int], call: int, room: Room) -> None:
-        """Take over what the prompts have left in `room`, the same under all these plans."""
+    def fill(self, plans: Sequence[int], call: int, rooms: Sequence[Room]) -> None:
+        """Take over what the prompts have left in `rooms`, the same under all these plans."""
+        taking: dict[int, list[int]] = {}
         for plan in plans:
-            entry = self._entries[plan][call]
-            mine = self._rooms[entry]
-            if not mine.is_initialized:
-                mine.make(len(self._served[entry].rows), room.keys, room.values)
-            end = room.get_seq_length()
-            mine.take(self._served[entry].spans[plan], room.keys, room.values, end)
-            mine.holds(end)
+            taking.setdefault(self._entries[plan][call], []).append(plan)
+        for entry, some in taking.items():
+            served = self._served[entry]
+            spans = [served.spans[plan] for plan in some]
+            self._rooms[entry].fill(spans, len(served.rows), rooms)
+
+    def settle(self) -> None:
+        """All prompts have been read."""
+        for room in self._rooms:
+            room.settle()
 
     def run(
         self, stream: Float[Tensor, "row 1 d_model"], calls: tuple[Arguments, ...]

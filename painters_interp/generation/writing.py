@@ -21,6 +21,7 @@ from ..execution.layer_arguments import Arguments
 from ..models import device_of
 from ..plans import Plan
 from ..plans.schedules import schedule
+from .cascade import Cascade, laid_out
 from .ending import Ending
 from .reading import Advance, Padded, read
 from .rooms import Room
@@ -46,12 +47,16 @@ class Written:
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """How texts are written, besides under which plans."""
+    """How texts are written, besides under which plans.
+
+    `shares` says whether attention may be over keys and values that several rows know.
+    """
 
     ending: Ending
     tokenizer: Any
     pad: int
     averaged: bool = False
+    shares: bool = False
 
 
 def written(
@@ -71,8 +76,9 @@ def written(
 
     def likeliest(logits: Tensor, rows: Sequence[int]) -> tuple[Tensor, Sequence[int]]:
         see(logits)
-        following = logits.to(torch.float32).argmax(-1)
-        return following, texts.add(rows, *_fetched(following, logits.isnan().any(-1)))
+        following = logits.to(torch.float32).argmax(-1)  # NaN, where there is one
+        lost = logits.gather(-1, following[:, None]).squeeze(-1).isnan()
+        return following, texts.add(rows, *_fetched(following, lost))
 
     decode(face, plans, prompts, style, windows, likeliest, advance)
     found = texts.found()
@@ -95,10 +101,11 @@ def decode(
     merged = schedule(plans)
     # Memories are averaged behind a whole prompt, and not while a part of it is read by another.
     reads = (Level(tuple(map(Row, prompts))),) if style.averaged else levels(prompts)
-    columns = reads[-1].width + style.ending.new
-    rooms = [Room(columns, windows[entry.layer]) for entry in merged]
+    room_of = _rooms(reads, style, face.device)
+    rooms = [room_of(windows[entry.layer]) for entry in merged]
     rows = Rows(face, plans, merged, len(prompts), rooms)
     streams = read(face, plans, reads, windows, style.pad, rows.fill, advance)
+    rows.settle()
     if style.averaged:
         rows.average(reads[-1].width)
     logits = face.logits(streams.flatten(0, 1))
@@ -122,6 +129,25 @@ def decode(
         if style.averaged:
             rows.average(1)
         advance(rows.calls)
+
+
+def _rooms(
+    reads: Sequence[Level], style: Style, device: torch.device
+) -> Callable[[int | None], Room]:
+    """Makes the room of an entry whose layer sees so far back; None for no bound.
+
+    What slides, and what is averaged, each row has for itself.
+    """
+    new = style.ending.new
+    columns = reads[-1].width + new
+    layout = laid_out(reads, new, device) if style.shares and not style.averaged else None
+
+    def room_of(window: int | None) -> Room:
+        if layout is None or (window is not None and window < columns):
+            return Room(columns, window)
+        return Cascade(layout, new)
+
+    return room_of
 
 
 def _recorded(face: Face, batch: Padded, count: int) -> Sequence[Arguments]:

@@ -7,8 +7,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 import painters_interp as painters
-from painters_interp.execution.faces import Face
-from painters_interp.generation.routes import writing_face
+from painters_interp.generation.routes import Way, way_to_write
 
 PLAN, TEXT, TOKEN = "0 2-5", "abc def", 3
 KEPT = [token for token in range(tiny.VOCAB) if token != TOKEN]
@@ -74,4 +73,4 @@ def test_of_tasks(excluding):
 
 def test_is_no_fault_to_check_and_none_to_writing_together(excluding):
     assert painters.check(excluding, PLAN).ok
-    assert isinstance(writing_face(excluding), Face)
+    assert isinstance(way_to_write(excluding), Way)

@@ -1,6 +1,8 @@
 """Texts written together are those of the model's own `generate` inside `applied`."""
 
 import warnings
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,10 @@ import painters_interp as painters
 from painters_interp import applied
 from painters_interp.errors import PlanError, TextError, UnsupportedModelError
 from painters_interp.execution import plain
-from painters_interp.execution.faces import Face
 from painters_interp.execution.fused import FUSED
 from painters_interp.generation import Ending, texts_under
-from painters_interp.generation.routes import batches, bytes_needed, writing_face
+from painters_interp.generation.routes import Way, batches, bytes_needed, way_to_write
+from painters_interp.generation.writing import Style
 from painters_interp.plans import Plan
 
 PLANS = ("0-5", "2 (1-3)*2 5", "0-1 3@0.5*2 (4|5)@sum")
@@ -62,8 +64,8 @@ def built(name: str, folder: Path, **others: Any) -> TransformerBridge:
 
 def on_plain(model: TransformerBridge, *texts: str) -> bool:
     """Whether the model writes on its plain face."""
-    face = writing_face(model, plans(*texts) if texts else ())
-    return isinstance(face, Face) and face.root is not model.original_model
+    way = way_to_write(model, plans(*texts) if texts else ())
+    return isinstance(way, Way) and way.face.root is not model.original_model
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gemma3", "mistral"])
@@ -130,19 +132,38 @@ def test_the_averaged_cache_is_averaged(tiny_folder: Path) -> None:
     assert averaged != texts_under(model, few, prompts(), Ending(NEW))
 
 
-def test_memory_splits_prompts_and_then_plans_and_changes_nothing(tiny_folder: Path) -> None:
+@pytest.mark.parametrize("shares", [True, False])
+def test_memory_splits_prompts_and_then_plans_and_changes_nothing(
+    tiny_folder: Path, shares: bool
+) -> None:
     model = tiny.shared("llama", torch.float64, tiny_folder)
-    several = plans()
+    several, longest_first = plans(), sorted(prompts(), key=len)[::-1]
     whole = texts_under(model, several, prompts(), Ending(4))
-    one = bytes_needed(model, several[0], 24 + 4)
-    for memory in (7 * one, 2 * one):
+    needed = partial(bytes_needed, model, Style(Ending(4), None, 0, shares=shares))
+    every, one = needed(several, longest_first), needed(several[:1], longest_first[:1])
+    assert needed(several, longest_first[:1]) < every > one
+    for memory in (every - 1, one):
         with pytest.warns(UserWarning, match=r"in \d+ parts of up to 0\.\d+ MiB of keys"):
-            found = texts_under(model, several, prompts(), Ending(4), memory=memory)
+            found = texts_under(model, several, prompts(), Ending(4), memory=one)
         assert found == whole
-        for some, chosen in batches(model, several, sorted(prompts(), key=len)[::-1], 4, memory):
-            columns = (24, 21, 5)[some[0]] + 4
-            taken = sum(bytes_needed(model, several[k], columns) for k in chosen) * len(some)
+        parts = [*batches(several, longest_first, needed, memory)]
+        assert len(parts) > 1
+        assert sorted(pair for part in parts for pair in product(*part)) == [
+            *product(range(3), range(len(several)))
+        ]
+        for some, chosen in parts:
+            taken = needed([several[k] for k in chosen], [longest_first[k] for k in some])
             assert taken <= memory or len(some) == len(chosen) == 1
+
+
+def test_beginnings_that_texts_and_plans_share_take_memory_once(tiny_folder: Path) -> None:
+    model = tiny.shared("llama", torch.float64, tiny_folder)
+    alike = [(*range(1, 31), last) for last in range(8)]
+    together, apart = (
+        bytes_needed(model, Style(Ending(1), None, 0, shares=shares), plans("0-4", "0-3 5"), alike)
+        for shares in (True, False)
+    )
+    assert together < apart / 2
 
 
 def test_equal_prompts_and_plans_have_equal_texts(tiny_folder: Path) -> None:
@@ -201,7 +222,7 @@ def test_the_end_of_text_token_ends_a_text(tiny_folder: Path) -> None:
 
 def test_what_nan_logits_write_is_unknown(tiny_folder: Path) -> None:
     model = tiny.build("llama", torch.float32, tiny_folder)
-    writing_face(model)  # judged while it is whole
+    way_to_write(model)  # judged while it is whole
     with torch.no_grad():
         next(model.original_model.model.layers[3].parameters()).fill_(torch.nan)
     with pytest.warns(UserWarning, match="a logit is NaN for 1 of 2 texts"):
@@ -306,7 +327,7 @@ def test_texts_that_change_their_own_rotation_are_written_alone(tiny_folder: Pat
         [texts] = texts_under(model, [plan], prompts(), Ending(4))
     for ids, text in zip(prompts(), texts, strict=True):
         assert text.tokens == alone(model, plan, ids, new=4)
-    assert isinstance(writing_face(model, longest=26), Face)
+    assert isinstance(way_to_write(model, longest=26), Way)
 
 
 def test_the_model_comes_back_and_is_in_its_mode(tiny_folder: Path) -> None:
