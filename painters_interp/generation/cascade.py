@@ -203,7 +203,7 @@ class Cascade(Room):
 
     def _masked(self, scores: Tensor, mask: Tensor | None) -> Tensor:
         """Scores with what a layer's mask says of the columns of the text that they stand for."""
-        places = self._places[:, : scores.shape[-1]]
+        places = self._places[:, : scores.shape[-1]].to(scores.device)
         if self._layout.gaps:
             scores = scores.masked_fill((places < 0)[:, None, None], -torch.inf)
         if mask is None:
