@@ -10,7 +10,11 @@ from dataclasses import fields
 from itertools import takewhile
 from textwrap import TextWrapper
 from typing import Any
-from unicodedata import combining, east_asian_width
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from .errors import in_a_line
 
@@ -65,7 +69,7 @@ def in_columns(
     if most is not None and len(next(iter(table.values()), [])) > most:
         half = max(1, most // 2)
         table = {name: [*cells[:half], "...", *cells[-half:]] for name, cells in table.items()}
-    return "\n\n".join(_part(part, texts, width) for part in _parts(table, texts, width))
+    return "\n\n".join(_drawn(part, texts, width) for part in _parts(table, texts, width))
 
 
 def _parts(table: Columns, texts: Collection[str], width: int) -> list[Columns]:
@@ -74,61 +78,39 @@ def _parts(table: Columns, texts: Collection[str], width: int) -> list[Columns]:
     parts = [dict(keys)]
     for name, cells in table.items():
         if name not in keys:
-            wider = {**parts[-1], name: cells}
-            if len(parts[-1]) > len(keys) and _total(_widths(wider, texts, width)) > width:
+            if len(parts[-1]) > len(keys) and _least({**parts[-1], name: cells}, texts) > width:
                 parts.append(dict(keys))
             parts[-1][name] = cells
     return [*parts]
 
 
-def _widths(table: Columns, texts: Collection[str], width: int) -> dict[str, int]:
-    """Of each column; texts give way, the widest first, for as long as that helps."""
-    widths = {name: max(map(_wide, (name, *cells))) for name, cells in table.items()}
-    while _total(widths) > width:
-        give = [name for name in widths if name in texts and widths[name] > _NARROWEST]
-        if not give:
-            break
-        widths[max(give, key=widths.__getitem__)] -= 1
-    return widths
+def _least(table: Columns, texts: Collection[str]) -> int:
+    """Columns that a table takes with its texts folded."""
+    widths = (
+        min(wide, _NARROWEST) if name in texts else wide for name, wide in _widths(table).items()
+    )
+    return sum(widths) + len(table) - 1
 
 
-def _total(widths: Mapping[str, int]) -> int:
-    return sum(widths.values()) + len(widths) - 1
+def _widths(table: Columns) -> dict[str, int]:
+    """Of each column; Chinese signs take two, marks on others none."""
+    return {name: max(map(cell_len, (name, *cells))) for name, cells in table.items()}
 
 
-def _part(table: Columns, texts: Collection[str], width: int) -> str:
-    widths, lines = _widths(table, texts, width), []
-    for row in zip(*([name, *cells] for name, cells in table.items()), strict=True):
-        cells = {name: _fold(cell, widths[name]) if name in texts else [cell]
-                 for name, cell in zip(table, row, strict=True)}  # fmt: skip
-        for k in range(max(map(len, cells.values()))):
-            line = []
-            for name, cell in cells.items():
-                word = cell[k] if k < len(cell) else ""
-                blank = " " * (widths[name] - _wide(word))
-                line.append(word + blank if name in texts else blank + word)
-            lines.append(" ".join(line).rstrip())
-    return "\n".join(lines)
-
-
-def _fold(cell: str, width: int) -> list[str]:
-    """A cell in lines of so many columns, words whole where they fit."""
-    lines = [""]
-    for word in cell.split():
-        if lines[-1] and _wide(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
-            continue
-        lines += [""] if lines[-1] else []
-        for sign in word:
-            if _wide(lines[-1] + sign) > width:
-                lines.append("")
-            lines[-1] += sign
-    return lines
-
-
-def _wide(text: str) -> int:
-    """Columns that a text takes: Chinese signs take two, marks on others none."""
-    return sum(0 if combining(s) else 1 + (east_asian_width(s) in "WF") for s in text)
+def _drawn(table: Columns, texts: Collection[str], width: int) -> str:
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="")
+    for name in table:
+        if name in texts:
+            grid.add_column(Text(name), overflow="fold")
+        else:
+            grid.add_column(Text(name), justify="right", no_wrap=True)
+    for row in zip(*table.values(), strict=True):
+        grid.add_row(*map(Text, row))
+    whole = sum(_widths(table).values()) + len(table)
+    console = Console(width=min(whole, max(width, _least(table, texts))), color_system=None)
+    with console.capture() as drawn:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in drawn.get().splitlines())
 
 
 class Brief:
