@@ -32,9 +32,9 @@ METRICS = {
 _OF_NUMBERS = ("pearson", "spearman")
 _TEXTS = ("text", "sentence", "sentence1", "text1")
 _SECONDS = ("text2", "sentence2")
-_LEARNT = ("train",)
+_LEARNT = "train"
+_NO_LABEL = ["", "nan", "NaN", "NA", "<NA>", "N/A", "n/a", "#N/A", "null", "NULL", "None"]
 _HELD_OUT = 0.25
-_MISSING = -1  # how the hub marks labels that are kept secret
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -100,6 +100,12 @@ class Examples(Brief):
                 f"task {self.name!r}: all {len(self.train)} examples to learn from are of one "
                 f"{kind}; give more, or other ones"
             )
+        unknown = np.setdiff1d(self.scored.right, self.train.right) if self.classes else ()
+        for place in unknown:
+            raise TaskError(
+                f"task {self.name!r}: class {self.classes[int(place)]!r} is scored, but none of "
+                f"the {len(self.train)} examples to learn from is of it; give more to learn from"
+            )
         return self
 
 
@@ -154,7 +160,7 @@ def examples(
         (12, 4, ('acc', 'f1'))
     """
     name = name or ("examples" if isinstance(table, pd.DataFrame) else Path(table).stem)
-    rows = table if isinstance(table, pd.DataFrame) else read(Path(table), name)
+    rows = table if isinstance(table, pd.DataFrame) else read(Path(table), name, label)
     _refuse_unusable(rows, name)
     text, second = _text_columns(rows, name, text, second)
     texts = texts_of(rows, name, [text] if second is None else [text, second])
@@ -166,27 +172,66 @@ def examples(
     return Examples(name, train, scored, chosen, classes).checked()
 
 
-def read(path: Path, name: str) -> pd.DataFrame:
-    """The rows of a CSV or JSONL file. Raises TaskError."""
+def read(path: Path, name: str, label: str = "label") -> pd.DataFrame:
+    """The rows of a CSV or JSONL file. Raises TaskError.
+
+    Of a CSV's cells only labels may be numbers, or missing: any other is the text that is there.
+    """
     path = path.expanduser()
     if path.suffix not in (".csv", ".jsonl"):
         raise TaskError(f"task {name!r}: {path} is neither .csv nor .jsonl")
     try:
-        if path.suffix == ".csv":
-            return pd.read_csv(path)
-        # By itself, pandas would make dates and numbers of texts.
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return pd.DataFrame([json.loads(line) for line in lines if line.strip()], dtype=object)
+        return _csv(path, name, label) if path.suffix == ".csv" else _jsonl(path, name)
     except FileNotFoundError as error:
         raise TaskError(f"task {name!r}: there is no file {path}") from error
+    except UnicodeDecodeError as error:
+        raise TaskError(f"task {name!r}: {path} is not in UTF-8 ({error.reason})") from error
     except (ValueError, OSError) as error:
-        raise TaskError(f"task {name!r}: {path} cannot be read ({error})") from error
+        raise TaskError(f"task {name!r}: {path} cannot be read ({str(error).strip()})") from error
+
+
+def _csv(path: Path, name: str, label: str) -> pd.DataFrame:
+    # By itself, pandas would call the second of two columns of one name something else.
+    [columns] = pd.read_csv(path, header=None, nrows=1, dtype=str).astype(str).to_numpy().tolist()
+    _refuse_doubled(columns, name)
+    texts = dict.fromkeys({*columns} - {label}, "str")
+    rows = pd.read_csv(
+        path, dtype=texts, keep_default_na=False, na_values={label: _NO_LABEL}, low_memory=False
+    )
+    if not isinstance(rows.index, pd.RangeIndex):
+        raise TaskError(
+            f"task {name!r}: rows of {path} have more cells than there are names in its first "
+            "line; put texts with commas in quotes"
+        )
+    return rows
+
+
+def _jsonl(path: Path, name: str) -> pd.DataFrame:
+    rows = []
+    # Ends of lines alone part rows: a text may hold others of those that Python splits at.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise TaskError(f"task {name!r}: line {number} of {path} is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise TaskError(f"task {name!r}: line {number} of {path} is no object: {line[:40]}")
+        rows.append(row)
+    # By itself, pandas would make dates and numbers of texts.
+    return pd.DataFrame(rows, dtype=object)
 
 
 def _refuse_unusable(rows: pd.DataFrame, name: str) -> None:
     if rows.empty:
         raise TaskError(f"task {name!r}: the table has no rows")
-    if double := list(rows.columns[rows.columns.duplicated()]):
+    _refuse_doubled([*rows.columns], name)
+
+
+def _refuse_doubled(columns: Sequence[object], name: str) -> None:
+    double = [column for column in columns if columns.count(column) > 1]
+    if double:
         raise TaskError(f"task {name!r}: two columns are called {double[0]!r}")
 
 
@@ -229,18 +274,36 @@ def rights_of(
     """What is right for each row, and the classes that its numbers stand for."""
     labels = _column(rows, name, column)
     for row, value in enumerate(labels):
-        if pd.isna(value) or value == _MISSING:
+        if not pd.api.types.is_scalar(value):
+            raise TaskError(f"task {name!r}: the label of row {row} is {str(value)[:40]}, no label")
+        if pd.isna(value):
             raise TaskError(f"task {name!r}: the label of row {row} is missing ({value})")
     if numbers is None:
-        numbers = any(isinstance(v, float) and v != round(v) for v in labels)
+        numbers = any(isinstance(v, float) and not v.is_integer() for v in labels)
     if numbers:
         return _as_numbers(labels, name), ()
-    plain = [int(v) if isinstance(v, float) and v == round(v) else v for v in labels]
-    classes = sorted(set(plain), key=lambda value: (str(type(value)), value))
+    classes = _classes([_whole(value) for value in labels], name)
     place = {value: number for number, value in enumerate(classes)}
-    if len(classes) < 2:
-        raise TaskError(f"task {name!r}: all {len(rows)} labels are {classes[0]!r}")
-    return np.array([place[value] for value in plain], dtype=float), tuple(classes)
+    return np.array([place[_whole(value)] for value in labels], dtype=float), classes
+
+
+def _whole(value: Any) -> Any:
+    """A number without a fraction as a whole one: 1.0 and 1 are one class."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _classes(labels: Sequence[Any], name: str) -> tuple[object, ...]:
+    """The different labels in order. Raises TaskError for one alone, and for two kinds of them."""
+    kinds: dict[str, Any] = {type(value).__name__: value for value in labels}
+    if len(kinds) > 1:
+        (one, first), (other, second), *_ = kinds.items()
+        raise TaskError(
+            f"task {name!r}: labels are of two kinds, such as {first!r} ({one}) and {second!r} "
+            f"({other}); write all of them alike"
+        )
+    if len({*labels}) < 2:
+        raise TaskError(f"task {name!r}: all {len(labels)} labels are {labels[0]!r}")
+    return tuple(sorted({*labels}))
 
 
 def _as_numbers(labels: "pd.Series[Any]", name: str) -> Float[np.ndarray, " text"]:
@@ -265,13 +328,28 @@ def _learnt(
 ) -> Any:
     """Which rows are to learn from."""
     if "split" in rows:
-        return rows["split"].isin(_LEARNT).to_numpy()
+        return _said(rows["split"], name)
     learnt = np.ones(len(rows), dtype=bool)
     learnt[held_out(right, bool(classes), _HELD_OUT, seed)] = False
     if learnt.all():
         raise TaskError(
             f"task {name!r}: none of {len(rows)} labels occurs twice, so no row can be set apart "
             "to be scored; give more of each class, or numbers=True for labels that are numbers"
+        )
+    return learnt
+
+
+def _said(splits: "pd.Series[Any]", name: str) -> Any:
+    """Which rows are to learn from, as their column says."""
+    for row, value in enumerate(splits):
+        if not isinstance(value, str) or not value:
+            raise TaskError(f"task {name!r}: 'split' of row {row} is missing ({value})")
+    learnt = splits.eq(_LEARNT).to_numpy()
+    if not learnt.any():
+        words = ", ".join(map(repr, splits.unique()[:4]))
+        raise TaskError(
+            f"task {name!r}: there are no examples to learn from: 'split' is {words}, and "
+            f"{_LEARNT!r} nowhere"
         )
     return learnt
 

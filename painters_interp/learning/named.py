@@ -15,6 +15,7 @@ from .examples import Examples, Split, metrics_of, read, rights_of, texts_of
 PROBE = "probe_acceptability"
 _HUB = "nyu-mll/glue"
 _SCORED = ("validation", "test")
+_SECRET = -1  # in the place of labels that are not published
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def _from_hub(name: str) -> dict[str, pd.DataFrame]:
 def _examples(name: str, train: pd.DataFrame, scored: pd.DataFrame) -> Examples:
     known = _GLUE[name]
     whole = pd.concat([train, scored], ignore_index=True)
+    _refuse_secret(whole, name)
     right, classes = rights_of(whole, name, "label", "pearson" in known.metrics)
     texts = texts_of(whole, name, known.columns)
     split = Split(texts, right, np.r_[np.arange(len(train)), np.arange(len(scored))])
@@ -119,3 +121,9 @@ def _examples(name: str, train: pd.DataFrame, scored: pd.DataFrame) -> Examples:
     places = np.arange(len(whole))
     first, second = places[: len(train)], places[len(train) :]
     return replace(both, train=split.at(first), scored=split.at(second)).checked()
+
+
+def _refuse_secret(rows: pd.DataFrame, name: str) -> None:
+    labels = rows.get("label", pd.Series(dtype=object)).reset_index(drop=True)
+    for row in np.flatnonzero(labels.eq(_SECRET)):
+        raise TaskError(f"task {name!r}: the label of row {row} is missing ({_SECRET})")

@@ -72,7 +72,10 @@ def test_a_limit_draws_the_same_examples_again_and_others_for_another_seed() -> 
         (rows(words=["a"], label=[1]), {}, "no column of texts is named; it has words, label"),
         (rows(text=["a", ""], label=[0, 1]), {}, "'text' of row 1 is '', and no text"),
         (rows(text=["a", None], label=[0, 1]), {}, "'text' of row 1 is .*, and no text"),
-        (rows(text=["a", "b"], label=[0, -1]), {}, "the label of row 1 is missing"),
+        (rows(text=["a", "b"], label=[0, [1]]), {}, r"the label of row 1 is \[1\], no label"),
+        (rows(text=["a", "b"], label=[1, "1"]), {}, r"two kinds, such as 1 \(int\) and '1' \(str\)"),
+        (rows(text=["a", "b"], label=[True, 0]), {}, r"such as True \(bool\) and 0 \(int\)"),
+        (rows(text=["a", "b"], label=[np.inf, 0.0]), {}, "the label of row 0 is 'inf', and no num"),
         (rows(text=["a", "b"], label=[0, None]), {}, "the label of row 1 is missing"),
         (rows(text=["a", "b"], label=[1, 1]), {}, "all 2 labels are 1"),
         (FILMS, {"numbers": True}, "the label of row 0 is 'yes', and no number"),
@@ -83,12 +86,64 @@ def test_a_limit_draws_the_same_examples_again_and_others_for_another_seed() -> 
         (pd.concat([FILMS, FILMS[["text"]]], axis=1), {}, "two columns are called 'text'"),
         (rows(text=["a", "b"], label=[1, 2]), {}, "none of 2 labels occurs twice"),
         (FILMS.assign(split="train"), {}, "there are no examples to score"),
-        (FILMS.assign(split="test"), {}, "there are no examples to learn from"),
+        (FILMS.assign(split="Test"), {}, "learn from: 'split' is 'Test', and 'train' nowhere"),
+        (FILMS.assign(split=None), {}, "'split' of row 0 is missing"),
     ],
 )
 def test_what_is_wrong_is_said(table: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(TaskError, match=message):
         examples(table, **options)
+
+
+def test_a_class_that_is_scored_must_be_learnt() -> None:
+    table = rows(text=list("abcdef"), label=[0, 1, 0, 1, 0, 2], split=["train"] * 4 + ["test"] * 2)
+    with pytest.raises(TaskError, match="class 2 is scored, but none of the 4 examples to learn"):
+        examples(table)
+
+
+def test_any_two_whole_numbers_are_classes() -> None:
+    table = rows(text=list("abcdefgh"), label=[-1.0, 1.0] * 4)
+    assert examples(table).classes == (-1, 1)
+    numbers = rows(text=list("abcdefgh"), label=[-1.0, 0.5] * 4)
+    assert examples(numbers).train.right.min() == -1
+
+
+FILES = {
+    "latin.csv": ("text,label\ncafé,1\n".encode("latin-1"), "latin.csv is not in UTF-8"),
+    "empty.csv": (b"", "empty.csv cannot be read"),
+    "header.csv": (b"text,label\n", "the table has no rows"),
+    "one.csv": (b"text,label\na,1\n", "all 1 labels are 1"),
+    "double.csv": (b"text,text,label\na,b,1\nc,d,0\n", "two columns are called 'text'"),
+    "commas.csv": (b"text,label\na, b,1\nc, d,0\n", "more cells than there are names"),
+    "blank.csv": (b"text,label\na,1\n,0\n", "'text' of row 1 is '', and no text"),
+    "unknown.csv": (b"text,label\na,1\nb,\n", "the label of row 1 is missing"),
+    "cut.jsonl": (b'{"text": "a", "label": 1}\n{"text": "b", ', "line 2 of .* is no JSON"),
+    "list.jsonl": (b"[1, 2]\n", r"line 1 of .* is no object: \[1, 2\]"),
+    "keys.jsonl": (b'{"text": "a", "label": 1}\n{"text": "b"}', "the label of row 1 is missing"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_wrong_with_a_file_is_said(name: str, tmp_path: Path) -> None:
+    content, message = FILES[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TaskError, match=message):
+        examples(tmp_path / name)
+
+
+def test_texts_are_what_stands_there(tmp_path: Path) -> None:
+    texts = ["None", "NA", "007", "1e3", "true", "a\u2028b", "2020-01-01", '"so", he said']
+    table = pd.DataFrame({"text": texts, "label": [0, 1] * 4, "split": ["train", "test"] * 4})
+    with pytest.raises(TaskError, match="examples to learn from are of one class"):
+        examples(table)
+    table["label"] = [0, 0, 1, 1] * 2
+    table.to_csv(tmp_path / "own.csv", index=False)
+    lines = [json.dumps(row, ensure_ascii=False) for row in table.to_dict("records")]
+    (tmp_path / "own.jsonl").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    for name in ("own.csv", "own.jsonl"):
+        task = examples(tmp_path / name)
+        assert [*task.train.texts, *task.scored.texts] == [(t,) for t in texts[::2] + texts[1::2]]
+        assert task.classes == (0, 1)
 
 
 def test_too_small_a_limit_is_refused() -> None:
