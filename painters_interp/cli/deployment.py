@@ -182,7 +182,7 @@ def search(
         refuse(calls, len(bridge.blocks))
     found = deployment.search(
         bridge,
-        documents(bridge, lines, limit) if objective != "tasks" else lines,
+        documents(lines, limit) if objective != "tasks" else lines,
         chosen,
         calls=calls,
         time=time,

@@ -100,7 +100,7 @@ def damage(
     lines, folder = lines_of(texts), folder_for(model, out)
     try_tables(folder, ["damage"])
     bridge = loaded(model, device, dtype)
-    read, plans = documents(bridge, lines, limit), damages(len(bridge.blocks), longest)
+    read, plans = documents(lines, limit), damages(len(bridge.blocks), longest)
     points, rho = predict_damage(bridge, read, names, plans, seed=seed)
     facts = provenance(**identity(bridge), texts=len(read), longest=longest, seed=seed)
     ends = rho.rename(columns={"low": "rho_low", "high": "rho_high"})
@@ -151,7 +151,7 @@ def stitch(
     computable(device, dtype)
     source = loaded(model, device, dtype)
     other = source if target == model else loaded(target, device, dtype)
-    read = documents(source, lines, limit)
+    read = documents(lines, limit)
     if len(read) < 2:
         raise PaintersError("stitching needs two texts or more: to fit on some, and judge on some")
     how: dict[str, Any] = {"method": method, "seed": seed}

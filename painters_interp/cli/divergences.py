@@ -55,7 +55,7 @@ def kl(
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
     chosen = {text: as_plan(text, bridge) for text in given}
-    read = documents(bridge, lines, limit)
+    read = documents(lines, limit)
     found = kl_to_intact(bridge, chosen, read, seed)
     print(f"{'KL':>8}  {'95 % interval':18}  plan   (nats per token, {len(read)} documents)")
     for row in found.itertuples(index=False):

@@ -2,12 +2,8 @@
 
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import PaintersError
-
-if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
 
 
 def lines_of(path: Path | None) -> list[str] | None:
@@ -29,14 +25,12 @@ def lines_of(path: Path | None) -> list[str] | None:
     return texts
 
 
-def documents(
-    bridge: "TransformerBridge", lines: list[str] | None, limit: float | None
-) -> list[str]:
-    """The lines, or the passages of the first built-in task; as many as `limit` leaves."""
+def documents(lines: list[str] | None, limit: float | None) -> list[str]:
+    """The lines, or the built-in passages; as many as `limit` leaves."""
     if lines is None:
-        from ..evaluation import PROBES, prepare
+        from ..evaluation import passages
 
-        lines = prepare(bridge, PROBES[:1]).texts
+        lines = passages()
     if limit is None:
         return lines
     return lines[: ceil(limit * len(lines)) if limit < 1 else int(limit)]

@@ -68,7 +68,7 @@ def grid(
     table = experiments.GRIDS[name](n_layers, layers_in(layers, n_layers))
     if len(table) == 1:
         raise PaintersError(f"a grid of {kind} needs more layers than these; give two or more")
-    read = documents(bridge, lines, limit)
+    read = documents(lines, limit)
     plans = experiments.plans(table)
     told = f"{len(plans)} plans, {shared_calls(plans):,} shared layer calls"
     print(f"{told}, {len(read)} documents")

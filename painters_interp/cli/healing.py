@@ -80,7 +80,7 @@ def heal(
     recipe = learning.Tuning(epochs=epochs, rate=rate, batch=batch, folder=checkpoints)
     bridge = loaded(model, device, dtype)
     altered = as_plan(text, bridge)
-    learnt = documents(bridge, lines, limit)
+    learnt = documents(lines, limit)
     asked: dict[str, Any] = {"tuning": recipe, "lora": adapters, "context": context, "seed": seed}
     healed = learning.heal(bridge, altered, learnt, judged, **asked)
     losses = healed.table()

@@ -21,6 +21,7 @@ from .options import (
     Plans,
     PlanWords,
     Seed,
+    Store,
     TableOut,
     Venue,
     computable,
@@ -32,7 +33,7 @@ from .options import (
     path_of,
     plans_in,
 )
-from .outputs import folder_for, try_drawn, try_tables, write_all, write_drawn
+from .outputs import folder_for, try_drawn, try_folder, try_tables, write_all, write_drawn
 
 if TYPE_CHECKING:
     from ..learning import Examples, Readers
@@ -72,6 +73,7 @@ def classify(
         typer.Option(help="Which state is a text's: mean (encoders), last (decoders) or first."),
     ] = None,
     limit: Limit = None,
+    store: Store = None,
     out: TableOut = None,
     items: Annotated[
         bool, typer.Option("--items", help="Also write every single item: OUT.items.parquet.")
@@ -105,6 +107,8 @@ def classify(
     given, look = plans_in(plans, plan), look_of(venue, formats)
     if out is not None:
         try_drawn(out)
+    if store is not None:
+        try_folder(store)
     if train != "all" and (checkpoints is not None or epochs != 3):
         raise PaintersError("--epochs and --checkpoints are of --train all; add that")
     one_of(train, ("head", "all"), "--train")
@@ -115,7 +119,7 @@ def classify(
     intact = full(len(bridge.blocks))
     named = {"intact": intact} | {text: as_plan(text, bridge) for text in given}
     asked: dict[str, Any] = {"train": train, "limit": limit, "seed": seed, "pool": pool}
-    found = classify_items(bridge, named, chosen, **asked, tuning=recipe)
+    found = classify_items(bridge, named, chosen, **asked, tuning=recipe, store=store)
     labels = labels_for(named, len(bridge.blocks))
     table = labelled(labels, summarise(found, intact=str(intact)))
     print(printed(readable(table.drop(columns="label")), width=room()))

@@ -139,7 +139,7 @@ def effects(
     look = look_of(venue, formats)
     lines, folder = lines_of(texts), _folder(model, out, "patch_effects")
     bridge = loaded(model, device, dtype)
-    read = documents(bridge, lines, limit)
+    read = documents(lines, limit)
     plans = plans_named(words, plan) or None
     table = measured(bridge, read, plans, at)
     asked = {"texts": len(read), "changed_at": at, "plans": plans}

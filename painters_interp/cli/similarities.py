@@ -89,7 +89,7 @@ def similarity(
     bridge = loaded(model, device, dtype)
     steps = None if plan is None else as_plan(plan, bridge)
     second = None if other is None else loaded(other, device, dtype)
-    read = documents(bridge, lines, limit)
+    read = documents(lines, limit)
     options: dict[str, Any] = {
         "skip_first": not keep_first,
         "center": center,

@@ -143,7 +143,7 @@ def _list(
     Minutes are counted, not tried: all calls at the pace of one short timing of the model's layers.
     """
     from .. import studies
-    from ..evaluation import time_per_call
+    from ..execution import ready
     from ..studies.study import asked
 
     if len(models) > 1:
@@ -164,11 +164,14 @@ def _list(
         if len(bridge.blocks) < study.fewest_layers:
             _line(f"{study.id:{width}}  needs {study.fewest_layers} layers  ", study.title)
             continue
+        if study.ask is asked and not ready(bridge).causal:
+            _line(f"{study.id:{width}}  needs a model that predicts next tokens  ", study.title)
+            continue
         own = names if study.ask is asked else None
         on = study.ask(bridge, own, data if own or names is None else None,
                        limit or study.limit, seed=seed)  # fmt: skip
         if not pace:
-            pace = time_per_call(bridge, on.questions)
+            pace = on.pace()
             print(f"Token-layer calls, and minutes at {1 / pace:,.0f} of them a second")
         calls = int(study.calls(on))
         minutes = f"{calls * pace / 60:6.1f} min"

@@ -10,5 +10,6 @@ from .harness.own import task as task
 from .pace import seconds_needed as seconds_needed
 from .planned import PlannedLM as PlannedLM
 from .questions import Questions as Questions
+from .questions import passages as passages
 from .questions import prepare as prepare
 from .scoring import time_per_call as time_per_call

@@ -1,11 +1,7 @@
 """A long evaluation in pieces: what is kept on disk is read, the rest run a minute at a time."""
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -13,20 +9,16 @@ from typing import Any
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..execution import refuse_hooks_kept
-from ..models import identity, tokenizer_digest, weights_digest
+from ..execution import Archive
 from ..plans import Plan
-from ..storage import Shelf, provenance
+from ..storage import Shelf
 from ..strategies import full
-from ..tables import MODEL
 from .harness import Task
 from .harness.requests import definition, digest
 from .measurements import MEASUREMENTS, Measurement
 from .questions import Questions
 from .scoring import time_per_call
 
-# Of the parts of a store: what another one wrote is not read.
-_FORMAT = 1
 # What an interruption may cost.
 _SECONDS = 60.0
 # The rooms of this package whose code turns a question into a value.
@@ -49,44 +41,12 @@ class Job:
             shelf.write(items[items["task"] == shelf.name])
 
 
-@dataclass(frozen=True)
-class Archive:
-    """A folder of kept results, and the facts that tell those of one model from all others."""
-
-    folder: Path
-    facts: Mapping[str, Any]
-
-
 def archive_for(model: TransformerBridge, folder: str | Path) -> Archive:
-    """Where results of `model` are kept; its weights are hashed, about a second per GB.
+    """Where answers of `model` are kept; its weights are hashed, about a second per GB.
 
     Raises UnsupportedModelError for hooks on the model.
     """
-    refuse_hooks_kept(model)
-    facts: dict[str, Any] = {c: identity(model)[c] for c in MODEL}
-    facts["weights"] = weights_digest(model)
-    facts["tokenizer"] = tokenizer_digest(model.tokenizer)
-    facts |= {"packages": provenance()["packages"], "code": _code_digest(), "format": _FORMAT}
-    return Archive(Path(folder), facts)
-
-
-@lru_cache(maxsize=1)
-def _code_digest() -> str:
-    """Digest of this package's own code, which changes between versions, too."""
-    package = files(__package__.partition(".")[0])
-    digest = hashlib.sha256()
-    for room in _DECISIVE:
-        for content in _sources(package / room):
-            digest.update(content)
-    return digest.hexdigest()[:16]
-
-
-def _sources(place: Traversable) -> Iterator[bytes]:
-    for entry in sorted(place.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir():
-            yield from _sources(entry)
-        elif entry.name.endswith(".py"):
-            yield entry.name.encode() + entry.read_bytes()
+    return Archive.of(model, folder, _DECISIVE)
 
 
 def pending(

@@ -15,6 +15,7 @@ from ..notices import warn
 from ..plans import Plan, shared_calls
 from ..terminal import Brief
 from .harness import Instance, Task
+from .harness.builtin import PROBES
 from .harness.included import Include
 from .harness.own import OwnTask
 from .harness.requests import digest, documents
@@ -143,7 +144,7 @@ def prepare(
     if not family_of(model).causal:
         raise UnsupportedModelError(
             f"{model.cfg.model_name} is a masked language model, or bidirectional; lm-eval's tasks "
-            "need next-token probabilities"
+            "need next-token probabilities (`classify` and `readers` read its states)"
         )
     template = tokenizer_of(model).chat_template_of_model() if chat else None
     names = several(tasks, str, OwnTask, Mapping, Path, pd.DataFrame)
@@ -152,6 +153,17 @@ def prepare(
     questions = questions_of(model, loaded, seed, chat)
     _say_how_read(questions, str(model.cfg.model_name), tokenizer_of(model).max_length)
     return questions
+
+
+def passages() -> list[str]:
+    """The built-in texts: what is asked by a probe of this package, for any model to read.
+
+    Example:
+        >>> len(passages())
+        250
+    """
+    [task] = load_tasks(PROBES[:1])
+    return [*documents(task).values()]
 
 
 def questions_of(

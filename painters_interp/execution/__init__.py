@@ -5,6 +5,7 @@ from .anatomy import family_of as family_of
 from .application import applied as applied
 from .application import as_plan as as_plan
 from .application import ready as ready
+from .archives import Archive as Archive
 from .faces import Face as Face
 from .guards import Verdicts as Verdicts
 from .guards import measuring as measuring

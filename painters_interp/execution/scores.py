@@ -74,7 +74,7 @@ def refuse_bidirectional(model: TransformerBridge) -> None:
     if not ready(model).causal:
         raise UnsupportedModelError(
             f"{model.cfg.model_name} is a masked language model, or bidirectional: it has no "
-            "next-token probabilities. Use `applied` and read its logits at masked positions"
+            "next-token probabilities (`classify` and `readers` read its states)"
         )
 
 

@@ -1,34 +1,30 @@
 """`classify`: what a linear head makes of the final states under plans, as a table of scores."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import counting, several
 from ..errors import TaskError
-from ..execution import as_plan
-from ..models import Model, as_model, identity, of_planned
+from ..execution import Archive, as_plan
+from ..models import Model, as_model, of_planned
 from ..notices import say_nan
 from ..plans import Plan
-from ..progress import Advance, progress
-from ..storage import writable_folder
+from ..progress import progress
+from ..storage import Shelf, writable_folder
 from ..strategies import full
-from ..tables import MODEL, Results, labelled
-from ..tables.items import item_table, joined, summarise
+from ..tables import Results, labelled
+from ..tables.items import joined, summarise
 from ..tables.labels import Plans, labels_for, with_intact
-from .examples import METRICS, Examples, Table, examples
+from .examples import Examples, Table, examples
 from .features import POOLS as POOLS
-from .features import Sequences, final_features, pool_of, sequences
-from .heads import STRENGTHS, fitted
+from .features import pool_of
+from .lessons import DECISIVE, Lesson
 from .named import named
 from .training import Tuning, refuse_untrainable
-from .tuning import tuned_answers, tuning_calls
 
 Task = str | Path | pd.DataFrame | Examples
 Tasks = Task | Sequence[Task] | Mapping[str, Table]
@@ -49,6 +45,7 @@ def classify(
     pool: str | None = None,
     intact: bool = True,
     tuning: Tuning | None = None,
+    store: str | Path | None = None,
 ) -> pd.DataFrame:
     """Score plans by what a linear head learns to read from the frozen model's final states.
 
@@ -75,6 +72,9 @@ def classify(
         intact: whether the intact model comes first where it is not among the plans.
         tuning: how all weights are trained (`learning.Tuning`): epochs, rate, batch, and a folder
             for checkpoints.
+        store: a folder in which answers are kept as they are found: of all plans in a task for
+            heads, of each plan with "all". Asked again, of the same weights about the same
+            examples and settings, only what is missing is learnt. Refused with hooks on the model.
 
     Returns:
         The table that `evaluate` returns: one row per labelled plan, task and metric of the task
@@ -87,8 +87,8 @@ def classify(
         TaskError: no such task, no data, no such column, labels that are missing or of one class.
         PlanError: no plans, or one of another depth.
         ModelError: a pool that is none; with "all", half precision.
-        UnsupportedModelError: with "all", hooks on the model.
-        OutputError: a folder of checkpoints that cannot be written.
+        UnsupportedModelError: with "all" or a store, hooks on the model.
+        OutputError: a folder of checkpoints, or a store, that cannot be written.
 
     Example:
         >>> table = classify(model, ["0 1 3-5"], "probe_acceptability", limit=40)
@@ -99,7 +99,8 @@ def classify(
     labels = labels_for(plans, len(model.blocks))
     if intact:
         labels = with_intact(labels, str(full(len(model.blocks))))
-    found = classify_items(model, labels, tasks, data, train, limit, seed, pool=pool, tuning=tuning)
+    own: dict[str, Any] = {"pool": pool, "tuning": tuning, "store": store}
+    found = classify_items(model, labels, tasks, data, train, limit, seed, **own)
     return Results(labelled(labels, summarise(found, intact=str(full(len(model.blocks))))))
 
 
@@ -116,6 +117,7 @@ def classify_items(
     *,
     pool: str | None = None,
     tuning: Tuning | None = None,
+    store: str | Path | None = None,
 ) -> pd.DataFrame:
     """What `classify` rests on: an item table (see `tables.items`), without labels.
 
@@ -132,6 +134,7 @@ def classify_items(
         seed: As there.
         pool: As there.
         tuning: As there.
+        store: As there.
 
     Returns:
         The item table.
@@ -150,17 +153,46 @@ def classify_items(
         raise TaskError(f"train={train!r} is not one of {', '.join(_TRAINED)}")
     recipe = _recipe(model, train, tuning)
     pool = pool_of(model, pool)
+    archive = None if store is None else Archive.of(model, writable_folder(store), DECISIVE)
     labels = labels_for(plans, len(model.blocks))
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     chosen = [task.limited(limit, seed) for task in all_examples(tasks, data)]
-    read = [[sequences(model, part.texts) for part in (t.train, t.scored)] for t in chosen]
-    total = sum(_calls(distinct, learnt, scored, recipe) for learnt, scored in read)
-    with progress("classifying", total) as advance:
-        parts = [
-            _items(model, distinct, task, learnt, scored, pool, seed, recipe, advance)
-            for task, (learnt, scored) in zip(chosen, read, strict=True)
-        ]
-    return joined(parts)
+    lessons = [Lesson.of(model, task, pool, seed, recipe) for task in chosen]
+    found = joined(_learnt(lessons, distinct, archive))
+    _say_unknown(found)
+    return found
+
+
+def _learnt(
+    lessons: Sequence[Lesson], plans: Sequence[Plan], archive: Archive | None
+) -> list[pd.DataFrame]:
+    """The items of all lessons: those that are kept, and those of plans that are missing."""
+    found: list[pd.DataFrame] = []
+    todo: list[tuple[Lesson, list[Plan], Shelf | None]] = []
+    for lesson in lessons:
+        shelf = None if archive is None else lesson.shelf(archive)
+        kept = None if shelf is None else shelf.read()
+        there = set() if kept is None else {*kept["plan"]}
+        if kept is not None:
+            found.append(kept[kept["plan"].isin([str(plan) for plan in plans])])
+        missing = [plan for plan in plans if str(plan) not in there]
+        todo += [(lesson, group, shelf) for group in lesson.groups(missing)]
+    if not todo:
+        return found
+    with progress("classifying", sum(lesson.calls(group) for lesson, group, _ in todo)) as advance:
+        for lesson, group, shelf in todo:
+            items = lesson.items(group, advance)
+            if shelf is not None:
+                shelf.write(items)
+            found.append(items)
+    return found
+
+
+def _say_unknown(items: pd.DataFrame) -> None:
+    """Warn of plans that leave an answer unknown, task by task."""
+    for task, rows in items.groupby("task", observed=True, sort=False):
+        known = rows["value"].notna().groupby(rows["plan"], observed=True).all()
+        say_nan(f"task {task!r}: an answer", int((~known).sum()), len(known), "plans")
 
 
 def _recipe(model: TransformerBridge, train: str, tuning: Tuning | None) -> Tuning | None:
@@ -176,20 +208,14 @@ def _recipe(model: TransformerBridge, train: str, tuning: Tuning | None) -> Tuni
     return recipe
 
 
-def _calls(
-    plans: Sequence[Plan], learnt: Sequences, scored: Sequences, recipe: Tuning | None
-) -> int:
-    if recipe is None:
-        return learnt.calls(plans) + scored.calls(plans)
-    return sum(tuning_calls(recipe, plan, learnt, scored) for plan in plans)
-
-
 def all_examples(tasks: Tasks, data: str | Path | None = None) -> list[Examples]:
     """The examples that `tasks` mean, each under a name of its own. Raises TaskError."""
     if isinstance(tasks, Mapping):
         found = [examples(table, name=str(name)) for name, table in tasks.items()]
     else:
         kinds = (str, Path, pd.DataFrame, Examples)
+        if not isinstance(tasks, (*kinds, Iterable)):
+            raise TaskError(f"{str(tasks)[:60]!r} is no task; give a name, a table or a file")
         found = [_examples(task, data) for task in several(tasks, *kinds)]
     if not found:
         raise TaskError("no tasks; give at least one")
@@ -208,117 +234,3 @@ def _examples(task: Any, data: str | Path | None) -> Examples:
     if not isinstance(task, str):
         raise TaskError(f"{str(task)[:60]!r} is no task; give a name, a table or a file")
     return named(task, data)
-
-
-def _items(
-    model: TransformerBridge,
-    plans: Sequence[Plan],
-    task: Examples,
-    learnt: Sequences,
-    scored: Sequences,
-    pool: str,
-    seed: int,
-    recipe: Tuning | None,
-    advance: Advance,
-) -> pd.DataFrame:
-    """The item table of one task."""
-    if recipe is None:
-        answers = _of_heads(model, plans, task, learnt, scored, pool, seed, advance)
-    else:
-        answers = [
-            tuned_answers(model, plan, task, learnt, scored, pool, seed, recipe, advance)
-            for plan in plans
-        ]
-    broken = sum(bool(np.isnan(some).any()) for some in answers)
-    say_nan(f"task {task.name!r}: an answer", broken, len(plans), "plans")
-    parts = [
-        part.assign(plan=str(plan))
-        for plan, some in zip(plans, answers, strict=True)
-        for part in _rows(task, some)
-    ]
-    facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
-    named = {"task": task.name, "version": task.version}
-    rows = pd.concat(parts, ignore_index=True).assign(**facts, **named, seed=seed)
-    cut = dict(zip(task.scored.rows.tolist(), scored.truncated.tolist(), strict=True))
-    asked = _digest(task, pool, recipe)
-    return item_table(rows.assign(requests=asked, truncated=rows["item"].map(cut)))
-
-
-def _of_heads(
-    model: TransformerBridge,
-    plans: Sequence[Plan],
-    task: Examples,
-    learnt: Sequences,
-    scored: Sequences,
-    pool: str,
-    seed: int,
-    advance: Advance,
-) -> list[Float[np.ndarray, " question"]]:
-    """Answers under each plan: features of all plans, then a head for each."""
-    trained = final_features(model, plans, learnt, pool, advance)
-    asked = final_features(model, plans, scored, pool, advance)
-    return [
-        _answers(task, features, questions, seed)
-        for features, questions in zip(trained, asked, strict=True)
-    ]
-
-
-def _answers(
-    task: Examples,
-    features: Float[np.ndarray, "text d_model"],
-    questions: Float[np.ndarray, "question d_model"],
-    seed: int,
-) -> Float[np.ndarray, " question"]:
-    """A head's answers; NaN to what is not finite, and to all where what it learns from is not."""
-    answers = _no_answers(task)
-    if not np.isfinite(features).all():
-        return answers
-    head = fitted(features, task.train.right, len(task.classes), seed)
-    known = np.isfinite(questions).all(axis=1)
-    if known.any():
-        answers[known] = head.answers(questions[known])
-    return answers
-
-
-def _no_answers(task: Examples) -> Float[np.ndarray, " question"]:
-    return np.full(len(task.scored), np.nan)
-
-
-def _rows(task: Examples, answers: Float[np.ndarray, " question"]) -> list[pd.DataFrame]:
-    """What each metric of the task says of each answer."""
-    right, unknown = task.scored.right, np.isnan(answers)
-    alone = np.where(unknown, np.nan, answers == right)
-    nothing = np.full(len(right), np.nan)
-    return [
-        pd.DataFrame(
-            {
-                "metric": metric,
-                "item": task.scored.rows,
-                "value": alone if metric == "acc" else answers,
-                "reference": nothing if metric == "acc" else right,
-                "chance": _chance(task, metric),
-                "aggregation": METRICS[metric],
-                "higher_is_better": True,
-            }
-        )
-        for metric in task.metrics
-    ]
-
-
-def _chance(task: Examples, metric: str) -> Float[np.ndarray, " question"]:
-    """What is reached by always answering the majority of what is learnt from, item by item."""
-    right = task.scored.right
-    if metric not in ("acc", "f1"):
-        return np.zeros(len(right))
-    values, counts = np.unique(task.train.right, return_counts=True)
-    hit = right == values[counts.argmax()]
-    if metric == "acc":
-        return np.asarray(hit, dtype=float)
-    share = hit.mean() if values[counts.argmax()] == 1 else 0.0
-    return np.full(len(right), 2 * share / (1 + share))
-
-
-def _digest(task: Examples, pool: str, recipe: Tuning | None) -> str:
-    """What was asked, and what is trained how: items of two runs are the same only if it is."""
-    how = STRENGTHS if recipe is None else recipe
-    return hashlib.sha256(f"{task.digest()} {pool} {how}".encode()).hexdigest()[:16]

@@ -215,7 +215,9 @@ def _jsonl(path: Path, name: str) -> pd.DataFrame:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise TaskError(f"task {name!r}: line {number} of {path} is no JSON: {error}") from error
+            raise TaskError(
+                f"task {name!r}: line {number} of {path} is no JSON: {error}"
+            ) from error
         if not isinstance(row, dict):
             raise TaskError(f"task {name!r}: line {number} of {path} is no object: {line[:40]}")
         rows.append(row)

@@ -81,9 +81,18 @@ def _place(name: str, data: str | Path | None) -> str:
     return f"the hub's {_HUB}" if data is None else f"the folder {Path(data) / name}"
 
 
+def glue_in(data: Path) -> list[str]:
+    """The tasks of GLUE that lie in a folder."""
+    return [name for name in _GLUE if any(place.is_dir() for place in _places(name, data))]
+
+
+def _places(name: str, data: Path) -> list[Path]:
+    return [data / name, data / "glue" / name]
+
+
 def _from_folder(name: str, data: Path) -> dict[str, pd.DataFrame]:
     """The splits in DATA/<task>, or in DATA/glue/<task>. Raises TaskError."""
-    places = [data / name, data / "glue" / name]
+    places = _places(name, data)
     folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
         raise TaskError(

@@ -9,7 +9,7 @@ from ..figures import variant_curves
 from ..learning import Tuning
 from ..statistics import percentiles
 from .claims import Claim, Quantity, Sampled
-from .learnt import LIMIT, Learnt, learnt, means
+from .learnt import LIMIT, Learnt, alike, learnt, means
 from .painters import ORDER, smaller_half
 from .study import Found, Study
 from .work import Work
@@ -100,7 +100,8 @@ def _tuned(on: Learnt) -> Found:
     plans = _few(on.n)
     items = {"frozen": on.items(plans), "tuned": on.items(plans, _TUNING)}
     tables = {name: on.scores(plans, own) for name, own in items.items()}
-    found = {name: means(tables[name], own, on.seed) for name, own in items.items()}
+    told = alike(tables)
+    found = {name: means(told[name], own, on.seed) for name, own in items.items()}
     lines = _with_ends(found["tuned"])
     altered = {
         name: one.where(variant=ORDER, affected=range(2, on.n + 1)).mean()

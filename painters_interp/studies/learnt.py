@@ -1,7 +1,7 @@
 """What studies of trained heads and fine-tuned models are given: tasks to learn, as of GLUE."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,29 @@ import numpy as np
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..errors import PaintersError
+from ..errors import PaintersError, TableError
 from ..experiments import plans as plans_of
 from ..learning import TASKS, Examples, Tuning, classify_items, named
 from ..learning.classification import all_examples
+from ..learning.examples import Split, held_out
 from ..learning.features import final_features, pool_of, sequences
+from ..learning.named import glue_in
 from ..learning.tuning import tuning_calls
 from ..models import Model, as_model, copied
 from ..plans import Plan
 from ..progress import trial
 from ..strategies import full
-from ..tables import above_chance, labelled, primary
-from ..tables.items import summarise
+from ..tables import labelled
+from ..tables.items import joined, summarise
 from ..tables.labels import labels_for
 from .claims import Sampled
-from .study import medians
+from .study import clear_of_chance, medians
 from .work import Work
 
 LIMIT = 400  # examples to learn from, and to score
 _TRIED = 64  # examples that a pace is measured on, at most
+_OF_A_CLASS = 4
+_STEPS = 2  # of training that a pace is measured on
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,7 @@ class Learnt:
     model: TransformerBridge
     tasks: tuple[Examples, ...]
     seed: int = 0
+    store: str | Path | None = None
 
     @property
     def n(self) -> int:
@@ -70,11 +75,21 @@ class Learnt:
         }
 
     def items(self, plans: pd.DataFrame, tuning: Tuning | None = None) -> pd.DataFrame:
-        """Every scored example under every plan: of heads, or with `tuning` of all weights."""
+        """Every scored example under every plan: of heads, or with `tuning` of all weights.
+
+        Raises TableError where the intact model is on no task clearly above chance, before anything
+        is learnt under another plan.
+        """
+        intact = labels_for({"intact": full(self.n)}, self.n)
+        first = self._items(intact, tuning)
+        clear_of_chance(self.scores(intact, first))
+        others = plans[plans["plan"].ne(str(full(self.n)))]
+        return first if others.empty else joined([first, self._items(others, tuning)])
+
+    def _items(self, plans: pd.DataFrame, tuning: Tuning | None) -> pd.DataFrame:
         train = "head" if tuning is None else "all"
-        return classify_items(
-            self.model, plans, list(self.tasks), train=train, seed=self.seed, tuning=tuning
-        )
+        own: dict[str, Any] = {"seed": self.seed, "tuning": tuning, "store": self.store}
+        return classify_items(self.model, plans, list(self.tasks), train=train, **own)
 
     def scores(self, plans: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
         """What the items say of the labelled plans, task by task."""
@@ -88,6 +103,26 @@ class Learnt:
         calls = self._number(self.tasks, chosen, tuning)
         return Work(calls, partial(self._seconds, chosen, tuning, calls))
 
+    def pace(self) -> float:
+        """Seconds that one layer takes for one token here, measured on a few of the examples."""
+        intact, texts = (
+            [full(self.n)],
+            sequences(self.model, self._few(self.tasks[0], _TRIED).train.texts),
+        )
+        read = partial(final_features, self.model, intact, texts, pool_of(self.model, None))
+        return trial(read) / texts.calls(intact)
+
+    def _few(self, task: Examples, count: int) -> Examples:
+        """So many of a task's examples, or some more, so that there are several of every class."""
+        count = max(count, _OF_A_CLASS * len(task.classes))
+        return replace(task, train=self._some(task, task.train, count),
+                       scored=self._some(task, task.scored, count))  # fmt: skip
+
+    def _some(self, task: Examples, split: Split, count: int) -> Split:
+        if count >= len(split):
+            return split
+        return split.at(held_out(split.right, bool(task.classes), count / len(split), self.seed))
+
     def _number(
         self, tasks: Sequence[Examples], plans: Sequence[Plan], tuning: Tuning | None
     ) -> int:
@@ -100,21 +135,27 @@ class Learnt:
         return sum(tuning_calls(tuning, plan, *parts) for plan in plans for parts in read)
 
     def _seconds(self, plans: Sequence[Plan], tuning: Tuning | None, calls: int) -> float:
-        """What a few examples of the first task take: the pace of their calls, and beside that
-        what each head takes, which grows with the examples, or each copy of the model."""
-        intact = [full(self.n)]
-        few = self.tasks[0].limited(min(_TRIED, len(self.tasks[0].scored)), self.seed)
-        one = self._trial(few, intact, tuning)
+        """What all of it takes, by a trial of a few examples."""
         if tuning is None:
-            texts = sequences(self.model, few.train.texts)
-            read = partial(final_features, self.model, intact, texts, pool_of(self.model, None))
-            pace = trial(read) / texts.calls(intact)
-            beside = max(0.0, one - pace * self._number([few], intact, None))
-            share = sum(len(task.train) for task in self.tasks) / len(few.train)
-            return pace * calls + beside * share * len(plans)
+            return self._of_heads(plans, calls)
+        return sum(self._of_copies(task, plans, tuning) for task in self.tasks)
+
+    def _of_heads(self, plans: Sequence[Plan], calls: int) -> float:
+        """The pace of calls, and beside that what each head takes, which grows with examples."""
+        intact, few, pace = [full(self.n)], self._few(self.tasks[0], _TRIED), self.pace()
+        one = self._trial(few, intact, None)
+        beside = max(0.0, one - pace * self._number([few], intact, None))
+        share = sum(len(task.train) for task in self.tasks) / len(few.train)
+        return pace * calls + beside * share * len(plans)
+
+    def _of_copies(self, task: Examples, plans: Sequence[Plan], tuning: Tuning) -> float:
+        """A copy of the model for each plan, and steps as some of the task's own: a step costs what
+        its longest text does, and weights of any number are moved once in each."""
+        once, intact = replace(tuning, epochs=1), [full(self.n)]
+        few = self._few(task, _STEPS * tuning.batch)
         beside = trial(partial(copied, self.model))
-        pace = max(0.0, one - beside) / self._number([few], intact, tuning)
-        return pace * calls + beside * len(plans) * len(self.tasks)
+        pace = max(0.0, self._trial(few, intact, once) - beside) / self._number([few], intact, once)
+        return pace * self._number([task], plans, tuning) + beside * len(plans)
 
     def _trial(self, few: Examples, plans: Sequence[Plan], tuning: Tuning | None) -> float:
         train = "head" if tuning is None else "all"
@@ -133,25 +174,28 @@ def learnt(
 ) -> Learnt:
     """The setting of such a study: all of GLUE that lies in `data`, else the built-in probe.
 
-    Raises PaintersError for texts and a store, which it has no use for; TaskError for tasks.
+    Raises PaintersError for texts, which it has no use for; TaskError for tasks.
     """
-    for name, given in (("texts", texts), ("store", store)):
-        if given is not None:
-            raise PaintersError(f"this study learns tasks, and has no use for {name}")
+    if texts is not None:
+        raise PaintersError("this study learns tasks, and has no use for texts")
     if tasks is None:
         found = [named(name, data) for name in _there(data)]
     else:
         found = all_examples(tasks, data)
-    return Learnt(as_model(model), tuple(task.limited(limit, seed) for task in found), seed)
+    chosen = tuple(task.limited(limit, seed) for task in found)
+    return Learnt(as_model(model), chosen, seed, store)
 
 
 def _there(data: str | Path | None) -> Sequence[str]:
     """The tasks whose data are there."""
     if data is None:
         return TASKS[:1]
-    found = [name for name in TASKS[1:] if (Path(data).expanduser() / name).is_dir()]
+    found = glue_in(Path(data).expanduser())
     if not found:
-        raise PaintersError(f"no task of GLUE in {data}: no folder {', '.join(TASKS[1:])}")
+        named = ", ".join(TASKS[1:])
+        raise PaintersError(
+            f"no task of GLUE in {data}: no folder {named}, nor one of them in glue"
+        )
     return found
 
 
@@ -160,10 +204,22 @@ def means(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> Sampled:
 
     Raises TableError where the intact model is clearly above chance on none.
     """
-    clear = above_chance(primary(table))
-    if clear.empty:
-        return medians(table, items, seed)  # which says so
+    clear = clear_of_chance(table)
     each = [medians(rows, items, seed) for _, rows in clear.groupby("task", sort=False)]
     values, samples = ([getattr(one, name) for one in each] for name in ("values", "samples"))
     rows = each[0].rows.assign(tasks=len(each), score=np.mean(values, axis=0))
     return Sampled(rows, np.mean(values, axis=0), np.mean(samples, axis=0))
+
+
+def alike(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The rows of the tasks on which the intact model is clearly above chance in every table.
+
+    Means over them can be compared. Raises TableError where there is no such task.
+    """
+    clear = [{*clear_of_chance(table)["task"]} for table in tables.values()]
+    if not (tasks := set.intersection(*clear)):
+        raise TableError(
+            f"on no task is the intact model clearly above chance both ways ({', '.join(tables)}), "
+            "so they cannot be compared; give other tasks, or more items"
+        )
+    return {name: table[table["task"].isin(tasks)] for name, table in tables.items()}

@@ -98,7 +98,7 @@ def run(
         texts: Documents to read; those of the first task if none. What is chosen on one half of
             them is judged on the other.
         seed: Of everything that is drawn.
-        store: A folder that keeps scores, for `evaluate`.
+        store: A folder that keeps what is found item by item, for `evaluate` and `classify`.
 
     Returns:
         Its `tables`, `figures` (drawn when asked for), and `claims`: a row each with the published

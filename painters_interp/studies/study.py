@@ -26,6 +26,7 @@ from ..evaluation import (
     score_items,
     seconds_needed,
     task,
+    time_per_call,
 )
 from ..experiments import plans as plans_of
 from ..measures import Curve, Matrix
@@ -91,6 +92,10 @@ class Setting:
         tasks = {t.config.task: str(t.VERSION) for t in self.questions.tasks}
         counts = {"items": self.questions.items, "texts": len(self.texts)}
         return {"tasks": tasks, **counts, "seed": self.seed}
+
+    def pace(self) -> float:
+        """Seconds that one layer takes for one token here, measured on a few of the questions."""
+        return time_per_call(self.model, self.questions)
 
     @property
     def choosing(self) -> tuple[str, ...]:

@@ -16,10 +16,10 @@ from ..evaluation.harness import Task
 from ..evaluation.harness.requests import digest
 from ..evaluation.harness.tasks import load_tasks, portion
 from ..evaluation.harness.tokens import tokenizer_of
-from ..evaluation.jobs import Archive, archive_for, shelves
+from ..evaluation.jobs import archive_for, shelves
 from ..evaluation.measurements import MEASUREMENTS
 from ..evaluation.questions import Questions, questions_of
-from ..execution import family_of, out_of_memory
+from ..execution import Archive, family_of, out_of_memory
 from ..models import identity, load_model
 from ..plans import Plan
 from ..progress import silent

@@ -70,7 +70,7 @@ WRONG = [
     ("--limit", ("run", "evaluate", "classify", *READ), ["0", "-1", "1.5", "x", "nan", HUGE]),
     ("--tasks", ("run", "evaluate", "classify"), [",", "nonsense", "$\\frac{$", ""]),
     ("--data", ("run", "evaluate", "classify"), ["", "missing", "file", "~nosuchuser"]),
-    ("--store", ("run", "evaluate"), ["", "file", "file/store", LONG]),
+    ("--store", ("run", "evaluate", "classify"), ["", "file", "file/store", LONG]),
     ("--experiments", ("run",), ["nonsense", ",", "", "loops,nonsense"]),
     ("--num-fewshot", ("evaluate",), ["-1", "x", HUGE]),
     ("--cache", ("evaluate",), ["nonsense", "averaged", ""]),

@@ -73,7 +73,11 @@ def test_a_limit_draws_the_same_examples_again_and_others_for_another_seed() -> 
         (rows(text=["a", ""], label=[0, 1]), {}, "'text' of row 1 is '', and no text"),
         (rows(text=["a", None], label=[0, 1]), {}, "'text' of row 1 is .*, and no text"),
         (rows(text=["a", "b"], label=[0, [1]]), {}, r"the label of row 1 is \[1\], no label"),
-        (rows(text=["a", "b"], label=[1, "1"]), {}, r"two kinds, such as 1 \(int\) and '1' \(str\)"),
+        (
+            rows(text=["a", "b"], label=[1, "1"]),
+            {},
+            r"two kinds, such as 1 \(int\) and '1' \(str\)",
+        ),
         (rows(text=["a", "b"], label=[True, 0]), {}, r"such as True \(bool\) and 0 \(int\)"),
         (rows(text=["a", "b"], label=[np.inf, 0.0]), {}, "the label of row 0 is 'inf', and no num"),
         (rows(text=["a", "b"], label=[0, None]), {}, "the label of row 1 is missing"),

@@ -18,6 +18,7 @@ from painters_interp import Plan, evaluate, experiments, search, storage, task
 from painters_interp.cli.scores import facts_of
 from painters_interp.errors import TableError, TaskError, UnsupportedModelError
 from painters_interp.evaluation import jobs, prepare, score_items
+from painters_interp.execution import archives
 from painters_interp.models import weights_digest
 from painters_interp.plans import shared_calls
 from painters_interp.storage import Shelf
@@ -333,10 +334,10 @@ def test_the_key_holds_all_that_answers_depend_on(tiny_folder, tmp_path, monkeyp
             "$A <s>", special_tokens=[("<s>", 1)]
         )
     elif edit == "code":
-        monkeypatch.setattr(jobs, "_code_digest", lambda: "another")
+        monkeypatch.setattr(archives, "_code_digest", lambda rooms: "another")
     else:
         versions = {"packages": {"torch": "another"}}
-        monkeypatch.setattr(jobs, "provenance", lambda: versions)
+        monkeypatch.setattr(archives, "provenance", lambda: versions)
     assert jobs.archive_for(model, tmp_path).facts != before
 
 
