@@ -160,7 +160,7 @@ def passages() -> list[str]:
 
     Example:
         >>> len(passages())
-        250
+        135
     """
     [task] = load_tasks(PROBES[:1])
     return [*documents(task).values()]
