@@ -156,7 +156,10 @@ def prepare(
 
 
 def passages() -> list[str]:
-    """The built-in texts: what is asked by a probe of this package, for any model to read.
+    """The built-in texts: what a probe of this package asks, for any model to read.
+
+    Returns:
+        Short documents, always the same.
 
     Example:
         >>> len(passages())
