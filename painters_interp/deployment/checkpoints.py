@@ -1,9 +1,7 @@
 """`export`: a model under a plan as an ordinary checkpoint, which loads without this package."""
 
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,10 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
 from ..errors import OutputError, UnsupportedModelError
-from ..execution import applied, as_plan, in_float32, out_of_memory, undisturbed
+from ..execution import applied, as_plan, in_float32, undisturbed
 from ..models import Model, as_model, device_of, of_planned
-from ..models.quiet import first_line, without_bars
+from ..models.quiet import first_line, out_of_memory, without_bars
+from ..models.writing import said_of, write_checkpoint
 from ..plans import Plan
 from ..storage import replacing
 from .cards import card
@@ -71,7 +70,7 @@ def export(
     refuse_shard(shard)
     fresh = in_sequence(model, plan)
     with replacing(folder) as part:
-        with _said_of(folder):
+        with said_of(str(folder), "nothing is left of it"):
             _write(model, plan, fresh, part, shard)
         del fresh
         _refuse_others(model, plan, part)
@@ -100,29 +99,11 @@ def refuse_shard(shard: Any) -> None:
         raise OutputError(f"shard={shard!r} is no size of a file; write it as 500MB or 5GB")
 
 
-@contextmanager
-def _said_of(folder: Path) -> Iterator[None]:
-    """Whatever ends the writing in our words; a full disk is an OSError or a SafetensorError."""
-    try:
-        yield
-    except Exception as error:
-        if out_of_memory(error):
-            raise
-        raise OutputError(
-            f"{folder} cannot be written ({first_line(error)}); nothing is left of it"
-        ) from error
-
-
 def _write(
     model: TransformerBridge, plan: Plan, fresh: PreTrainedModel, part: Path, shard: str
 ) -> None:
-    with without_bars():
-        fresh.save_pretrained(part, max_shard_size=shard)
-        if model.tokenizer is not None:
-            model.tokenizer.save_pretrained(part)
+    write_checkpoint(fresh, model.tokenizer, part, shard)
     (part / "README.md").write_text(card(model, plan), encoding="utf-8")
-    for file in part.iterdir():
-        shutil.copymode(part / "README.md", file)  # safetensors lock others out
 
 
 def _refuse_others(model: TransformerBridge, plan: Plan, part: Path) -> None:

@@ -15,8 +15,9 @@ from ..borrowed.of_torch import children
 from ..borrowed.of_transformer_lens import plain_name
 from ..borrowed.of_transformers import use_attention, use_fastest_attention
 from ..errors import PlanError, UnsupportedModelError
-from ..execution import Family, as_plan, out_of_memory, ready, refuse_halves
+from ..execution import Family, as_plan, ready, refuse_halves
 from ..models import Model, as_model, refuse_copying
+from ..models.quiet import out_of_memory
 from ..plans import Call, Half, Plan, Step
 
 # Settings that list the layers of a kind, where others say of every layer what it is.

@@ -9,7 +9,6 @@ from .archives import Archive as Archive
 from .faces import Face as Face
 from .guards import Verdicts as Verdicts
 from .guards import measuring as measuring
-from .guards import out_of_memory as out_of_memory
 from .guards import refuse_hooks_kept as refuse_hooks_kept
 from .guards import undisturbed as undisturbed
 from .guards import user_hooks as user_hooks

@@ -21,7 +21,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionCach
 from ..borrowed.of_torch import children
 from ..errors import UnsupportedModelError
 from ..models import device_of
-from .guards import LENS, Verdicts, made_by, out_of_memory
+from ..models.quiet import out_of_memory
+from .guards import LENS, Verdicts, made_by
 from .layer_arguments import Arguments, same
 from .places import collectors, in_place
 

@@ -21,6 +21,7 @@ from ..borrowed.of_torch import HOOKS, children, own_buffers
 from ..borrowed.of_transformer_lens import plain_name
 from ..errors import PlanError, UnsupportedModelError
 from ..models import device_of
+from ..models.quiet import out_of_memory
 
 V = TypeVar("V")
 
@@ -123,13 +124,6 @@ def settings(config: PreTrainedConfig) -> tuple[tuple[str, str], ...]:
         for name, value in said.items()
         if not isinstance(value, list | tuple | PreTrainedConfig)
     )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, which tells nothing about a model."""
-    text = str(error).lower()
-    told = "out of memory" in text or "not enough memory" in text or "can't allocate" in text
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or told
 
 
 def equal(a: Tensor, b: Tensor) -> bool:

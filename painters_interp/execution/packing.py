@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..models import device_of
+from ..models.quiet import out_of_memory
 from ..plans import Plan
 from ..texts import padded
 from .faces import Face
-from .guards import Verdicts, nats_apart, out_of_memory
+from .guards import Verdicts, nats_apart
 from .kinds import few_layers
 from .layer_arguments import Arguments
 from .plain import plain

@@ -17,13 +17,14 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..borrowed.of_transformers import attentions
 from ..models import device_of, has_head
+from ..models.quiet import out_of_memory
 from ..plans import Plan
 from ..strategies import full
 from .anatomy import Family
 from .application import applied, ready
 from .faces import Face, hooked
 from .fused import FUSED
-from .guards import Verdicts, configs_in, nats_apart, out_of_memory, user_hooks
+from .guards import Verdicts, configs_in, nats_apart, user_hooks
 from .overlapped import overlapped_slots
 from .prefix_walk import head, record_on, walk
 from .rotary import rotated_alike

@@ -16,11 +16,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers.cache_utils import Cache
 
 from ..models import device_of
+from ..models.quiet import out_of_memory
 from ..plans import Plan
 from ..strategies import full
 from .application import applied, as_plan, ready
 from .caches import SlotCache
-from .guards import Verdicts, nats_apart, out_of_memory, user_hooks
+from .guards import Verdicts, nats_apart, user_hooks
 from .kinds import few_layers
 from .layer_arguments import Arguments, bounded
 from .prefix_walk import Advance, head

@@ -11,8 +11,9 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..borrowed.of_torch import own_parameters
 from ..borrowed.of_transformer_lens import outermost
 from ..errors import UnsupportedModelError
+from ..models.quiet import out_of_memory
 from .anatomy import family_of
-from .guards import Untold, as_judged, out_of_memory
+from .guards import Untold, as_judged
 
 Stack = tuple[nn.Module, Sequence[nn.Module]]  # a model and its layers
 

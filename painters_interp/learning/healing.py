@@ -35,6 +35,7 @@ from ..models import (
     weights_digest,
     wrapped,
 )
+from ..models.writing import said_of, write_checkpoint
 from ..notices import NOT_FINITE
 from ..plans import Plan, shared_calls
 from ..progress import progress
@@ -141,9 +142,8 @@ class Healed(Brief):
         folder = Path(folder).expanduser()
         refuse_occupied(folder)
         with replacing(folder) as part:
-            stock_copy(self.model).save_pretrained(part)
-            if self.model.tokenizer is not None:
-                self.model.tokenizer.save_pretrained(part)
+            with said_of(str(folder), "nothing is left of it"):
+                write_checkpoint(stock_copy(self.model), self.model.tokenizer, part)
             write_table(self.documents, part / _TABLE, provenance(**self.facts))
         return folder
 
@@ -160,7 +160,7 @@ class Healed(Brief):
 
 
 @of_planned
-@counting(context=1, seed=0)
+@counting(context=2, seed=0)
 def heal(
     model: Model,
     plan: Plan | str,

@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..arguments import whole
 from ..errors import ModelError, UnsupportedModelError
 from ..execution import user_hooks
 from ..progress import Advance
@@ -40,8 +42,12 @@ class Tuning:
     every: int | None = None
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch) < 1 or (self.every is not None and self.every < 1):
-            raise ModelError(f"{self}: epochs, batch and every are whole numbers from 1")
+        counts = {"epochs": self.epochs, "batch": self.batch, "every": self.every}
+        for name, count in counts.items():
+            if count is not None or name != "every":
+                whole(name, count, 1)
+        if not all(isinstance(part, Real) for part in (self.rate, self.warmup, self.decay)):
+            raise ModelError(f"{self}: rate, warmup and decay are numbers")
         if not (0 < self.rate < np.inf and 0 <= self.warmup <= 1 and 0 <= self.decay < np.inf):
             raise ModelError(f"{self}: the rate is above 0, warmup from 0 to 1, decay 0 or more")
 

@@ -249,7 +249,7 @@ def _states(
     for bridge, (_, texts), states in zip([b for b, _ in read], read, found, strict=True):
         broken = int((~np.isfinite(states)).any(axis=(1, 2)).sum())
         say_nan(
-            f"{bridge.cfg.model_name}: states of {len(texts.ids)} texts",
+            f"{bridge.cfg.model_name}: what is read of {len(texts.ids)} texts",
             broken,
             len(states),
             "states",

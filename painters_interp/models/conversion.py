@@ -1,16 +1,16 @@
 """From a `.gguf` file to a float32 safetensors checkpoint with its tokenizer, once."""
 
 import io
-import shutil
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, OutputError
+from ..errors import ModelError
 from .cache import appearing
 from .capacity import refuse_impossible_gguf, unreadable_gguf
 from .manifest import verify, write_manifest
-from .quiet import first_line, say, without_bars
+from .quiet import say, without_bars
+from .writing import said_of, write_checkpoint
 
 
 def convert(gguf: Path, folder: Path, name: str) -> Path:
@@ -52,18 +52,10 @@ def _read(gguf: Path, name: str) -> tuple[Any, Any]:
 
 
 def _write(model: Any, tokenizer: Any, folder: Path) -> None:
-    try:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        for file in folder.iterdir():
-            # safetensors writes 0600, which would lock others out of a shared cache.
-            shutil.copymode(folder / "config.json", file)
+    place = f"cache folder {folder.parent}"
+    with said_of(place, "set PAINTERS_CACHE to a folder with room"):
+        write_checkpoint(model, tokenizer, folder)
         write_manifest(folder)
-    except Exception as error:  # a full disk is an OSError or a SafetensorError
-        raise OutputError(
-            f"cache folder {folder.parent} cannot be written ({first_line(error)}); "
-            "set PAINTERS_CACHE to a folder with room"
-        ) from error
 
 
 def _unquantised(model: Any) -> Any:

@@ -19,8 +19,9 @@ from ..evaluation.harness.tokens import tokenizer_of
 from ..evaluation.jobs import archive_for, shelves
 from ..evaluation.measurements import MEASUREMENTS
 from ..evaluation.questions import Questions, questions_of
-from ..execution import Archive, family_of, out_of_memory
+from ..execution import Archive, family_of
 from ..models import identity, load_model
+from ..models.quiet import out_of_memory
 from ..plans import Plan
 from ..progress import silent
 from ..tables.items import joined

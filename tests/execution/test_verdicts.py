@@ -10,13 +10,13 @@ from painters_interp.execution import (
     Verdicts,
     family_of,
     measuring,
-    out_of_memory,
     packable,
     specimens,
     undisturbed,
 )
 from painters_interp.execution.guards import Untold, nats_apart
 from painters_interp.execution.prompt_run import resumable
+from painters_interp.models.quiet import out_of_memory
 from painters_interp.strategies import full
 
 TOKENS = tiny.tokens(1, 9)

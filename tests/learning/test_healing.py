@@ -9,11 +9,19 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 
 import painters_interp as painters
 from painters_interp.cli.application import answer
-from painters_interp.errors import ModelError, OutputError, TextError, UnsupportedModelError
+from painters_interp.errors import (
+    ModelError,
+    OutputError,
+    SettingError,
+    TextError,
+    UnsupportedModelError,
+)
 from painters_interp.learning import Healed, Lora, Tuning, training
 from painters_interp.models import stock_copy, weights_digest
 
@@ -222,13 +230,32 @@ def test_what_cannot_be_healed(
         pytest.raises(UnsupportedModelError, match="would not act on the copy"),
     ):
         heal(decoder)
-    with pytest.raises(ModelError, match="whole numbers from 1"):
-        Tuning(batch=0)
+    with pytest.raises(SettingError, match="context=1 is too small"):  # no token has one before it
+        heal(decoder, context=1)
+    for setting in ({"batch": 0}, {"epochs": 1.5}, {"every": 0}, {"epochs": None}):
+        with pytest.raises(SettingError, match=r"(whole number|small); give 1 or more"):
+            Tuning(**setting)
+    with pytest.raises(ModelError, match="rate, warmup and decay are numbers"):
+        Tuning(rate="fast")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="Target modules"):
         heal(decoder, lora=Lora(targets=("nothing",)))
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ModelError, match="need peft, which is not installed"):
         heal(decoder, lora=Lora())
+
+
+@pytest.mark.parametrize("error", [SafetensorError, OSError, Exception])
+def test_a_full_disk_leaves_no_half_of_a_model(
+    decoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def full(self: Any, *rest: Any, **asked: Any) -> None:
+        raise error("No space left on device")
+
+    healed = heal(decoder, tuning=SHORT)
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", full)
+    with pytest.raises(OutputError, match=r"healed cannot be written \(No space left on device\)"):
+        healed.save(tmp_path / "healed")
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_model_that_was_edited_beyond_a_copy_is_refused(tiny_folder: Path) -> None:
