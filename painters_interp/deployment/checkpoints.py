@@ -102,7 +102,7 @@ def refuse_shard(shard: Any) -> None:
 def _write(
     model: TransformerBridge, plan: Plan, fresh: PreTrainedModel, part: Path, shard: str
 ) -> None:
-    write_checkpoint(fresh, model.tokenizer, part, shard)
+    write_checkpoint(fresh, model.tokenizer, part, max_shard_size=shard)
     (part / "README.md").write_text(card(model, plan), encoding="utf-8")
 
 

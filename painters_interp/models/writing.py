@@ -10,10 +10,13 @@ from ..errors import OutputError
 from .quiet import first_line, out_of_memory, without_bars
 
 
-def write_checkpoint(model: Any, tokenizer: Any, folder: Path, shard: str = "5GB") -> None:
-    """Write a plain model, and a tokenizer if there is one, into a folder that is there."""
+def write_checkpoint(model: Any, tokenizer: Any, folder: Path, **asked: Any) -> None:
+    """Write a plain model, and a tokenizer if there is one, into a folder that is there.
+
+    `asked` is of `save_pretrained`.
+    """
     with without_bars():
-        model.save_pretrained(folder, max_shard_size=shard)
+        model.save_pretrained(folder, **asked)
         if tokenizer is not None:
             tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
