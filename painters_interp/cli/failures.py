@@ -47,7 +47,7 @@ def status_of(error: BaseException) -> int:
         case SystemExit() | BrokenPipeError():
             return 0 if getattr(error, "code", 2) == 0 else 2  # whoever read has read enough
         case TyperException():
-            _say(error.format_message())
+            _say(_of_usage(error))
         case PaintersError():
             _say(in_terms_of_options(str(error)))
         case OSError():
@@ -58,6 +58,15 @@ def status_of(error: BaseException) -> int:
                 raise error
             _say(f"{type(error).__name__}: {error} (unforeseen; PAINTERS_TRACEBACK=1 shows where)")
     return 2
+
+
+def _of_usage(error: TyperException) -> str:
+    """What is wrong with a command line, what a missing word means, and where all are told."""
+    context, param = (getattr(error, name, None) for name in ("ctx", "param"))
+    said = error.format_message().rstrip(".")
+    if said.startswith("Missing") and (meaning := getattr(param, "help", None)):
+        said += f" ({meaning.rstrip('.')})"
+    return said if context is None else f"{said}; see `{context.command_path} --help`"
 
 
 def in_terms_of_options(message: str) -> str:
