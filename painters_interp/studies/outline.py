@@ -11,7 +11,10 @@ from ..plans import Plan, shared_calls
 from .study import LIMIT, Setting
 from .work import Work
 
-TASKS, TOKENS = 5, 20  # as of the built-in probes: how many, and tokens of an item
+# As of the built-in probes: how many, and tokens of what stands for a text of the first, which
+# studies read, and for an item of any.
+TASKS, PASSAGE, ITEM = 5, "passage", "item"
+TOKENS = {PASSAGE: 36, ITEM: 14}
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +30,10 @@ class Outline(Setting):
 
     def texts_by_task(self) -> dict[str, list[str]]:
         """As many tasks as there are probes, with as many items as the first."""
-        return {f"task {k}": list(self.texts) for k in range(TASKS)}
+        return {f"task {k}": [ITEM] * len(self.texts) for k in range(TASKS)}
 
     def _counted(self, calls: int, texts: Sequence[str] | None) -> Work:
-        return Work(calls * len(texts or self.texts) * TOKENS, float)
+        return Work(calls * sum(TOKENS[text] for text in texts or self.texts), float)
 
     def kl_calls(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> Work:
         """Every distinct beginning of the plans once."""
@@ -42,7 +45,7 @@ class Outline(Setting):
 
     def score_calls(self, plans: pd.DataFrame) -> Work:
         """The same, for every task."""
-        return TASKS * self.kl_calls(plans)
+        return TASKS * self.kl_calls(plans, [ITEM] * len(self.texts))
 
     def similarity_calls(
         self, plan: Plan | None = None, texts: Sequence[str] | None = None
@@ -65,7 +68,7 @@ class Outline(Setting):
     def written_calls(self, plans: pd.DataFrame) -> Work:
         """Eight right texts under every plan, with both caches."""
         calls = sum(len(plan.calls) for plan in plans_of(plans))
-        return Work(2 * calls * 8 * TOKENS, float)
+        return Work(2 * calls * 8 * TOKENS[ITEM], float)
 
 
 def outline(layers: int = 30) -> Any:
@@ -83,4 +86,4 @@ def outline(layers: int = 30) -> Any:
         >>> bool(counted["2407.09298"] > counted["2601.18302"])
         True
     """
-    return Outline(None, None, ("",) * LIMIT, layers=layers)  # type: ignore[arg-type]
+    return Outline(None, None, (PASSAGE,) * LIMIT, layers=layers)  # type: ignore[arg-type]
