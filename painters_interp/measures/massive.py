@@ -4,6 +4,7 @@ Sun et al., arXiv 2402.17762: entries a thousand times larger than the median ma
 state, at a few dimensions of a few tokens, often the first.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -51,19 +52,21 @@ class Massive:
         """
         found = massive_tokens(states, mask).to(mask.device) if found is None else found
         if len(where := torch.nonzero(found)):
-            self._note(states, _medians(states, mask), tokens, text, where)
+            carrying = sorted({state for state, _ in where.tolist()})
+            medians = _medians(states[carrying], mask).tolist()
+            self._note(states, dict(zip(carrying, medians, strict=True)), tokens, text, where)
         return found.any(0)
 
     def _note(
         self,
         states: Float[Tensor, "state pos d_model"],
-        medians: Float[Tensor, " state"],
+        medians: Mapping[int, float],
         tokens: Int[Tensor, " pos"],
         text: int,
         where: Int[Tensor, "found 2"],
     ) -> None:
         for state, pos in where.tolist():
-            median = float(medians[state])
+            median = medians[state]
             entries = states[state, pos].cpu()
             for dimension in torch.nonzero(entries.abs() > RATIO * median).flatten().tolist():
                 carrier = self._carriers.setdefault((state, dimension), _Carrier())
