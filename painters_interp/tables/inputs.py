@@ -18,7 +18,7 @@ from ..notices import warn
 from ..plans import Layers, Plan, check_n_layers
 from ..strategies import full
 from ..terminal import Brief
-from .items import Run, item_table, runs
+from .items import RUN, Run, item_table, joined, runs
 
 DRAWS = 1000
 
@@ -45,7 +45,8 @@ def per_input(items: pd.DataFrame, n_layers: Layers, seed: int = 0, draws: int =
     every plan is right as often, but on other items, drawn by chance. Of those that it gets wrong,
     `corrected` is how many some plan answers right, and `luck` how many random flips would:
     patterns of plans that change their answer, drawn from the items that are right, where a changed
-    answer is one of the others, any of them alike.
+    answer is one of the others, any of them alike. Plans that are equal, however they are written,
+    are one.
 
     Args:
         items: an item table with several plans (`evaluation.score_items`, or what `painters
@@ -62,7 +63,9 @@ def per_input(items: pd.DataFrame, n_layers: Layers, seed: int = 0, draws: int =
         `luck` of metrics without a chance level.
 
     Raises:
-        TableError: no intact plan, no other plan, or no metric of right and wrong answers.
+        TableError: no intact plan, no other plan, no metric of right and wrong answers, or two
+            texts of one plan with other answers.
+        PlanError: a plan that so many layers cannot run.
 
     Example:
         >>> from painters_interp.evaluation import score_items
@@ -74,7 +77,7 @@ def per_input(items: pd.DataFrame, n_layers: Layers, seed: int = 0, draws: int =
     n_layers = check_n_layers(n_layers)
     intact = str(full(n_layers))
     left: list[str] = []
-    found = [*_parts(item_table(items), intact, n_layers, left)]
+    found = [*_parts(_by_plan(item_table(items), n_layers), intact, n_layers, left)]
     told = f" ({', '.join(left)})" if left else ""
     if not found:
         raise TableError(
@@ -87,6 +90,25 @@ def per_input(items: pd.DataFrame, n_layers: Layers, seed: int = 0, draws: int =
         pd.concat([part.items for part in found], ignore_index=True),
         pd.DataFrame([part.summary(rng, draws) for part in found]),
     )
+
+
+def _by_plan(items: pd.DataFrame, n_layers: int) -> pd.DataFrame:
+    """The items with plans in their normal form, each once."""
+    texts = {text: str(Plan.parse(text, n_layers)) for text in items["plan"].unique()}
+    named = items.assign(plan=items["plan"].astype(object).map(texts))
+    same = [*RUN, "plan", "item"]
+    again = named[named.duplicated(same) & ~named.duplicated([*same, "value"])]
+    if len(again):
+        raise TableError(
+            f"plan {again['plan'].iloc[0]!r} stands there as {_texts(texts, again)}, with other "
+            "answers; keep one of them"
+        )
+    return joined([named])
+
+
+def _texts(texts: dict[str, str], again: pd.DataFrame) -> str:
+    plan = again["plan"].iloc[0]
+    return " and ".join(repr(text) for text, own in texts.items() if own == plan)
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,12 +89,25 @@ def test_nothing_right_or_nothing_wrong() -> None:
     assert (row["corrected"], row["luck"], row["p"]) == (0, 0.0, 1.0)
 
 
+def test_equal_plans_count_once_however_they_are_written() -> None:
+    once = {INTACT: [1, 1, 0, 0], "0-2": [1, 0, 1, 0]}
+    again = {"0 1 2 3": once[INTACT], "0 1 2": once["0-2"], "0-2": once["0-2"]}
+    found, expected = (per_input(items_of(answers), N) for answers in (again, once))
+    pd.testing.assert_frame_equal(found.summary, expected.summary)
+    pd.testing.assert_frame_equal(found.items, expected.items)
+
+
 @pytest.mark.parametrize(
     ("answers", "reason"),
     [
         ({"0-2": [1, 0]}, r"no items of the intact model \(0-3\)"),
         ({INTACT: [1, 0]}, "no plan but the intact one"),
         ({INTACT: [1, 3], "0-2": [2, 0]}, "no metric of right and wrong answers"),
+        ({INTACT: [1, 0], "0 1 2 3": [1, 0]}, "no plan but the intact one"),
+        (
+            {INTACT: [1, 0], "0-2": [1, 0], "0 1 2": [1, 1]},
+            "'0-2' stands there as '0-2' and '0 1 2', with other answers",
+        ),
     ],
 )
 def test_bad_input(answers: dict[str, list[int]], reason: str) -> None:
