@@ -9,7 +9,7 @@ import pytest
 import painters_interp as painters
 from painters_interp import strategies
 from painters_interp.arguments import LARGEST_SEED, counting
-from painters_interp.deployment.searching import refuse
+from painters_interp.deployment.requests import refuse_calls
 from painters_interp.errors import PaintersError, PlanError, SettingError
 
 
@@ -101,4 +101,4 @@ def test_layers_and_passes_of_strategies_are_whole_numbers(value: Any) -> None:
 def test_a_budget_is_a_whole_number_of_calls() -> None:
     for value in (0, *NO_COUNTS):
         with pytest.raises(PlanError, match="is no budget of layer calls"):
-            refuse(value, 6)
+            refuse_calls(value, 6)

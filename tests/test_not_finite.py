@@ -23,6 +23,10 @@ ASKED = {
     ),
     "what it writes": lambda broken, sound: patching.patchscope(broken, "abc", 1, 2, "def", 1, 2),
     "learning": lambda broken, sound: painters.heal(broken, "0-2 4 5", TEXTS),
+    "a checkpoint": lambda broken, sound: painters.export(broken, "0-4", "nowhere"),
+    "a cheap plan by loss": lambda broken, sound: painters.search(
+        broken, TEXTS, calls=5, objective="loss"
+    ),
     "a cheap plan": lambda broken, sound: painters.search(broken, TEXTS, calls=5),
     "a score": lambda broken, sound: painters.search(broken, tasks="probe_facts", calls=5, limit=8),
     "similarity": lambda broken, sound: painters.similarity(broken, TEXTS),

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import PaintersError
 from ..terminal import folded, room, say
-from .documents import documents, lines_of
+from .documents import documents, limited, lines_of
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
@@ -36,7 +36,6 @@ from .options import (
     listed,
     loaded,
     look_of,
-    one_of,
     out_option,
     path_of,
     plan_in,
@@ -91,15 +90,17 @@ def export(
     Example: painters export "0-12 17-29" --out smaller
     """
     from .. import deployment
-    from ..deployment.checkpoints import refuse_folder, refuse_shard
-    from ..deployment.recipes import refuse_file
+    from ..deployment.places import refuse_file, refuse_folder, refuse_shard
+    from ..deployment.recipe_files import recipe_file
     from ..storage import write_whole
 
     if recipe and mergekit:
         raise PaintersError("--recipe and --mergekit write different files; give one of them")
-    text = plan_in(word, plan)
+    text = plan_in(word, plan, model)
     refuse_shard(shard_size)
-    if recipe or mergekit:
+    if recipe:
+        out = recipe_file(out, force)
+    elif mergekit:
         refuse_file(out, force)
     else:
         refuse_folder(out, force)
@@ -130,8 +131,12 @@ def search(
     ] = "drop",
     method: Annotated[str, typer.Option(help="How to find it: greedy or beam.")] = "greedy",
     objective: Annotated[
-        str, typer.Option(help="kl (to the intact model), loss (on texts), or tasks.")
-    ] = "kl",
+        str | None,
+        typer.Option(
+            help="kl (to the intact model), loss (on texts), or tasks; kl, and with --tasks these, "
+            "if not given."
+        ),
+    ] = None,
     texts: Texts = None,
     tasks: Tasks = None,
     data: Data = None,
@@ -158,37 +163,34 @@ def search(
     Example: painters search --calls 24 --edits drop,swap
     """
     from .. import deployment
-    from ..deployment.edits import named
-    from ..deployment.searching import METHODS, OBJECTIVES, refuse
+    from ..deployment.requests import asked, refuse_budget, refuse_calls, refuse_few
 
-    if (calls is None) == (time is None):
-        raise PaintersError("a search needs a budget; add --calls or --time, one of them")
-    if time is not None and not 0 < time <= 1:
-        raise PaintersError(f"--time {time} is no share of the intact model's time; give 0.8, say")
-    names = named(listed(edits))
-    one_of(method, METHODS, "--method")
-    one_of(objective, OBJECTIVES, "--objective")
-    if tasks is not None and objective != "tasks":
-        raise PaintersError("--tasks are what --objective tasks scores; add it")
-    chosen = task_names(tasks) if objective == "tasks" else None
-    look = look_of(venue, formats)
-    lines, folder = lines_of(texts), folder_for(model, out)
+    refuse_budget(calls, time)
+    given = {"tasks": tasks is not None, "texts": texts is not None}
+    request = asked(listed(edits), method, objective, width, rounds, **given)
+    goal = request["objective"]
+    if tasks is not None and goal != "tasks":
+        raise PaintersError(f"--tasks are not read for --objective {goal}; leave one of them out")
+    chosen = task_names(tasks) if goal == "tasks" else None
+    if (lines := lines_of(texts)) is not None:
+        refuse_few(len(limited(lines, limit)))
+    look, folder = look_of(venue, formats), folder_for(model, out)
     try_tables(folder, ["search", "rounds"])
     if store is not None:
         try_folder(store)
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
     if calls is not None:
-        refuse(calls, len(bridge.blocks))
+        refuse_calls(calls, len(bridge.blocks))
     found = deployment.search(
         bridge,
-        documents(lines, limit) if objective != "tasks" else lines,
+        None if goal == "tasks" else documents(lines, limit),
         chosen,
         calls=calls,
         time=time,
-        edits=names,
+        edits=request["edits"],
         method=method,
-        objective=objective,
+        objective=goal,
         width=width,
         rounds=rounds,
         data=data,
@@ -199,9 +201,11 @@ def search(
     tables = {"rounds": found.rounds, "search": found.judged}
     for path in write_all(tables, folder, dict.fromkeys(tables, found.provenance), look):
         print(path)
-    told = f"{found.best}: {len(found.best.calls)} calls, {len(found.rounds) - 1} plans tried"
-    say(told, hang=4)
-    print(_told(found.judged[found.judged["calls"].eq(len(found.best.calls))]))
+    spent = f"{len(found.best.calls)} calls" + ("" if time is None else f" in {time:g} of the time")
+    say(f"{found.best}: {spent}, {len(found.rounds) - 1} plans tried", hang=4)
+    rivals = found.judged[found.judged["calls"].eq(len(found.best.calls))]
+    say(f"{rivals['measure'].iloc[0]} on what was held back, 95 % intervals:", hang=4)
+    print(_told(rivals))
 
 
 def _told(judged: "pd.DataFrame") -> str:
@@ -251,20 +255,22 @@ def latency(
 
     Example: painters latency "0-12 17-29" --batch 1,8
     """
-    from .. import deployment
-    from ..execution import as_plan
-    from ..models import identity
     from ..storage import provenance, read_table
     from ..tables import readable
     from ..tables.showing import printed
 
-    given, look = plans_in(plans, plan), look_of(venue, formats)
+    given, look = plans_in(plans, plan, model), look_of(venue, formats)
     rows, tokens = whole_numbers(batch, "--batch"), whole_numbers(length, "--length")
     if scores is not None and (out is None or len(rows or []) * len(tokens or []) != 1):
         raise PaintersError("--scores are drawn with --out, for one --batch and one --length")
     judged = None if scores is None else _judged(read_table(scores))
     if out is not None:
         try_drawn(out)
+
+    from .. import deployment
+    from ..execution import as_plan
+    from ..models import identity
+
     bridge = loaded(model, device, dtype)
     labelled = {text: as_plan(text, bridge) for text in given}
     asked: dict[str, Any] = {"new": new, "repeats": repeats, "seed": seed}

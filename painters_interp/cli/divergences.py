@@ -43,15 +43,16 @@ def kl(
 
     Example: painters kl "0-12 17-29" "0-12 16-13 17-29"
     """
+    given = plans_in(plans, plan, model)
+    lines, look = lines_of(texts), look_of(venue, formats)
+    if out is not None:
+        try_drawn(out)
+
     from ..damage import kl_to_intact
     from ..execution import as_plan
     from ..models import identity
     from ..storage import provenance
 
-    given = plans_in(plans, plan)
-    lines, look = lines_of(texts), look_of(venue, formats)
-    if out is not None:
-        try_drawn(out)
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
     chosen = {text: as_plan(text, bridge) for text in given}

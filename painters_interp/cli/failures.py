@@ -27,12 +27,15 @@ _TERMS = (
     (r"trust_remote_code=True", "--trust"),
     (r"give another (folder|name), or force=True", r"give another \1, or --force"),
     (r"painters\.recipe, or --recipe", "--recipe"),
+    (r"leave (that|the) `with applied[^;]*close\(\)[^;]*", "give the model that the recipe names"),
+    (r"; close\(\) it first", "; give the model that the recipe names"),
     (r"data=", "--data "),
     (r"--data \(--data \)", "--data"),
     (r"\bat=", "--at "),
     (r"\blayers=", "--layers "),
     (r"\bshard=", "--shard-size "),
     (r"\b(cache|center|massive|metrics?|limit|seed|store|tasks|plan|dtype|device)=", r"--\1 "),
+    (r"\b(calls|time|method|objective|batch|length|repeats)=", r"--\1 "),
     (r"\b(source_positions|num_fewshot)=", lambda found: f"--{found[1].replace('_', '-')} "),
 )  # fmt: skip
 

@@ -71,7 +71,7 @@ def heal(
     from ..tables.showing import printed, short
     from .documents import documents, lines_of
 
-    text = plan_in(word, plan)
+    text = plan_in(word, plan, model)
     try_folder(out)
     refuse_occupied(out)
     lines, judged = lines_of(texts), lines_of(held_out)

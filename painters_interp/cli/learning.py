@@ -104,7 +104,7 @@ def classify(
 
     if items and out is None:
         raise PaintersError("--items needs a place to write to; add --out")
-    given, look = plans_in(plans, plan), look_of(venue, formats)
+    given, look = plans_in(plans, plan, model), look_of(venue, formats)
     if out is not None:
         try_drawn(out)
     if store is not None:

@@ -220,19 +220,30 @@ def plans_named(words: Sequence[str] | None, options: Sequence[str] | None) -> l
     return [*dict.fromkeys((*(words or ()), *(options or ())))]
 
 
-def plans_in(words: Sequence[str] | None, options: Sequence[str] | None) -> list[str]:
-    """The plans that a command line names. Raises PlanError for none.
+def plans_of(model: str) -> list[str]:
+    """The plan of a recipe, which need not be named again; none of any other model."""
+    from ..deployment.recipe_files import read
+
+    path = Path(model).expanduser()
+    return [read(path)["plan"]] if path.suffix == ".json" and path.is_file() else []
+
+
+def plans_in(
+    words: Sequence[str] | None, options: Sequence[str] | None, model: str = DEFAULT_MODEL
+) -> list[str]:
+    """The plans that a command line names, or its recipe. Raises PlanError for none.
 
     Nothing stands for the model as it is: that is compared with in any case.
     """
-    if not (plans := plans_named(words, options)):
+    if not (plans := plans_named(words, options) or plans_of(model)):
         raise PlanError("no plan; give one in quotes, such as '0-12 17-29'")
     return plans
 
 
-def plan_in(word: str | None, option: str | None) -> str:
-    """The one plan that a command line names. Raises PlanError for none, or two."""
-    plans = plans_in(*([text] if text is not None else None for text in (word, option)))
+def plan_in(word: str | None, option: str | None, model: str = DEFAULT_MODEL) -> str:
+    """The one plan that a command line names, or its recipe. Raises PlanError for none, or two."""
+    words, options = ([text] if text is not None else None for text in (word, option))
+    plans = plans_in(words, options, model)
     if len(plans) > 1:
         raise PlanError(f"two plans, {word!r} and --plan {option!r}; give one")
     return plans[0]

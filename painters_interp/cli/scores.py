@@ -88,7 +88,7 @@ def evaluate(
 
     if items and out is None:
         raise PaintersError("--items needs a place to write to; add --out")
-    given, look = plans_in(plans, plan), look_of(venue, formats)
+    given, look = plans_in(plans, plan, model), look_of(venue, formats)
     one_of(cache, CACHES, "--cache")
     further = listed(metrics)
     for name in further:

@@ -17,6 +17,7 @@ from .options import (
     computable,
     loaded,
     one_of,
+    plans_of,
 )
 from .outputs import try_table
 
@@ -59,7 +60,7 @@ def generate(
     computable(device, dtype)
     bridge = loaded(model, device, dtype)
     intact = full(len(bridge.blocks))
-    named = [as_plan(text, bridge) for text in plan or ()]
+    named = [as_plan(text, bridge) for text in plan or plans_of(model)]
     distinct, texts = dict.fromkeys([intact, *named]), dict.fromkeys(prompts)
     table = written(bridge, [*distinct], [*texts], new, stop or (), cache)
     print("\n\n".join(_compared(texts) for _, texts in table.groupby("prompt", sort=False)))

@@ -1,17 +1,22 @@
-"""From a finding to its use: a model that stays under a plan, and what is made of it."""
+"""From a finding to its use: a model that stays under a plan, and what is made of it.
 
-from .checkpoints import export as export
-from .edits import EDITS as EDITS
-from .edits import edited as edited
-from .held import PlannedModel as PlannedModel
-from .held import planned as planned
-from .reaching import reached as reached
-from .recipes import mergekit as mergekit
-from .recipes import recipe as recipe
-from .rounds import Rounds as Rounds
-from .rounds import explored as explored
-from .searching import Search as Search
-from .searching import search as search
-from .sequences import in_sequence as in_sequence
-from .timing import calls_within as calls_within
-from .timing import latency as latency
+What computes is imported on first use, so that a command line is refused at once;
+`__init__.pyi` says the same to editors and type checkers.
+"""
+
+import lazy_loader
+
+_NAMES = {
+    "budgets": ["calls_within"],
+    "checkpoints": ["export"],
+    "edits": ["EDITS", "edited"],
+    "held": ["PlannedModel", "planned"],
+    "reaching": ["reached"],
+    "recipes": ["mergekit", "recipe"],
+    "rounds": ["Rounds", "explored"],
+    "searching": ["Search", "search"],
+    "sequences": ["in_sequence"],
+    "timing": ["latency"],
+}
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs=_NAMES)

@@ -1,6 +1,5 @@
 """`export`: a model under a plan as an ordinary checkpoint, which loads without this package."""
 
-import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,15 @@ from ..execution import applied, as_plan, in_float32, undisturbed
 from ..models import Model, as_model, device_of, of_planned
 from ..models.quiet import first_line, out_of_memory, without_bars
 from ..models.writing import said_of, write_checkpoint
+from ..notices import NOT_FINITE
 from ..plans import Plan
 from ..storage import replacing
 from .cards import card
+from .places import refuse_folder, refuse_shard
 from .sequences import in_sequence
 
 TOLERANCE = 1e-5  # of logits up to 1, in proportion of larger ones
 _TOKENS, _MOST = 24, 1200  # in a row that is compared; more where a window slides
-_CONFIG = "config.json"
 
 
 @of_planned
@@ -68,6 +68,7 @@ def export(
     plan = as_plan(plan, model)
     refuse_folder(folder, force)
     refuse_shard(shard)
+    _refuse_own(model, folder)
     fresh = in_sequence(model, plan)
     with replacing(folder) as part:
         with said_of(str(folder), "nothing is left of it"):
@@ -77,26 +78,10 @@ def export(
     return folder
 
 
-def refuse_folder(folder: Path, force: bool) -> None:
-    """Raise OutputError where a checkpoint cannot be put, before anything is computed for it."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; give a folder")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not force:
-            raise OutputError(f"{folder} is not empty; give another folder, or force=True")
-        if not (folder / _CONFIG).is_file():
-            raise OutputError(
-                f"{folder} holds something else than a checkpoint, which is never replaced; "
-                "give another folder"
-            )
-    if folder.resolve() == Path.cwd():
-        raise OutputError(f"{folder} is where you are; give a folder of its own")
-
-
-def refuse_shard(shard: Any) -> None:
-    """Raise OutputError for what is no size of a file."""
-    if not isinstance(shard, str) or not re.fullmatch(r"[1-9]\d{0,5}(KB|MB|GB)", shard):
-        raise OutputError(f"shard={shard!r} is no size of a file; write it as 500MB or 5GB")
+def _refuse_own(model: TransformerBridge, folder: Path) -> None:
+    source = model.original_model.config.name_or_path
+    if source and folder.resolve() == Path(source).resolve():
+        raise OutputError(f"{folder} holds the model that this is made from; give another folder")
 
 
 def _write(
@@ -149,6 +134,8 @@ def _apart(model: TransformerBridge, plan: Plan, read: PreTrainedModel) -> float
     wide = in_float32(model) if root.dtype.itemsize < read.dtype.itemsize else nullcontext()
     with undisturbed(model), wide, applied(model, plan):
         expected = [_outputs(root, tokens, mask) for mask in masks]
+    if not all(a[mask.bool()].isfinite().all() for a, mask in zip(expected, masks, strict=True)):
+        raise UnsupportedModelError(f"plan {str(plan)!r} cannot be judged: {NOT_FINITE}")
     with torch.no_grad():
         found = [_outputs(read, tokens, mask) for mask in masks]
     gaps = [

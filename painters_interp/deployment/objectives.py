@@ -14,15 +14,15 @@ from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..damage import document_divergences
-from ..errors import TaskError, TextError
+from ..errors import TaskError
 from ..evaluation import Questions, prepare, score_items, task
 from ..plans import Plan
 from ..statistics import resamplings
 from ..tables import primary
 from ..tables.items import runs, summarise
+from .requests import FEWEST, refuse_few
 
 _BITS = "bits_per_byte"
-FEWEST = 4  # texts or items: two to choose on, two to judge on
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,11 +138,7 @@ def _of_tasks(
 
 
 def _halves(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if len(texts) < FEWEST:
-        raise TextError(
-            f"a search chooses on half of the texts and judges on the others: {len(texts)} are too "
-            f"few; give {FEWEST} or more"
-        )
+    refuse_few(len(texts))
     return tuple(texts[::2]), tuple(texts[1::2])
 
 

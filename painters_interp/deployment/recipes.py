@@ -8,16 +8,15 @@ from typing import Any
 import yaml
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..errors import ModelError, OutputError, PlanError, UnsupportedModelError
+from ..errors import ModelError, PlanError, UnsupportedModelError
 from ..execution import as_plan, ready
 from ..models import Model, as_model, edited_weight, identity, of_planned
+from ..models.sources import on_hub
 from ..plans import Plan
-from ..storage import writable_file, write_whole
+from ..storage import write_whole
 from .cards import source_of
 from .held import PlannedModel, planned
-
-_FORMAT = "painters_interp recipe"
-_FIELDS = {"format", "model", "revision", "dtype", "plan"}
+from .recipe_files import FORMAT, read, recipe_file
 
 
 @of_planned
@@ -49,20 +48,12 @@ def recipe(model: Model, plan: Plan | str, path: str | Path, force: bool = False
         0-2 (3|4) 5
     """
     model = as_model(model)
-    plan, path = as_plan(plan, model), Path(path)
-    path = path if path.suffix == ".json" else path.with_name(f"{path.name}.json")
+    plan, path = as_plan(plan, model), recipe_file(path, force)
     ready(model)
     who = identity(model)
-    facts = {"format": _FORMAT, "model": _named(model), "revision": who["revision"]}
+    facts = {"format": FORMAT, "model": _named(model), "revision": who["revision"]}
     facts |= {"dtype": who["dtype"].partition("+")[0], "plan": str(plan)}
-    refuse_file(path, force)
     return write_whole(path, f"{json.dumps(facts, indent=1)}\n".encode())
-
-
-def refuse_file(path: Path, force: bool) -> None:
-    """Raise OutputError where a file is there already, or could not be written."""
-    if writable_file(path).exists() and not force:
-        raise OutputError(f"{path} exists; give another name, or force=True")
 
 
 def _named(model: TransformerBridge) -> str:
@@ -86,27 +77,16 @@ def opened(path: str | Path, **options: Any) -> PlannedModel:
     """
     from ..models import load_model
 
-    facts = _read(Path(path))
+    facts = read(Path(path))
     options = {"dtype": facts["dtype"]} | {k: v for k, v in options.items() if v is not None}
-    model = load_model(facts["model"], **options)
+    revision = facts["revision"] if on_hub(facts["model"]) else None
+    model = load_model(facts["model"], revision=revision, **options)
     found, wanted = identity(model)["revision"], facts["revision"]
     if found != wanted:
         raise ModelError(
             f"{path} is for {facts['model']} of revision {wanted}; what lies there now is {found}"
         )
     return planned(model, facts["plan"])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read as a recipe: {error}") from error
-    if not isinstance(facts, dict) or facts.get("format") != _FORMAT or {*facts} != _FIELDS:
-        raise ModelError(
-            f"{path} is no recipe of this package; painters export --recipe writes one"
-        )
-    return facts
 
 
 @of_planned
@@ -146,7 +126,7 @@ def mergekit(model: Model, plan: Plan | str) -> str:
             f"{model.cfg.model_name} has layers of {len({*kinds})} kinds, whose order mergekit "
             "leaves as it was; painters export puts it right"
         )
-    source = _named(model)
+    source = _elsewhere(model)
     slices = [
         {"sources": [{"model": source, "layer_range": [first, last + 1]}]}
         for first, last in _stretches(calls)
@@ -158,6 +138,14 @@ def mergekit(model: Model, plan: Plan | str) -> str:
     }
     text: str = yaml.safe_dump(facts, sort_keys=False)
     return text
+
+
+def _elsewhere(model: TransformerBridge) -> str:
+    """What other libraries find the model under: a folder, or a name of the hub and a revision."""
+    if not on_hub(source := _named(model)):
+        return str(Path(model.original_model.config.name_or_path).resolve())
+    revision = identity(model)["revision"]
+    return source if revision is None else f"{source}@{revision}"
 
 
 def _stretches(calls: tuple[int, ...]) -> list[tuple[int, int]]:

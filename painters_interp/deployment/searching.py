@@ -1,7 +1,5 @@
 """`search`: the best plan under a budget of layer calls, and how much better than what is cheap."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,35 +14,26 @@ from matplotlib.figure import Figure
 from transformer_lens.model_bridge import TransformerBridge
 
 from .. import figures, statistics
-from ..arguments import counting, is_whole
+from ..arguments import counting
 from ..comparison import similarity
-from ..errors import PaintersError, PlanError, TableError
+from ..errors import MeasureError
 from ..evaluation import PROBES, Questions, prepare
 from ..execution import ready, refuse_hooks_kept
 from ..measures import Curve, Matrix
 from ..models import Model, as_model, identity, tokenizer_digest, weights_digest
-from ..notices import warn
+from ..notices import NOT_FINITE
 from ..plans import Plan, Step
-from ..storage import (
-    provenance,
-    read_provenance,
-    read_table,
-    remove_table,
-    writable_folder,
-    write_table,
-)
+from ..storage import provenance, writable_folder, write_table
 from ..strategies import full
 from ..terminal import Brief
 from ..texts import Texts, as_texts
 from . import objectives
-from .edits import named
+from .budgets import calls_within
+from .kept import Kept
 from .objectives import Objective
+from .requests import WIDTH, asked, refuse_budget, refuse_calls
 from .rounds import Rounds, at_random, explored
-from .timing import calls_within
 
-METHODS = ("greedy", "beam")
-OBJECTIVES = ("kl", "loss", "tasks")
-_WIDTH = 4  # plans that go on in a beam
 _LIMIT = 32  # items of a task
 _PATIENCE = 20  # draws for a plan that was not drawn before
 FOUND, RANDOM, INFLUENCE, ANGULAR, MIDDLE = (
@@ -91,7 +80,7 @@ def search(
     edits: str | Sequence[str] = "drop",
     method: str = "greedy",
     objective: str | None = None,
-    width: int = _WIDTH,
+    width: int = WIDTH,
     rounds: int | None = None,
     data: str | Path | None = None,
     limit: int | float | None = _LIMIT,
@@ -136,59 +125,28 @@ def search(
         >>> found.rounds["round"].value_counts().tolist(), len(found.best.calls)
         ([6, 5, 1], 5)
     """
+    refuse_budget(calls, time)
+    given = {"tasks": tasks is not None, "texts": texts is not None}
+    request = asked(edits, method, objective, width, rounds, **given)
     model = as_model(model)
     ready(model)
     start = full(len(model.blocks))
-    calls = _budget(model, calls, time)
-    asked = _asked(start, calls, edits, method, objective, tasks, width, rounds)
-    goal = _objective(model, asked["objective"], texts, tasks, data, limit, seed, store)
-    ledger = _Ledger(model, goal, asked | {"seed": seed}, store)
-    went = explored(start, calls, asked["edits"], ledger.costs, asked["width"], rounds)
+    if calls is not None:
+        refuse_calls(calls, len(start.calls))
+    if store is not None:
+        refuse_hooks_kept(model)
+    goal = _objective(model, request["objective"], texts, tasks, data, limit, seed, store)
+    if time is not None:
+        calls = calls_within(model, time, seed=seed, store=store)
+        request["time"] = time
+    assert calls is not None
+    ledger = _Ledger(model, goal, request | {"calls": calls, "seed": seed}, store)
+    ledger.refuse_unknown(start)
+    went = explored(start, calls, request["edits"], ledger.costs, request["width"], rounds)
     tried = len(went.trace) - 1
-    rivals = _rivals(model, goal, went, calls, asked["edits"], ledger, tried, seed)
+    rivals = _rivals(model, goal, went, calls, request["edits"], ledger, tried, seed)
     judged = _judged(goal, went, rivals, tried)
     return Search(went.best, went.trace, judged, ledger.facts)
-
-
-def _budget(model: TransformerBridge, calls: int | None, time: float | None) -> int:
-    if (calls is None) == (time is None):
-        raise PlanError("give a budget: calls=..., or time=... as a share of the intact model's")
-    return calls_within(model, time) if calls is None and time is not None else calls or 0
-
-
-def refuse(calls: Any, n_layers: int) -> None:
-    """Raise PlanError for a budget that is none."""
-    if not is_whole(calls) or not 1 <= calls <= n_layers:
-        raise PlanError(
-            f"calls={calls} is no budget of layer calls; this model makes {n_layers}, and at least "
-            "one must be left"
-        )
-
-
-def _asked(
-    start: Plan,
-    calls: int,
-    edits: str | Sequence[str],
-    method: str,
-    objective: str | None,
-    tasks: Any,
-    width: int,
-    rounds: int | None,
-) -> dict[str, Any]:
-    refuse(calls, len(start.calls))
-    if method not in METHODS:
-        raise PaintersError(f"method={method!r} is not one of {', '.join(METHODS)}")
-    chosen = objective or ("kl" if tasks is None else "tasks")
-    if chosen not in OBJECTIVES:
-        raise PaintersError(f"objective={chosen!r} is not one of {', '.join(OBJECTIVES)}")
-    return {
-        "calls": calls,
-        "edits": named(edits),
-        "method": method,
-        "objective": chosen,
-        "width": width if method == "beam" else 1,
-        "rounds": rounds,
-    }
 
 
 def _objective(
@@ -223,25 +181,18 @@ class _Ledger:
         asked: dict[str, Any],
         store: str | Path | None,
     ) -> None:
-        self._goal, self._path = goal, None
-        self._known: dict[str, float] = {}
+        self._goal = goal
         self.facts = provenance(**identity(model), **asked, texts=len(goal.texts))
-        if store is None:
-            return
-        refuse_hooks_kept(model)
-        facts: dict[str, Any] = {"weights": weights_digest(model)}
-        facts |= {"tokenizer": tokenizer_digest(model.tokenizer), "objective": goal.name}
-        facts |= {"asked": goal.asked}
-        self._kept = facts
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-        self._path = writable_folder(store) / f"search-{digest}.csv"
-        try:
-            if self._path.exists() and read_provenance(self._path) == facts:
-                table = read_table(self._path)
-                self._known = dict(zip(table["plan"], table["cost"], strict=True))
-        except TableError as error:
-            warn(f"{error}; its plans are scored again")
-            remove_table(self._path)
+        facts = {} if store is None else _facts(model, goal)
+        self._kept = Kept(store, "search", facts)
+        table = self._kept.read()
+        pairs = [] if table is None else zip(table["plan"], table["cost"], strict=True)
+        self._known: dict[str, float] = dict(pairs)
+
+    def refuse_unknown(self, start: Plan) -> None:
+        """Raise MeasureError where the intact model itself costs NaN."""
+        if np.isnan(self.costs([start])).any():
+            raise MeasureError(f"the {self._goal.name} of the intact model is NaN: {NOT_FINITE}")
 
     def costs(self, plans: Sequence[Plan]) -> Float[np.ndarray, " plan"]:
         """What each plan costs; those that are not known are scored together."""
@@ -249,10 +200,15 @@ class _Ledger:
         if missing:
             values = self._goal.choosing(missing).values
             self._known |= {str(p): float(v) for p, v in zip(missing, values, strict=True)}
-            if self._path is not None:
-                rows = pd.DataFrame({"plan": [*self._known], "cost": [*self._known.values()]})
-                write_table(rows, self._path, self._kept)
+            rows = pd.DataFrame({"plan": [*self._known], "cost": [*self._known.values()]})
+            self._kept.write(rows)
         return np.array([self._known[str(plan)] for plan in plans])
+
+
+def _facts(model: TransformerBridge, goal: Objective) -> dict[str, Any]:
+    """What the cost of a plan depends on."""
+    facts = {"weights": weights_digest(model), "tokenizer": tokenizer_digest(model.tokenizer)}
+    return {**facts, "objective": goal.name, "asked": goal.asked}
 
 
 _Rival = tuple[str, Plan, int]  # variant, plan, among how many it was chosen

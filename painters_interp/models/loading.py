@@ -42,7 +42,7 @@ def load_checkpoint(
         model = _read(source, place, dtype, trust_remote_code, ignore_unused)
         model = place.placed(model).eval()
     bridge = wrapped(model, tokenizer, source.name, trust_remote_code)
-    bridge.cfg.revision = revision()
+    bridge.cfg.revision, bridge.cfg.origin = revision(), source.origin
     return bridge
 
 

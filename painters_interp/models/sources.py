@@ -13,11 +13,15 @@ from .quiet import first_line
 
 
 class Checkpoint(NamedTuple):
-    """A folder to load from, the name that tables show, and the revision where it is known."""
+    """A folder to load from, the name that tables show, and the revision where it is known.
+
+    `origin` is what `load_model` finds it under again, from wherever it is called.
+    """
 
     name: str
     folder: Path
     revision: str | None
+    origin: str
 
 
 def fetch(
@@ -78,12 +82,19 @@ def locate(name_or_path: str | Path, revision: str | None, trust_remote_code: bo
     name, path = str(name_or_path), Path(name_or_path).expanduser()
     if (model := bundled.MODELS.get(name)) is not None:
         _refuse_revision(name, revision)
-        return Checkpoint(name, bundled.fetch_bundled(model), model.version)
-    if name and (path.suffix == ".gguf" or path.exists() or _must_be_path(name_or_path)):
+        return Checkpoint(name, bundled.fetch_bundled(model), model.version, name)
+    if not on_hub(name_or_path):
         _refuse_revision(name, revision)
         return _local(path, name)
     folder = _from_hub(name, revision, trust_remote_code)
-    return Checkpoint(name, folder, folder.name)  # snapshots are named by their commit
+    return Checkpoint(name, folder, folder.name, name)  # snapshots are named by their commit
+
+
+def on_hub(name_or_path: str | Path) -> bool:
+    """Whether this means a model of the hub: it is neither bundled nor a path."""
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    local = path.suffix == ".gguf" or path.exists() or _must_be_path(name_or_path)
+    return name not in bundled.MODELS and not (name and local)
 
 
 def _must_be_path(name: str | Path) -> bool:
@@ -102,14 +113,14 @@ def _local(path: Path, name: str) -> Checkpoint:
             raise ModelError(
                 f"directory {name} has no config.json; give the folder of a checkpoint"
             )
-        return Checkpoint(path.resolve().name, path, None)
+        return Checkpoint(path.resolve().name, path, None, str(path.resolve()))
     if not path.is_file():
         raise ModelError(f"there is no file or directory {name}{_suggestion(path.name)}")
     if path.suffix != ".gguf":
         raise ModelError(f"{name} is no .gguf file; give the directory that holds a checkpoint")
     key = content_hash(path)[:16]
     folder = convert(path, cache_folder() / f"gguf-{key}", name)
-    return Checkpoint(path.name, folder, f"sha256:{key}")
+    return Checkpoint(path.name, folder, f"sha256:{key}", str(path.resolve()))
 
 
 def _suggestion(name: str) -> str:
@@ -117,7 +128,7 @@ def _suggestion(name: str) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-_WANTED = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.safetensors"]
+_WANTED = ["*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.safetensors", "README.md"]
 # Other formats of the same weights lie in subfolders, or beside them under this name.
 _UNWANTED = ["*/*", "consolidated*"]
 _ANSWER_WITHIN = 10.0  # seconds

@@ -60,14 +60,14 @@ def writable_file(path: str | Path) -> Path:
     try:
         with suppress(FileNotFoundError):
             path.stat()  # raises where no file of this name could be
-        if path.is_dir():
-            raise OutputError(f"{path} is a folder; give the name of a file")
         folder = path.parent
         while not folder.exists():
             folder = folder.parent
         _try(folder)
     except (OSError, ValueError) as error:
         raise _unwritable(path.parent, error) from error
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; give the name of a file")
     return path
 
 
@@ -76,7 +76,8 @@ def replacing(folder: Path) -> Iterator[Path]:
     """An empty folder beside `folder`, which takes its place when the block succeeds.
 
     Args:
-        folder: What is to appear; what stands there is gone only when the new one is whole.
+        folder: What is to appear; what stands there is gone only when the new one is whole. Where
+            it is a link, what it leads to is replaced.
 
     Yields:
         The folder to write into.
@@ -90,18 +91,19 @@ def replacing(folder: Path) -> Iterator[Path]:
         >>> [path.name for path in (tmp_path / "results").iterdir()]
         ['note.txt']
     """
-    parent = writable_folder(folder.resolve().parent)
-    part, gone = (parent / f".{folder.name}-{uuid4().hex}" for _ in range(2))
+    place = folder.resolve()
+    parent = writable_folder(place.parent)
+    part, gone = (parent / f".{place.name}-{uuid4().hex}" for _ in range(2))
     try:
         part.mkdir()
         yield part
         with suppress(FileNotFoundError):
-            folder.replace(gone)
+            place.replace(gone)
         try:
-            part.replace(folder)
+            part.replace(place)
         except OSError:
             if gone.exists():
-                gone.replace(folder)
+                gone.replace(place)
             raise
     except OSError as error:
         if isinstance(error, OutputError):

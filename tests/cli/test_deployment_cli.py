@@ -86,6 +86,56 @@ def test_a_recipe_is_a_model_of_other_commands(
         assert expected[0] == 0
 
 
+def test_a_recipe_need_not_be_told_its_plan_and_takes_no_other(
+    painters, tmp_path: Path, capsys
+) -> None:
+    path = tmp_path / "r.json"
+    assert painters("export", "0-1 (2|3) 4-5", "--out", path, "--recipe")[0] == 0
+    (tmp_path / "texts").write_text("abcdefgh\nhgfedcba\naabbccdd\nddccbbaa\n")
+    texts = ["--texts", str(tmp_path / "texts")]
+    shown: list[str] = []
+    for words in (["kl", *texts], ["generate", "abc", "--new", "2"]):
+        for plan in ([], ["--plan", "0-1 (2|3) 4-5"]):
+            assert answer([*words, *plan, "--model", str(path)]) == 0
+            shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert shown[2] == shown[3]
+    for words in (["kl", "0-2", *texts], ["search", "--calls", "5", *texts]):
+        assert answer([*words, "--model", str(path)]) == 2
+        assert "give the model that the recipe names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("search",), "give one budget: --calls ..., or --time ..."),
+        (("search", "--calls", 5, "--time", 0.5), "give one budget"),
+        (("search", "--time", 2), "--time 2.0 is no share"),
+        (("search", "--calls", 5, "--edits", "shake"), "no edit 'shake'; there are drop"),
+        (("search", "--calls", 5, "--method", "anneal"), "--method 'anneal' is not one of greedy"),
+        (("search", "--calls", 5, "--objective", "x"), "--objective 'x' is not one of kl"),
+        (("search", "--calls", 5, "--tasks", "t", "--texts", "{tmp}/three"), "texts are not read"),
+        (("search", "--calls", 5, "--tasks", "t", "--objective", "kl"), "--tasks are not read"),
+        (("search", "--calls", 5, "--texts", "{tmp}/three"), "3 are too few; give 4 or more"),
+        (("latency", "--out", "{tmp}/t"), "no plan; give one"),
+        (("export", "0-2", "--out", "{tmp}/there", "--recipe"), "{tmp}/there.json exists; give an"),
+        (("export", "0-2", "--out", "{tmp}", "--recipe"), "{tmp} is a folder; give the name of a"),
+        (("export", "0-2", "--out", "{tmp}/three/x"), "Not a directory"),
+    ],
+)
+def test_is_refused_in_a_line_before_a_model_is_looked_for(
+    words: tuple, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "three").write_text("ab\nbc\ncd\n")
+    (tmp_path / "there.json").write_text("{}")
+    line = [str(word).replace("{tmp}", str(tmp_path)) for word in words]
+    assert answer([*line, "--model", str(tmp_path / "nowhere")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"painters: {reason.replace('{tmp}', str(tmp_path))}") or reason in err
+    assert err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"three", "there.json"}
+
+
 def test_layers_in_a_row_become_a_merge(painters, tmp_path: Path, checkpoint: Path) -> None:
     path = tmp_path / "merge.yaml"
     assert painters("export", "0-2 5", "--out", path, "--mergekit")[0] == 0
@@ -101,8 +151,9 @@ def test_a_search_writes_its_rounds_what_it_judged_and_a_figure(painters, tmp_pa
     names = {path.name for path in (tmp_path / "out").iterdir()}
     tables = {"rounds.csv", "rounds.json", "search.csv", "search.json"}
     assert names == tables | {"search.png", "search.live.json"}
-    *_, best, found, random, influence, angular, middle = out.splitlines()
+    *_, best, measure, found, random, influence, angular, middle = out.splitlines()
     assert best.endswith("5 calls, 11 plans tried")
+    assert measure.startswith("KL to the intact model (nats per token) on what was held back")
     assert found.startswith("found ")
     assert all("the found plan is better by" in line for line in (random, influence, middle))
     assert angular.startswith("by angular distance")

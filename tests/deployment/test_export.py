@@ -102,7 +102,8 @@ def test_config_tokenizer_template_ties_and_card_come_along(base: Path, tmp_path
     assert tokenizer("abc").input_ids == model.tokenizer("abc").input_ids
     head, text = (folder / "README.md").read_text().split("---\n")[1:]
     assert yaml.safe_load(head)["license"] == "apache-2.0"
-    assert yaml.safe_load(head)["base_model"] == str(base)
+    assert "base_model" not in yaml.safe_load(head)  # which is a name of the hub, and no folder
+    assert "made from the 6 of tiny-qwen3 (revision sha256:" in text
     assert "`0-2 5`" in text
 
 
@@ -155,6 +156,8 @@ def test_no_folder_is_overwritten_without_being_told_to(base: Path, tmp_path: Pa
     with pytest.raises(OutputError, match="is not empty; give another folder, or force=True"):
         painters.export(base, "0-3", folder)
     assert (folder / "config.json").read_bytes() == before
+    with pytest.raises(OutputError, match="holds the model that this is made from"):
+        painters.export(folder, "0 1", folder, force=True)
     painters.export(base, "0-3", folder, force=True)
     assert json.loads((folder / "config.json").read_text())["num_hidden_layers"] == 4
     other = tmp_path / "other"
@@ -164,6 +167,17 @@ def test_no_folder_is_overwritten_without_being_told_to(base: Path, tmp_path: Pa
         painters.export(base, "0-3", other, force=True)
     assert (other / "thesis.tex").read_text() == "all of it"
     assert {path.name for path in tmp_path.iterdir()} == {"out", "other"}
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for plan, force in (("0-2", False), ("0-3", True)):
+        painters.export(base, plan, tmp_path / "link", force=force)
+    assert (tmp_path / "link").is_symlink()
+    read = json.loads((tmp_path / "real" / "config.json").read_text())
+    assert read["num_hidden_layers"] == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"real", "link"}
 
 
 def test_a_full_disk_leaves_what_was_there(
@@ -225,6 +239,23 @@ class TestRecipes:
         painters.export(base, "5-0", copy, force=True)
         with pytest.raises(ModelError, match="what lies there now is sha256:"):
             painters.load_model(path)
+
+    def test_of_the_hub_open_at_the_revision_that_they_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        old, new = "a" * 40, "b" * 40
+        place = tmp_path / "hub" / "models--makers--tiny"
+        tiny.save("llama", place / "snapshots" / old)
+        tiny.save("qwen3", place / "snapshots" / new)
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text(new)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        model = painters.load_model("makers/tiny", revision=old)
+        path = painters.recipe(model, "0-2 (3|4) 5", tmp_path / "r")
+        with painters.load_model(path) as held:
+            assert held.original_model.config.model_type == "llama"
+        assert f"model: makers/tiny@{old}" in mergekit(model, "0-2 5")
+        assert "base_model: makers/tiny\n" in card(model, painters.Plan("0-2", 6))
 
     def test_are_not_overwritten(self, base: Path, tmp_path: Path) -> None:
         path = painters.recipe(base, "0-2", tmp_path / "r.json")

@@ -141,6 +141,23 @@ def test_a_share_of_time_becomes_as_many_calls_as_fit(
     assert painters.deployment.calls_within(decoder, time) == calls
 
 
+def test_a_search_by_time_goes_on_with_the_budget_that_was_measured(
+    decoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(self: Any, tokens: torch.Tensor, new: int) -> tuple[float, float]:
+        return 1.0, float(len(self.plan.calls))
+
+    monkeypatch.setattr(timing._Runner, "seconds", seconds)
+    texts = ["abcdefgh", "hgfedcba", "aabbccdd", "ddccbbaa"]
+    found = painters.search(decoder, texts, time=0.7, store=tmp_path)
+    assert (found.provenance["time"], found.provenance["calls"]) == (0.7, 4)
+    monkeypatch.setattr(timing._Runner, "seconds", lambda self, tokens, new: (1.0, 1.0))  # a slip
+    again = painters.search(decoder, texts, time=0.7, store=tmp_path)
+    pd.testing.assert_frame_equal(again.judged, found.judged)
+    with pytest.raises(PlanError, match="not even one layer call fits"):
+        painters.search(decoder, texts, time=0.7)
+
+
 def test_not_even_one_call_fits(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing._Runner, "seconds", lambda self, tokens, new: (1.0, 1.0))
     with pytest.raises(PlanError, match=r"not even one layer call fits into 0\.5"):

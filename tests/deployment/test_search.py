@@ -12,7 +12,7 @@ import pytest
 import painters_interp as painters
 from painters_interp.deployment import EDITS, edited, explored
 from painters_interp.deployment.rounds import at_random
-from painters_interp.errors import PlanError, TaskError, TextError
+from painters_interp.errors import PaintersError, PlanError, TaskError, TextError
 from painters_interp.plans import Plan
 from painters_interp.strategies import full
 
@@ -183,7 +183,7 @@ class TestSearch:
         pd.testing.assert_frame_equal(again.judged, whole.judged)
         for kept in tmp_path.glob("search-*"):  # rows, or the JSON beside them
             kept.write_bytes(kept.read_bytes()[:50])
-            with pytest.warns(UserWarning, match="its plans are scored again"):
+            with pytest.warns(UserWarning, match="what it held is found again"):
                 once_more = painters.search(decoder, TEXTS, calls=4, store=tmp_path)
             pd.testing.assert_frame_equal(once_more.rounds, whole.rounds)
 
@@ -218,16 +218,20 @@ class TestSearch:
         [
             ({"calls": 0}, PlanError, "calls=0 is no budget"),
             ({"calls": 7}, PlanError, "this model makes 6"),
-            ({"calls": None}, PlanError, "give a budget"),
-            ({"time": 0.5}, PlanError, "give a budget"),
+            ({"calls": None}, PlanError, "give one budget"),
+            ({"time": 0.5}, PlanError, "give one budget"),
             ({"calls": None, "time": 1.5}, PlanError, "no share of the intact model's time"),
             ({"edits": "shake"}, PlanError, "no edit 'shake'; there are drop"),
             ({"edits": []}, PlanError, "no edits"),
             ({"texts": TEXTS[:3]}, TextError, "3 are too few; give 4 or more"),
-            ({"method": "anneal"}, painters.errors.PaintersError, "not one of greedy, beam"),
-            ({"objective": "x"}, painters.errors.PaintersError, "not one of kl, loss, tasks"),
+            ({"method": "anneal"}, PaintersError, "not one of greedy, beam"),
+            ({"objective": "x"}, PaintersError, "not one of kl, loss, tasks"),
+            ({"tasks": "probe_facts"}, PaintersError, "texts are not read where tasks are scored"),
             (
-                {"tasks": painters.task("t", [{"text": "ab"}] * 3, "loglikelihood_rolling")},
+                {
+                    "texts": None,
+                    "tasks": painters.task("t", [{"text": "ab"}] * 3, "loglikelihood_rolling"),
+                },
                 TaskError,
                 "3 are too few",
             ),

@@ -35,7 +35,7 @@ from transformers import (
     T5Config,
 )
 
-from painters_interp import check, kl_to_intact, similarity
+from painters_interp import check, kl_to_intact, recipe, similarity
 from painters_interp.borrowed import of_transformer_lens
 from painters_interp.errors import ModelError, OutputError, UnsupportedModelError
 from painters_interp.models import (
@@ -368,6 +368,15 @@ def test_gguf_is_converted_once_and_equals_the_model(gguf_file: Path, empty_cach
     assert model.tokenizer.tokenize("abc") == ["ab", "c"]
     assert identity(model)["model"] == gguf_file.name
     assert identity(model)["revision"].startswith("sha256:")
+
+
+def test_a_recipe_of_a_gguf_names_the_file_and_opens(
+    gguf_file: Path, empty_cache: Path, tmp_path: Path
+) -> None:
+    path = recipe(load_model(gguf_file), "0-2 (3|4) 5", tmp_path / "r")
+    assert json.loads(path.read_text())["model"] == str(gguf_file)
+    with load_model(path) as held:
+        assert str(held.plan) == "0-2 (3|4) 5"
 
 
 def test_converted_files_are_readable_by_others(gguf_file: Path, empty_cache: Path) -> None:
