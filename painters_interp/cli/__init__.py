@@ -4,12 +4,16 @@ Heavy libraries are imported inside the commands, so that help answers at once; 
 themselves are imported where an interruption is already caught.
 """
 
+import signal
 import sys
 
 
 def main() -> None:
     """Run the command line: a user's error is one line on stderr and exit code 2."""
     try:
+        # Whoever ends it, as batch systems do, interrupts it: what is half-written is cleared away.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
         from .application import answer
 
         status = answer(sys.argv[1:])

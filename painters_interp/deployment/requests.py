@@ -29,7 +29,7 @@ def asked(
     """
     if method not in METHODS:
         raise PaintersError(f"method={method!r} is not one of {', '.join(METHODS)}")
-    chosen = objective or ("tasks" if tasks else "kl")
+    chosen = ("tasks" if tasks else "kl") if objective is None else objective
     if chosen not in OBJECTIVES:
         raise PaintersError(f"objective={chosen!r} is not one of {', '.join(OBJECTIVES)}")
     if chosen == "tasks" and texts:

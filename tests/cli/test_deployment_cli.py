@@ -1,13 +1,16 @@
 """What plans become of use for: `painters search`, `latency`, `export`."""
 
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import tiny
 import yaml
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from painters_interp import cli, load_model
 from painters_interp.cli.application import answer
@@ -41,6 +44,24 @@ def test_a_plan_becomes_a_checkpoint_once(painters, tmp_path: Path) -> None:
     assert code == 2
     assert "is not empty; give another folder, or --force" in err
     assert painters("export", "0-2", "--out", tmp_path / "four", "--force")[0] == 0
+
+
+@pytest.mark.parametrize("ended", [signal.SIGINT, signal.SIGTERM])
+def test_a_checkpoint_that_is_interrupted_leaves_nothing(
+    painters, ended: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*args: object, **kwargs: object) -> None:
+        assert len([*tmp_path.glob(".four-*/*")])  # the weights
+        os.kill(os.getpid(), ended)
+        time.sleep(10)  # it is interrupted in here
+
+    monkeypatch.setattr(PreTrainedTokenizerFast, "save_pretrained", stop)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert painters("export", "0-2 5", "--out", tmp_path / "four")[0] == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_any_plan_becomes_a_recipe_that_opens(painters, tmp_path: Path) -> None:
