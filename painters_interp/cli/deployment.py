@@ -9,7 +9,7 @@ import typer
 
 from ..errors import PaintersError
 from ..terminal import folded, room, say
-from .documents import documents, limited, lines_of
+from .documents import documents, lines_of
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
@@ -172,8 +172,9 @@ def search(
     if tasks is not None and goal != "tasks":
         raise PaintersError(f"--tasks are not read for --objective {goal}; leave one of them out")
     chosen = task_names(tasks) if goal == "tasks" else None
-    if (lines := lines_of(texts)) is not None:
-        refuse_few(len(limited(lines, limit)))
+    read = None if goal == "tasks" else documents(lines_of(texts), limit)
+    if read is not None:
+        refuse_few(len(read))
     look, folder = look_of(venue, formats), folder_for(model, out)
     try_tables(folder, ["search", "rounds"])
     if store is not None:
@@ -184,7 +185,7 @@ def search(
         refuse_calls(calls, len(bridge.blocks))
     found = deployment.search(
         bridge,
-        None if goal == "tasks" else documents(lines, limit),
+        read,
         chosen,
         calls=calls,
         time=time,

@@ -31,11 +31,6 @@ def documents(lines: list[str] | None, limit: float | None) -> list[str]:
         from ..evaluation import passages
 
         lines = passages()
-    return limited(lines, limit)
-
-
-def limited(lines: list[str], limit: float | None) -> list[str]:
-    """As many of the lines as `limit` leaves: so many, or below 1 such a share of them."""
     if limit is None:
         return lines
     return lines[: ceil(limit * len(lines)) if limit < 1 else int(limit)]
