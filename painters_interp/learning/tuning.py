@@ -68,7 +68,6 @@ def tuned_answers(
     with seeded(seed):
         tuned = Tuned(model, len(task.classes) or 1, pool)
         with applied(tuned.bridge, plan):
-            asked = (weights_digest(model), plan, task.digest(), pool, seed)
             loss = partial(_loss, tuned, task, learnt)
             tuned.train()
             train(
@@ -77,11 +76,19 @@ def tuned_answers(
                 [len(ids) for ids in learnt.ids],
                 tuning,
                 seed,
-                Kept.of(tuning, *asked),
+                _kept(model, plan, task, pool, seed, tuning),
                 len(plan.calls),
                 advance,
             )
             return _answers(tuned, task, scored, tuning, len(plan.calls), advance)
+
+
+def _kept(
+    model: TransformerBridge, plan: Plan, task: Examples, pool: str, seed: int, tuning: Tuning
+) -> Kept:
+    if tuning.folder is None:  # weights are hashed for nothing
+        return Kept(None)
+    return Kept.of(tuning, weights_digest(model), plan, task.digest(), pool, seed)
 
 
 def _loss(tuned: Tuned, task: Examples, learnt: Sequences, rows: list[int]) -> Tensor:

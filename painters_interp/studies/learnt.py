@@ -18,7 +18,7 @@ from ..learning.examples import Split, held_out
 from ..learning.features import final_features, pool_of, sequences
 from ..learning.named import glue_in
 from ..learning.tuning import tuning_calls
-from ..models import Model, as_model, copied
+from ..models import Model, as_model
 from ..plans import Plan
 from ..progress import trial
 from ..strategies import full
@@ -32,7 +32,7 @@ from .work import Work
 LIMIT = 400  # examples to learn from, and to score
 _TRIED = 64  # examples that a pace is measured on, at most
 _OF_A_CLASS = 4
-_STEPS = 2  # of training that a pace is measured on
+_STEPS = (1, 3)  # of training: what they differ by is a pace
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +98,10 @@ class Learnt:
         return labelled(labels, summarise(own, intact=str(full(self.n)), seed=self.seed))
 
     def calls(self, plans: pd.DataFrame, tuning: Tuning | None = None) -> Work:
-        """What `items` takes."""
-        chosen = [*dict.fromkeys(plans_of(plans))]
-        calls = self._number(self.tasks, chosen, tuning)
+        """What `items` takes, the intact model by itself."""
+        chosen = [*dict.fromkeys([full(self.n), *plans_of(plans)])]
+        parts = (chosen[:1], chosen[1:])
+        calls = sum(self._number(self.tasks, part, tuning) for part in parts)
         return Work(calls, partial(self._seconds, chosen, tuning, calls))
 
     def pace(self) -> float:
@@ -149,13 +150,20 @@ class Learnt:
         return pace * calls + beside * share * len(plans)
 
     def _of_copies(self, task: Examples, plans: Sequence[Plan], tuning: Tuning) -> float:
-        """A copy of the model for each plan, and steps as some of the task's own: a step costs what
-        its longest text does, and weights of any number are moved once in each."""
+        """What steps on some of the task take, and what a copy of the model takes beside them.
+
+        Each task is tried: a step costs what its longest text does, and moves weights of any number
+        once.
+        """
         once, intact = replace(tuning, epochs=1), [full(self.n)]
-        few = self._few(task, _STEPS * tuning.batch)
-        beside = trial(partial(copied, self.model))
-        pace = max(0.0, self._trial(few, intact, once) - beside) / self._number([few], intact, once)
-        return pace * self._number([task], plans, tuning) + beside * len(plans)
+        few, more = (self._few(task, steps * tuning.batch) for steps in _STEPS)
+        alone, together = (self._trial(some, intact, once) for some in (few, more))
+        calls, further = (self._number([some], intact, once) for some in (few, more))
+        total = self._number([task], plans, tuning)
+        pace = (together - alone) / max(1, further - calls)
+        if pace <= 0:  # what else runs here has drowned it
+            return together * total / further
+        return pace * total + max(0.0, alone - pace * calls) * len(plans)
 
     def _trial(self, few: Examples, plans: Sequence[Plan], tuning: Tuning | None) -> float:
         train = "head" if tuning is None else "all"
