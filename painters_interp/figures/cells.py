@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis, XAxis
+from matplotlib.axis import Axis
 from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 
@@ -57,6 +57,9 @@ MARK: dict[str, Any] = {
     "linestyle": "none", "marker": "o", "markersize": 2.5,
     "color": "white", "markeredgecolor": "black", "markeredgewidth": 0.5,
 }  # fmt: skip
+_SMALLER = 1.4  # is the type beside a bar than a title's
+_ZERO = 0.01  # of a scale: what is nearer to 0 does not change sign
+_BELOW = 5.5  # lines that a bar takes below a panel
 _MAP = 0.65  # of a figure, beside its labels and colour bar
 _OF_A_CELL = 0.4  # the most that a mark may take
 _EACH = 40  # up to so many cells each has its name where they are not in order
@@ -92,20 +95,14 @@ def draw(
 
 
 def name(ax: Axes, values: pd.DataFrame, each: bool = False) -> None:
-    """Ticks at round numbers; with `each`, for numbers out of order, at all if there is room."""
+    """Ticks at round numbers; with `each`, for numbers out of order, at all of them."""
     for axis, labels in ((ax.xaxis, values.columns), (ax.yaxis, values.index)):
         if not pd.api.types.is_numeric_dtype(labels):
             _name_in_words(axis, labels)
             continue
         numbers = [int(label) for label in labels]
-        if each:
-            shown = numbers if len(numbers) <= _EACH else numbers[:: len(numbers) // 20]
-        else:
-            shown = style.tick_values(numbers)
+        shown = numbers if each else style.tick_values(numbers)
         axis.set_ticks([numbers.index(n) + 0.5 for n in shown], [str(n) for n in shown])
-        if each and len(numbers) > 15:
-            axis.set_tick_params(labelsize=5, length=1)
-            ax.xaxis.set_tick_params(rotation=90)
 
 
 def _name_in_words(axis: Axis, labels: Any) -> None:
@@ -113,8 +110,6 @@ def _name_in_words(axis: Axis, labels: Any) -> None:
     every = -(-len(labels) // _EACH)
     shown = [naming.shortened(str(label), 24) for label in labels[::every]]
     axis.set_ticks([place + 0.5 for place in range(0, len(labels), every)], shown)
-    if isinstance(axis, XAxis) and max(map(len, shown)) * len(shown) > 40:
-        axis.set_tick_params(rotation=90)
 
 
 def mark(
@@ -137,32 +132,38 @@ def bar(
     meaning: Meaning,
     extend: str = "neither",
     rows: int = 1,
-    shrink: float = 1.0,
-) -> Axes:
-    """The colour bar of `rows` rows of panels that share their limits; its axes.
+) -> Axis:
+    """The colour bar of `rows` rows of panels that share their limits; its axis.
 
-    Says what the values are, whether the ends are cut, and what is good; a line is at 0 where
-    values change sign.
+    Says what the values are, whether the ends are cut, and what is good; an arrow is at 0 where
+    values change sign. It stands beside the panels, or below where they are narrow for their type.
     """
     cut = {"both": "ends cut", "min": "lower end cut", "max": "upper end cut"}.get(extend, "")
     notes = "; ".join(filter(None, (cut if "%" not in label else "", meaning.good)))
     label = "\n".join(filter(None, (label, notes)))
-    height = 25.4 * figure.get_figheight() * shrink * 1.2  # smaller type than a title's
+    below = style.narrow(axes[0])
+    room = figure.get_figwidth() if below else figure.get_figheight()
+    lines = [naming.wrapped(line, 25.4 * room * _SMALLER, lines=2) for line in label.split("\n")]
     made = figure.colorbar(
         axes[0].collections[0],
         ax=list(axes),
-        label="\n".join(naming.wrapped(line, height, lines=2) for line in label.split("\n")),
-        aspect=25 * rows,
+        label="\n".join(lines),
+        aspect=25 * (1 if below else rows),
         pad=0.02,
         extend=extend,
-        shrink=shrink,
+        location="bottom" if below else "right",
+        shrink=0.9 if below else 1.0,  # room for the names of its ends
     )
     made.outline.set_visible(False)
+    if below and style.column(axes[0]) == 0:
+        more = _BELOW * naming.points("axes.labelsize") / 72
+        figure.set_figheight(figure.get_figheight() + more)
     low, high = made.norm.vmin or 0.0, made.norm.vmax or 0.0
-    if low < 0 < high:
-        made.ax.axhline(0, color="white", linewidth=1.8)  # seen on dark and, under it, on light
-        made.ax.axhline(0, color=style.INK, linewidth=0.8)
-    return made.ax
+    if min(-low, high) > _ZERO * (high - low):
+        along = made.ax.get_xaxis_transform() if below else made.ax.get_yaxis_transform()
+        made.ax.plot(0, 1 if below else 0, "v" if below else ">", transform=along, clip_on=False,
+                     color=style.INK, markersize=3, markeredgewidth=0)  # fmt: skip
+    return made.long_axis
 
 
 def zone_lines(ax: Axes, places: Iterable[float], end: int, above: bool = False) -> None:

@@ -9,6 +9,8 @@ import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 
 from ..errors import TableError
 from ..tables import (
@@ -23,6 +25,7 @@ from . import appearance, naming, style, wishes
 from .legends import MOST_BANDS, interval, legend_below
 
 _EACH = 15  # windows up to which each has its tick
+_LANE, _AT_CHANCE = "0.88", "0.93"  # greys behind curves
 _AFFECTED = "number of affected layers M"
 _NORMAL = 1.96  # standard errors to the end of a 95 % interval
 _MEDIAN = appearance.Look("black", "", "-", "median")
@@ -74,7 +77,7 @@ def single_layer_curves(
     figure, axes = style.canvas(page, height, rows, columns, len(tasks))
     for task, ax in zip(tasks, axes, strict=True):
         _single_layer_panel(ax, table[table["task"] == task])
-        ax.set_title(naming.shortened(naming.task_label(task), int(width / columns / 2.4)))
+        ax.set_title(naming.wrapped(naming.task_label(task), width / columns, lines=2))
     style.share_heights(axes)
     named = [] if _interval(table) is None else [interval()]
     legend_below(figure, axes, columns=3 if columns > 1 else 2, more=named)
@@ -160,27 +163,32 @@ def variant_curves(
         x, name = line["affected"].astype(float) + shift, _name(variant, look, line)
         appearance.draw_line(ax, x, line["score"], look, name, rows=line)
         _band(ax, x, line["low"], line["high"], look, apart)
-    if apart:
-        _grey_where_at_chance(ax, lines)
-    _score_axes(ax, _AFFECTED)
-    if apart and len(sizes := sorted(lines["affected"].unique())) <= _EACH:
-        ax.set_xticks([float(size) for size in sizes], [str(size) for size in sizes])
+    _score_axes(ax, _AFFECTED, lines["affected"])
+    more = _named_interval(lines, medians, apart) + (_lanes(ax, lines) if apart else [])
     ax.set_title(naming.wrapped(title or "", style.width(1)))
-    legend_below(figure, [ax], columns=2, more=_named_interval(lines, medians, apart))
+    legend_below(figure, [ax], columns=2, more=more)
     return style.finished(figure, [ax])
 
 
-def _grey_where_at_chance(ax: Axes, lines: pd.DataFrame) -> None:
-    """A grey ground from the window on at which no variant is above chance any more."""
-    above = lines["affected"][lines["low"] > 0]
+def _lanes(ax: Axes, lines: pd.DataFrame) -> list[Artist]:
+    """A lane for the marks of each window, and what its ground says, for the legend.
+
+    Lanes are grey from the window on at which no variant is above chance any more.
+    """
     sizes = np.sort(lines["affected"].astype(float).unique())
-    last = float(above.max()) if len(above) else -np.inf
-    if (later := sizes[sizes > last]).size and np.isfinite(last):
-        ends = (last + later[0]) / 2, later[-1] + (later[0] - last) / 2
-        ax.axvspan(*ends, color="0.95", linewidth=0, zorder=0)
-        ax.text(ends[1], 0.55, "no interval\nabove chance ", ha="right", va="center",
-                color=appearance.REFERENCE)  # fmt: skip
-        ax.set_xlim(right=ends[1])
+    inner = (sizes[1:] + sizes[:-1]) / 2
+    if not inner.size:
+        return []
+    edges = [2 * sizes[0] - inner[0], *inner, 2 * sizes[-1] - inner[-1]]
+    for edge in inner:
+        ax.axvline(edge, color=_LANE, linewidth=0.5, zorder=0.5)
+    ax.set_xlim(edges[0], edges[-1])
+    above = lines["affected"][lines["low"] > 0].astype(float)
+    later = inner[inner > above.max()] if len(above) else inner[:0]
+    if not later.size:
+        return []
+    ax.axvspan(later[0], edges[-1], color=_AT_CHANCE, linewidth=0, zorder=0)
+    return [Patch(facecolor=_AT_CHANCE, linewidth=0, label="no interval above chance")]
 
 
 def _named_interval(lines: pd.DataFrame, of: pd.DataFrame, bars: bool = False) -> list[Artist]:
@@ -252,7 +260,7 @@ def task_curves(
         zorder=1.9,
         label="median",
     )
-    _score_axes(ax, _AFFECTED)
+    _score_axes(ax, _AFFECTED, median["affected"])
     name = appearance.looks([variant])[variant].label
     ax.set_title(naming.wrapped(name if title is None else title, style.width(1)))
     legend_below(figure, [ax], columns=3, more=_named_interval(median, over_tasks))
@@ -363,8 +371,11 @@ def _band(
         appearance.draw_band(ax, x, low, high, look, bars=bars)
 
 
-def _score_axes(ax: Axes, xlabel: str) -> None:
-    """Axes of normalised scores: lines at 1 and 0, named where the curves leave room."""
+def _score_axes(ax: Axes, xlabel: str, windows: "pd.Series[Any] | None" = None) -> None:
+    """Axes of normalised scores: lines at 1 and 0, named where the curves leave room.
+
+    Each of a few windows has its tick.
+    """
     for score, name, where, side in ((1.0, "intact", 0.99, "right"), (0.0, "chance", 0.01, "left")):
         _reference(ax, score, None, appearance.INTACT if score else appearance.CHANCE)
         ax.annotate(
@@ -375,10 +386,14 @@ def _score_axes(ax: Axes, xlabel: str) -> None:
             textcoords="offset points",
             ha=side,
             color=appearance.REFERENCE,
+            path_effects=[] if score else [withStroke(linewidth=2, foreground="white")],
         )
     ax.set(xlabel=xlabel, ylabel=_SCORE)
     ax.set_ylim(top=max(1.12, ax.get_ylim()[1]))  # room for the word over its line
     _tidy(ax)
+    sizes = [] if windows is None else sorted(map(int, windows.unique()))
+    if 1 < len(sizes) <= _EACH:
+        ax.set_xticks(sizes, map(str, sizes))
 
 
 def _reference(ax: Axes, value: float, name: str | None, dashes: appearance.Dashes) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from ..errors import TableError
@@ -17,7 +18,10 @@ from . import appearance, naming, style, wishes
 from .legends import MOST_BANDS, interval, legend_below
 
 _PANEL = 46.0  # mm
-_ROOM = 56.0  # mm that a kind of plan takes with its correlation
+_ROOM = 5.7  # mm that a correlation takes with its axis, of type of one point
+_RHO = "\N{GREEK SMALL LETTER RHO}"
+_MARKS = {"o": "\u25cf", "s": "\u25a0", "D": "\u25c6", "v": "\u25bc", "^": "\u25b2", "P": "\u271a",
+          "X": "\u2716", "d": "\u2666"}  # fmt: skip
 
 
 @style.drawing
@@ -133,8 +137,8 @@ def damage_scatter(
 ) -> Figure:
     """What a plan costs against how unlike the states are that it joins: a panel per measure.
 
-    KL on a logarithmic axis; in each panel, Spearman's rank correlation for each kind of plan, with
-    its interval.
+    KL on a logarithmic axis; over each panel, Spearman's rank correlation for each kind of plan, by
+    its mark, with its interval.
 
     Args:
         points: What `predict_damage` returns under that name: a row per plan and measure.
@@ -163,11 +167,13 @@ def damage_scatter(
     require(correlations, "measure", "variant", "rho", "low", "high")
     measures = list(dict.fromkeys(points["measure"]))
     columns = style.in_a_row(min(columns, len(measures)))
-    if columns > 1:  # correlations stand over each panel
-        columns = min(columns, max(2, int(style.width(2) / _ROOM)))
-    rows = ceil(len(measures) / columns)
     page = 1 if columns == 1 else 2
-    figure, drawn = style.canvas(page, 54.0 * rows + 8, rows, columns, len(measures))
+    room = _ROOM * naming.points("legend.fontsize")
+    columns = min(columns, max(1, int(style.width(page) / room)))
+    rows = ceil(len(measures) / columns)
+    kinds = correlations["variant"].nunique()
+    height = (42.0 + 3.2 * kinds) * rows + 8
+    figure, drawn = style.canvas(page, height, rows, columns, len(measures))
     looks = appearance.looks(points["variant"])
     if others := {*correlations["variant"]} - {*looks}:
         raise TableError(f"no points of {min(map(str, others))!r}, of which there is a correlation")
@@ -175,16 +181,18 @@ def damage_scatter(
         _cloud(ax, points[points["measure"].eq(measure)], looks)
         told = correlations[correlations["measure"].eq(measure)]
         notes = [
-            f"{looks[row['variant']].label}: {row['rho']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+            f"{_MARKS[looks[row['variant']].marker]} {row['rho']:.2f} "
+            f"[{row['low']:.2f}, {row['high']:.2f}]"
             for _, row in told.iterrows()
         ]
-        head = "Spearman's \N{GREEK SMALL LETTER RHO}, 95 % interval"
-        ax.set_title("\n".join([head, *notes]), fontsize=plt.rcParams["legend.fontsize"])
+        ax.set_title("\n".join([f"{_RHO} [95 % interval]", *notes]),
+                     fontsize=plt.rcParams["legend.fontsize"])  # fmt: skip
         ax.set_xlabel(naming.wrapped(naming.measure_label(measure), style.width(page) / columns))
     style.share_heights(drawn)
     for ax in drawn[::columns]:
         ax.set_ylabel(naming.with_unit("kl"))
-    legend_below(figure, drawn, columns=3)
+    explained = Line2D([], [], linestyle="none", label=f"{_RHO}: Spearman's rank correlation")
+    legend_below(figure, drawn, columns=2, more=[explained])
     style.head(figure, drawn, title, page)
     return style.finished(figure, drawn)
 

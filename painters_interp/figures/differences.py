@@ -2,12 +2,9 @@
 
 from math import ceil
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,6 +15,7 @@ from .legends import legend_below
 from .patching import shown
 
 _LINE = 4.0  # mm for a plan
+_LETTER = 0.62  # of a size of type, a letter's width
 _PLAN = 40  # characters of a plan's name
 
 
@@ -97,8 +95,7 @@ def forest(
 
 def _shortened(plans: list[str]) -> list[str]:
     """Names that leave half of the width to the intervals, where they can still be told apart."""
-    size = font_manager.FontProperties(size=mpl.rcParams["ytick.labelsize"]).get_size_in_points()
-    fit = max(12, int(0.5 * style.width(1) / (0.2 * size)))
+    fit = max(12, int(0.5 * style.width(1) / (0.2 * naming.points("ytick.labelsize"))))
     names = [naming.shortened(plan, min(_PLAN, fit)) for plan in plans]
     told_apart = len({*names}) == len({*plans})
     return names if told_apart else [naming.shortened(plan, _PLAN) for plan in plans]
@@ -168,17 +165,25 @@ def logit_lens(table: pd.DataFrame, title: str | None = None, *, ax: Axes | None
     figure, [drawn] = style.canvas(page, min(230.0, 22.0 + 3.6 * len(values)))
     cells.draw(drawn, values, (0.0, 1.0), cells.LIKELY)
     drawn.invert_yaxis()  # the last state, which is the model's answer, on top
-    for (row, column), word in np.ndenumerate(words.to_numpy()):
-        light = values.to_numpy()[row, column] > 0.6
-        drawn.text(column + 0.5, row + 0.5, shown(str(word)), ha="center", va="center",
-                   fontsize=plt.rcParams["xtick.labelsize"], clip_on=True,
-                   color="black" if light else "white")  # fmt: skip
     if "after" in best:
         after = best.drop_duplicates("position").set_index("position")["after"]
         places = [shown(str(after[position])) for position in values.columns]
-        drawn.set_xticks([i + 0.5 for i in range(len(places))], places,
-                         rotation=90 if len(places) > 6 else 0)  # fmt: skip
+        drawn.set_xticks([i + 0.5 for i in range(len(places))], places)
     drawn.set(xlabel="after the token", ylabel=f"state read{naming.STATE}")
     drawn.set_title(naming.wrapped(title or "", style.width(page)))
     cells.bar(figure, [drawn], "probability of the likeliest next token", cells.LIKELY)
+    _write(drawn, words, values)
     return style.finished(figure, [drawn])
+
+
+def _write(ax: Axes, words: pd.DataFrame, values: pd.DataFrame) -> None:
+    """The words in their cells, without their middles where those are too narrow."""
+    style.lay_out(ax)
+    size = naming.points("xtick.labelsize")
+    cell = ax.get_window_extent().width / words.shape[1] * 72 / ax.figure.dpi
+    fit = max(2, int(cell / (_LETTER * size)))
+    for (row, column), word in np.ndenumerate(words.to_numpy()):
+        light = values.to_numpy()[row, column] > 0.6
+        ax.text(column + 0.5, row + 0.5, shown(str(word), fit), fontsize=size,
+                ha="center", va="center", clip_on=True,
+                color="black" if light else "white")  # fmt: skip

@@ -1,16 +1,17 @@
 """What plans are worth against how long they take."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 
 from ..errors import TableError
 from ..strategies import full
@@ -18,6 +19,7 @@ from ..tables import is_intact, require
 from . import appearance, naming, style, wishes
 from .legends import legend_below
 
+_HEIGHTS = (0.7, -0.7, *np.arange(2.0, 12.0, 1.2))  # of a name over its point, in sizes of type
 _LONGEST = 24  # characters of a plan's name
 _ALONG = {
     "token_ratio": "time per token (1 intact)",
@@ -110,24 +112,27 @@ def _called(point: "pd.Series[Any]", names: Mapping[str, str]) -> str:
 
 
 def _write_names(ax: Axes, texts: Sequence[str], x: np.ndarray, y: np.ndarray) -> None:
-    """Names over their points, inwards; higher, and tied to them, where others stand already."""
-    size = font_manager.FontProperties(size=plt.rcParams["xtick.labelsize"]).get_size_in_points()
-    ax.autoscale_view()  # now, for places depend on the limits
-    places = 72 / ax.figure.dpi * ax.transData.transform(np.column_stack([x, y]))
-    middle = 72 / ax.figure.dpi * ax.bbox.x0 + 36 * ax.bbox.width / ax.figure.dpi
-    taken: list[tuple[float, float, float]] = []  # left, right and bottom of a name, in points
-    for text, point, (across, up) in zip(texts, zip(x, y, strict=True), places, strict=True):
-        right, wide, height = across > middle, 0.55 * size * len(text), up + 6
-        left = across - wide if right else across
-        while any(left < b and a < left + wide and abs(height - h) < 1.2 * size
-                  for a, b, h in taken):  # fmt: skip
-            height += 0.3 * size
-        taken.append((left, left + wide, height))
-        tie = {"arrowstyle": "-", "linewidth": 0.4, "color": appearance.REFERENCE}
-        ax.annotate(text, point, xytext=(0, height - up), textcoords="offset points",
-                    ha="right" if right else "left", fontsize=size,
-                    path_effects=[withStroke(linewidth=2, foreground="white")],
-                    arrowprops=tie if height - up > 2 * size else None)  # fmt: skip
+    """Names at their points, where they hide no point and no other name; some further, and tied."""
+    style.lay_out(ax)
+    size, inside = naming.points("xtick.labelsize"), ax.get_window_extent()
+    middle, dots = (inside.x0 + inside.x1) / 2, ax.transData.transform(np.column_stack([x, y]))
+    taken = [Bbox.from_bounds(left - 4, low - 4, 8, 8) for left, low in dots]
+    for text, point, (across, _) in zip(texts, zip(x, y, strict=True), dots, strict=True):
+        sides = ("right", "left", "center") if across > middle else ("left", "right", "center")
+        name = ax.annotate(text, point, (0, 0), textcoords="offset points", fontsize=size,
+                           path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
+        for up, side in product(_HEIGHTS, sides):
+            name.set(ha=side, va="bottom" if up > 0 else "top", position=(0, up * size))
+            box = name.get_window_extent()
+            if inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1 - size) and not (
+                box.count_overlaps(taken)
+            ):  # fmt: skip
+                break
+        taken.append(box)
+        if abs(up) > 1:
+            foot = (np.clip(across, box.x0, box.x1), box.y0)
+            ends = np.array([point, ax.transData.inverted().transform(foot)])
+            ax.add_artist(Line2D(*ends.T, color=appearance.REFERENCE, linewidth=0.4, zorder=1))
 
 
 def frontier_of(

@@ -119,11 +119,11 @@ def draw_map(
     norm, scale = _scale(values, meaning)
     cells.draw(ax, values, norm, meaning, square=True, beside=beside)
     cells.mark(ax, unsure.eq(1).to_numpy())
-    bar = cells.bar(figure, [ax], f"{label}\n({scale})", meaning, extend="both", shrink=0.85)
+    bar = cells.bar(figure, [ax], f"{label}\n({scale})", meaning, extend="both")
     if isinstance(norm, LogNorm):
-        bar.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        bar.yaxis.set_major_formatter("{x:g}")
-        bar.yaxis.set_minor_locator(NullLocator())
+        bar.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        bar.set_major_formatter("{x:g}")
+        bar.set_minor_locator(NullLocator())
 
 
 def _meaning(value: str, values: pd.DataFrame) -> cells.Meaning:

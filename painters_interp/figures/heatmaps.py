@@ -18,6 +18,7 @@ _DISTANCES = ("angular", "angular_without_massive")
 _LEAST = 5  # a panel that shows less than this part of a shared scale has one of its own
 
 
+@style.drawing
 def similarity_heatmap(
     matrix: Any,
     label: str = "cosine similarity",
@@ -54,14 +55,11 @@ def similarity_heatmap(
         'state'
     """
     return similarity_panel(
-        {title or "": matrix}, label, limits, zones=zones, axis=axis, meaning=meaning, axes=_one(ax)
+        {title or "": matrix}, label, limits, zones=zones, axis=axis, meaning=meaning
     )
 
 
-def _one(ax: Axes | None) -> list[Axes] | None:
-    return None if ax is None else [ax]
-
-
+@style.drawing
 def heatmap(
     matrix: Any,
     label: str = "",
@@ -99,7 +97,7 @@ def heatmap(
     down, across = (axis, axis) if isinstance(axis, str) else axis
     limits = limits or cells.reach(values)
     return similarity_panel(
-        {title or "": values}, label, limits, axis=(down, across), meaning=meaning, axes=_one(ax)
+        {title or "": values}, label, limits, axis=(down, across), meaning=meaning
     )
 
 
@@ -177,17 +175,16 @@ def similarity_panel(
     given, beside = _given(matrices)
     if not given:
         raise TableError("no matrices to draw; needed: at least one, by title")
-    columns = style.in_a_row(min(columns, len(given)))
+    columns = style.in_a_row(min(columns, len(given)), maps=True)
     rows = ceil(len(given) / columns)
     page = 1 if columns == 1 else 2
     meanings = [cells.DISTANCE if _is_distance(title) else cells.meaning_of(meaning)
                 for title in given]  # fmt: skip
     shared = limits or _shared([*given.values()], meanings)
     width, designed = style.width(page), (style.SINGLE, style.DOUBLE)[page - 1]
-    bars = 1 if shared else columns
-    height = rows * (designed - 20 * bars) / columns + (4 if any(given) else 0)
+    height = rows * designed / columns + (4 if any(given) else 0)
     figure, panels = style.canvas(page, height, rows, columns, len(given))
-    side = (width - 20 * bars) / columns
+    side = 0.85 * width / columns
     down, across = (axis, axis) if isinstance(axis, str) else axis
     for (title, matrix), ax, means in zip(given.items(), panels, meanings, strict=True):
         of_two = isinstance(axis, tuple)
@@ -197,12 +194,12 @@ def similarity_panel(
         cells.draw(ax, shown, own, means, square=square, beside=more)
         cells.zone_lines(ax, zones, len(shown))
         ax.set_title(naming.wrapped(naming.heading(title), side))
-        ax.set_xlabel(naming.wrapped(across, side, lines=2))
+        ax.set_xlabel(naming.wrapped(across, side))
         if not shared:
             name = "distance" if means is cells.DISTANCE else label
             cells.bar(figure, [ax], name, means, cells.beyond(matrix, own))
     for ax in panels[::columns]:
-        ax.set_ylabel(naming.wrapped(naming.axis_label(down), side, lines=2))
+        ax.set_ylabel(naming.wrapped(naming.axis_label(down), side))
     if shared:
         every = pd.DataFrame(np.concatenate([m.to_numpy(float).ravel() for m in given.values()]))
         cells.bar(figure, panels, label, meanings[0], cells.beyond(every, shared), rows=rows)

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib import font_manager
@@ -79,7 +80,9 @@ UNITS = {
     "kl": "nats per token",
     "loss": "nats per token",
 }
-STATE = " (k: before layer\N{NO-BREAK SPACE}k)"  # beside an axis of states
+_FIXED = "\N{NO-BREAK SPACE}"
+STATE = f" (k: before layer{_FIXED}k)"  # beside an axis of states
+STATES = f" (i,{_FIXED}j: before layer{_FIXED}i,{_FIXED}j)"  # beside one of pairs of them
 _WITHOUT = "_without_massive"
 
 
@@ -135,25 +138,43 @@ def shortened(text: str, most: int = 48) -> str:
     return f"{text[: most - 1 - half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
 
 
+def points(setting: str) -> float:
+    """A size of type among matplotlib's settings, such as "xtick.labelsize", in points."""
+    size = cast(dict[str, Any], mpl.rcParams)[setting]
+    return float(font_manager.FontProperties(size=size).get_size_in_points())
+
+
 def wrapped(text: str, width: float, lines: int = 4) -> str:
     """A text in lines that fit so many millimetres; without the middle of a longer one."""
-    size = font_manager.FontProperties(size=mpl.rcParams["axes.titlesize"]).get_size_in_points()
-    fit = max(8, int(width / (0.257 * size)))
-    if text.count("$") < 2:
-        return textwrap.fill(shortened(text, lines * fit).replace("$", r"\$"), fit)
-    try:
-        MathTextParser("path").parse(text)
-    except ValueError:
-        return textwrap.fill(shortened(text, lines * fit).replace("$", r"\$"), fit)
+    fit = max(8, int(width / (0.257 * points("axes.titlesize"))))
+    if text.count("$") < 2 or not _is_formula(text):
+        short = shortened(text.replace(r"\$", "$"), lines * fit)
+        return textwrap.fill(short.replace("$", r"\$"), fit)
     whole = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", _BLANK), text)
     return textwrap.fill(whole, fit, break_long_words=False).replace(_BLANK, " ")
 
 
-def refilled(text: str, share: float) -> str:
-    """A text in lines of this share of its longest one's length, at most."""
-    lines = text.split("\n")
-    fit = max(8, int(share * max(map(len, lines))))
-    return "\n".join(textwrap.fill(line, fit, break_long_words="$" not in line) for line in lines)
+def _is_formula(text: str) -> bool:
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def refilled(text: str, letters: int) -> str:
+    """A text in lines of at most so many letters, and of about the same length."""
+    return "\n".join(_even(line, max(8, letters)) for line in text.split("\n"))
+
+
+def _even(line: str, letters: int) -> str:
+    """As few lines as there can be of so many letters, and of those the shortest."""
+    least = max(map(len, line.split()), default=letters)  # less would cut words
+    filled = [
+        textwrap.fill(line, fit, break_long_words="$" not in line)
+        for fit in (letters, *range(letters - 1, least - 1, -1))
+    ]
+    return [lines for lines in filled if lines.count("\n") == filled[0].count("\n")][-1]
 
 
 _BLANK = "\x00"  # in place of a blank in a formula, which is no place to break a line

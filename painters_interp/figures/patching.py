@@ -71,7 +71,7 @@ def patching_heatmap(
     every = int(np.ceil(_LABEL * values.shape[1] / (width - 25)))
     chosen = range(0, values.shape[1], every)
     labels = [shown(str(tokens[values.columns[i]])) for i in chosen]
-    ax.set_xticks([i + 0.5 for i in chosen], labels, rotation=90)
+    ax.set_xticks([i + 0.5 for i in chosen], labels)
     ax.set(xlabel="token", ylabel=f"state patched{naming.STATE}")
     ax.set_title(naming.wrapped(title or "", width))
     name = _metric(table)
@@ -121,7 +121,7 @@ def crossing_heatmap(
     figure, [ax] = style.canvas(1, 72.0)
     meaning = _meaning(table)
     cells.draw(ax, values, limits, meaning, square=True)
-    ax.set(xlabel="target state j", ylabel="source state i (i, j: before layer i, j)")
+    ax.set(xlabel="target state j", ylabel=f"source state i{naming.STATES}")
     ax.set_title(naming.wrapped(title or "", style.width(1)))
     cells.bar(figure, [ax], _metric(table), meaning, cells.beyond(values, limits))
     return style.finished(figure, [ax])
@@ -193,9 +193,9 @@ def _names(labels: list[str]) -> tuple[list[str], int]:
     return [textwrap.fill(label, _LONG) for label in short], 1 + two
 
 
-def shown(token: str) -> str:
+def shown(token: str, most: int = 20) -> str:
     """A token as a label: visible where it is white space, and never read as a formula."""
-    text = naming.shortened(token.strip(" "), 20) or "\N{OPEN BOX}"
+    text = naming.shortened(token.strip(" "), most) or "\N{OPEN BOX}"
     return text.replace("\n", "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}").replace("$", r"\$")
 
 

@@ -120,7 +120,7 @@ class _Panel:
         values = _filled(mesh.get_array())
         known, (rows, columns) = told(mesh), values.shape
         down, across = known.names or ([str(i) for i in range(rows)], [*map(str, range(columns))])
-        bar = mesh.colorbar.ax.get_ylabel() if mesh.colorbar is not None else ""
+        bar = mesh.colorbar.long_axis.get_label_text() if mesh.colorbar is not None else ""
         of = bar.split("\n")[0] or "value"
         ends = [_EXPLAINED.sub("", _plain(label)) or alone for label, alone in
                 ((self.ax.get_ylabel(), "row"), (self.ax.get_xlabel(), "column"))]  # fmt: skip
@@ -199,9 +199,9 @@ class _Panel:
         for patch in self.ax.patches:
             points = self.places(patch, patch.get_path().vertices)
             (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+            edge = {"color": _paint(patch.get_edgecolor()), "width": patch.get_linewidth()}
             yield {"type": "rect", "x0": x0, "x1": x1, "y0": y0, "y1": y1, "layer": "below",
-                   "fillcolor": _paint(patch.get_facecolor()), "line": {"width": 0},
-                   **refs}  # fmt: skip
+                   "fillcolor": _paint(patch.get_facecolor()), "line": edge, **refs}  # fmt: skip
         for line in self.ax.get_lines():
             if line.get_transform() != self.ax.transData:
                 (x0, y0), (x1, y1) = self.places(line, np.column_stack(line.get_data()))[[0, -1]]
@@ -213,7 +213,8 @@ class _Panel:
         for text in self.ax.texts:
             if text.get_text():
                 box = text.get_window_extent().transformed(self.ax.transAxes.inverted())
-                yield {"text": _text(text.get_text()), "showarrow": False, "font": {"size": 11},
+                yield {"text": _text(text.get_text()), "showarrow": False,
+                       "font": {"size": 11, "color": to_hex(text.get_color())},
                        "xref": f"x{self.number} domain", "yref": f"y{self.number} domain",
                        "x": (box.x0 + box.x1) / 2, "y": (box.y0 + box.y1) / 2}  # fmt: skip
         for where in ("center", "left"):
@@ -250,6 +251,7 @@ def _axis(axis: Axis, ends: list[float], domain: list[float]) -> dict[str, Any]:
         "domain": [max(0.0, domain[0]), min(1.0, domain[1])], "range": [float(e) for e in ends],
         "title": {"text": _text(axis.get_label_text()), "standoff": 4}, "zeroline": False,
         "showgrid": False, "ticks": "outside", "ticklen": 4, "automargin": False,
+        "visible": axis.axes.axison,
         "showline": axis.axes.spines["left" if isinstance(axis, YAxis) else "bottom"].get_visible(),
         "linecolor": to_hex("0.15"), **ticks,
     }  # fmt: skip
@@ -272,7 +274,7 @@ def _look(line: Line2D) -> dict[str, Any]:
     colour = to_hex(line.get_color())
     edge = to_hex(line.get_markeredgecolor()) if marked else colour
     return {
-        "mode": modes or "lines",
+        "mode": modes or "none",
         "line": {"color": colour, "width": 1.6 * line.get_linewidth(),
                  "dash": _DASHES.get(str(dashes), "solid")},
         "marker": {"color": to_hex(line.get_markerfacecolor()) if marked else colour,
@@ -298,16 +300,21 @@ def _legend(legend: Any) -> Iterator[dict[str, Any]]:
 def _bar(ax: Axes) -> Iterator[dict[str, Any]]:
     """A colour bar, where it stands on paper; its ticks are its own."""
     meshes = [
-        mesh
+        (mesh, mesh.colorbar)
         for other in ax.figure.axes
         for mesh in other.collections
-        if isinstance(mesh, QuadMesh) and getattr(mesh.colorbar, "ax", None) is ax
+        if isinstance(mesh, QuadMesh) and mesh.colorbar is not None and mesh.colorbar.ax is ax
     ]
-    for mesh in meshes:
-        box, norm = ax.get_position(), mesh.norm
+    for mesh, bar in meshes:
+        box, norm, axis = ax.get_position(), mesh.norm, bar.long_axis
+        upright = bar.orientation == "vertical"
+        where = {"orientation": "v", "xanchor": "left", "y": box.y0, "yanchor": "bottom",
+                 "len": box.height} if upright else {
+                 "orientation": "h", "xanchor": "left", "y": box.y1, "yanchor": "top",
+                 "len": box.width}  # fmt: skip
         low, high = (float(np.asarray(end or 0.0)) for end in (norm.vmin, norm.vmax))
         known = [(place, text.get_text()) for place, text in
-                 zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)
+                 zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
                  if low - 1e-9 <= place <= high + 1e-9]  # fmt: skip
         named = [_text(f"{place:g}" if "$" in text else text) for place, text in known]
         yield {
@@ -315,11 +322,11 @@ def _bar(ax: Axes) -> Iterator[dict[str, Any]]:
             "hoverinfo": "skip", "marker": {
                 "color": [0], "cmin": 0, "cmax": 1, "colorscale": _scale(mesh.cmap),
                 "showscale": True, "colorbar": {
-                    "x": box.x0, "xanchor": "left", "xpad": 0, "ypad": 0, "y": box.y0,
-                    "yanchor": "bottom", "len": box.height, "lenmode": "fraction",
+                    "x": box.x0, **where, "xpad": 0, "ypad": 0, "lenmode": "fraction",
                     "thickness": 12, "outlinewidth": 0, "tickmode": "array", "ticktext": named,
                     "tickvals": _numbers(_filled(norm(np.array([place for place, _ in known])))),
-                    "title": {"text": _text(ax.get_ylabel()), "side": "right"},
+                    "title": {"text": _text(axis.get_label_text()),
+                              "side": "right" if upright else "bottom"},
                 },
             },
         }  # fmt: skip

@@ -61,5 +61,4 @@ def reader_heatmap(
         zones=zones,
         axis=(f"reader trained at state{naming.STATE}", "state that is read"),
         meaning="score",
-        axes=axes,
     )

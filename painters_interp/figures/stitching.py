@@ -5,12 +5,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import SymmetricalLogLocator
 
 from ..errors import TableError
 from ..tables import require
-from . import appearance, style, wishes
+from . import appearance, naming, style, wishes
 from .grids import draw_map
 from .legends import MOST_BANDS, interval, legend_below
 
@@ -23,8 +22,8 @@ _NAMES = {
     "mean": "mean state",
 }
 _RISE = "rise in loss, nats per token"
-_STATE = " (i, j: before layer i, j)"
 _KINK = 0.1  # nats: above it the scale of curves is logarithmic, below it linear
+_SCALE = f"(log above {_KINK:g}, linear below)"
 _COLUMNS = ("source_state", "target_state", "map", "increase")
 
 
@@ -68,7 +67,7 @@ def stitching_heatmap(
     cells, unsure = _cells(rows, "increase"), _cells(rows.assign(unsure=_unsure(rows)), "unsure")
     figure, [ax] = style.canvas(1, 76.0 + (4 if title else 0))
     draw_map(figure, ax, cells, unsure, _RISE)
-    ax.set(ylabel=f"state i of the source{_STATE}", xlabel="state j of the target")
+    ax.set(ylabel=f"state i of the source{naming.STATES}", xlabel="state j of the target")
     style.head(figure, [ax], title, page=1)
     return style.finished(figure, [ax])
 
@@ -128,7 +127,8 @@ def stitching_curves(
     ax.axhline(0, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=1)
     _half_logarithmic(ax, float(rows["increase_low"].min()))
     style.whole_numbers(ax)
-    ax.set(xlabel="state j of the target (j: before layer j)", ylabel=_RISE)
+    ax.set(xlabel=f"state j of the target{naming.STATE.replace('k', 'j')}")
+    ax.set_ylabel(f"{_RISE}\n{_SCALE}")
     sns.despine(ax=ax)
     legend_below(figure, [ax], columns=2, more=[interval(bars)])
     style.head(figure, [ax], title, page=1)
@@ -143,11 +143,6 @@ def _half_logarithmic(ax: Axes, least: float) -> None:
     ax.yaxis.set_major_formatter("{x:g}")
     ax.axhline(_KINK, color=appearance.REFERENCE, linestyle=appearance.CHANCE, linewidth=0.6,
                zorder=1)  # fmt: skip
-    ax.annotate(
-        "linear below, log above", (0.99, _KINK), xycoords=ax.get_yaxis_transform(),
-        xytext=(0, 1.5), textcoords="offset points", ha="right", color=appearance.REFERENCE,
-        path_effects=[withStroke(linewidth=2, foreground="white")], zorder=3,
-    )  # fmt: skip
 
 
 def _cells(rows: pd.DataFrame, value: str) -> pd.DataFrame:

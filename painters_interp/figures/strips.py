@@ -1,5 +1,7 @@
 """A plan as a strip of its steps."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -11,11 +13,32 @@ from matplotlib.patches import Rectangle
 from ..plans import Plan
 from . import naming, style
 
-_ROW = 30  # cells in a row of the strip
-_CELL = 0.92
+_PITCH = 1.75  # from cell to cell, in sizes of type: a number of two digits with a margin
+_CELL = 0.92  # of the pitch
+_LETTER = 0.64  # of a size of type, the widest digit
+_NOTE, _GAP = 0.85, 0.45  # over a row with notes, and under each, in cells
+_TALLEST = 24  # branches below each other; of more, the middle ones are left out
+_HEAD = 25.0  # mm for the title
 _MOST = 300  # cells; longer plans would be no picture
+_LONGEST = 12  # characters in a cell
 
-Cell = tuple[str, int]  # what stands in it, and the layer that gives the colour
+Cell = tuple[str, int | None]  # what stands in it, and the layer that gives the colour
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Equal steps that follow each other: their branches, how they are scaled and how often run."""
+
+    branches: list[list[Cell]]
+    note: str
+
+    @property
+    def wide(self) -> float:
+        return max(_width(self.note), *(sum(map(_wide, branch)) for branch in self.branches))
+
+    @property
+    def tall(self) -> int:
+        return len(self.branches)
 
 
 @style.drawing
@@ -23,7 +46,8 @@ def plan_strip(plan: Plan, title: str | None = None, *, ax: Axes | None = None) 
     """The steps of a plan from left to right: layers as cells, groups side by side.
 
     Equal steps that follow each other are one, marked with how often. The colour of a cell is the
-    depth at which its layer stands in the intact model. A series within a step has a box.
+    depth at which its layer stands in the intact model. A series within a step has a box. What does
+    not fit beside each other goes on in the next row.
 
     Args:
         plan: A plan.
@@ -39,62 +63,111 @@ def plan_strip(plan: Plan, title: str | None = None, *, ax: Axes | None = None) 
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['0', '1', '2', '3', '4', 'x3', '5']
     """
-    columns = [([_cells(branch) for branch in step.branches], len([*equal]), step.scale_text)
-               for step, equal in groupby(plan.steps)]  # fmt: skip
-    cut = sum(_wide(branches) for branches, _, _ in columns) > _MOST
-    places, rows, left = [], 0, 0
-    for branches, _, _ in columns[: _MOST if cut else None]:
-        if left and left + _wide(branches) > _ROW:
-            rows, left = rows + 1, 0
-        places.append((left, rows))
-        left += _wide(branches)
-    tall = max(len(branches) for branches, _, _ in columns)
-    pitch = tall + 1.6
-    figure, [drawn] = style.canvas(2, 10.0 + (rows + 1) * (3.0 + 4.6 * tall))
-    for (branches, times, scale), (left, row) in zip(columns, places, strict=False):
-        for place, branch in enumerate(branches):
-            _draw_branch(drawn, branch, left, -row * pitch - place, plan.n_layers)
-        _note(drawn, f"{scale}\n{f'x{times}' if times > 1 else ''}".strip(), branches, left,
-              -row * pitch)  # fmt: skip
-    widest = max(left + _wide(branches) for (left, _), (branches, *_) in zip(places, columns))  # noqa: B905
-    drawn.set_xlim(-0.2, max(widest, 12) + 0.2)
-    drawn.set_ylim(-rows * pitch - tall + 0.8, 2.6)
+    figure, [drawn] = style.canvas(2, 30.0)
+    cell, width = _PITCH * naming.points("xtick.labelsize") * 25.4 / 72, style.room(drawn)
+    shown, cut = _shown(plan, width / cell)
+    places, height = _placed(shown, width / cell)
+    for step, left, top in places:
+        _draw(drawn, step, left, top, plan.n_layers)
+    drawn.set(xlim=(0, width / cell), ylim=(height, 0))
+    drawn.set_aspect("equal", anchor="NW")
     drawn.set_axis_off()
     told = f"{plan}{' (its beginning)' if cut else ''}" if title is None else title
-    drawn.set_title(naming.wrapped(told, style.width(2), lines=2), loc="left")
+    drawn.set_title(naming.wrapped(told, width, lines=3), loc="left")
+    if not style.borrowed():
+        figure.set_figheight((height * cell + _HEAD) / 25.4)  # what is too much goes again
     return style.finished(figure, [drawn])
+
+
+def _shown(plan: Plan, room: float) -> tuple[list[_Shown], bool]:
+    """What is drawn of a plan, in rows of so many cells, and whether that is its beginning only."""
+    shown, total = [], 0.0
+    for step, equal in groupby(plan.steps):
+        times = len([*equal])
+        note = f"{step.scale_text} {f'x{times}' if times > 1 else ''}".strip()
+        branches = [_folded(_cells(branch), room) for branch in step.branches]
+        if len(branches) > _TALLEST:
+            half = _TALLEST // 2
+            branches = [*branches[:half], [("\N{VERTICAL ELLIPSIS}", None)], *branches[-half:]]
+        shown.append(_Shown(branches, note))
+        total += shown[-1].wide
+        if total > _MOST:
+            return shown, True
+    return shown, False
 
 
 def _cells(branch: Any) -> list[Cell]:
     """One layer, or the steps of a series."""
     steps = getattr(branch, "steps", (branch,))
-    return [(str(step), getattr(step, "calls", (step,))[0].layer) for step in steps]
+    return [(naming.shortened(str(step), _LONGEST), getattr(step, "calls", (step,))[0].layer)
+            for step in steps]  # fmt: skip
 
 
-def _wide(branches: list[list[Cell]]) -> int:
-    return max(map(len, branches))
+def _folded(cells: list[Cell], room: float) -> list[Cell]:
+    """A series without its middle, where it is wider than a row."""
+    if sum(map(_wide, cells)) <= room:
+        return cells
+    half = max(1, int(room / max(map(_wide, cells)) - 1) // 2)
+    return [*cells[:half], ("\N{HORIZONTAL ELLIPSIS}", None), *cells[-half:]]
 
 
-def _draw_branch(ax: Axes, cells: list[Cell], left: int, base: float, n_layers: int) -> None:
-    for place, (name, layer) in enumerate(cells):
-        depth = layer / max(1, n_layers - 1)
-        colour = plt.get_cmap("cividis")(depth)
-        corner = (left + place, base)
-        ax.add_patch(Rectangle(corner, _CELL, 0.9, facecolor=colour, linewidth=0))
-        ax.text(corner[0] + _CELL / 2, base + 0.45, naming.shortened(name, 5), ha="center",
-                va="center", color="white" if depth < 0.5 else "black",
+def _wide(cell: Cell) -> float:
+    return max(1.0, _width(cell[0]))
+
+
+def _width(text: str) -> float:
+    """How many cells a text is wide, with a margin."""
+    return (_LETTER * len(text) + 0.4) / _PITCH if text else 0.0
+
+
+def _placed(
+    shown: Sequence[_Shown], room: float
+) -> tuple[list[tuple[_Shown, float, float]], float]:
+    """Each step with its left and its top, in rows so wide; and the height of all."""
+    rows: list[list[tuple[_Shown, float]]] = [[]]
+    left = 0.0
+    for step in shown:
+        if rows[-1] and left + step.wide > room:
+            rows, left = [*rows, []], 0.0
+        rows[-1].append((step, left))
+        left += step.wide
+    places, top = [], 0.0
+    for row in rows:
+        top += _NOTE * any(step.note for step, _ in row)
+        places += [(step, left, top) for step, left in row]
+        top += max(step.tall for step, _ in row) + _GAP
+    return places, top
+
+
+def _draw(ax: Axes, step: _Shown, left: float, top: float, n_layers: int) -> None:
+    """The branches of a step below each other, in a frame with a note where it has one."""
+    for row, branch in enumerate(step.branches):
+        first = left + (step.wide - sum(map(_wide, branch))) / 2
+        ends = [first]
+        for cell in branch:
+            _draw_cell(ax, cell, ends[-1], top + row, n_layers)
+            ends.append(ends[-1] + _wide(cell))
+        if len(branch) > 1:
+            _frame(ax, first, top + row, ends[-1] - first, 1, linewidth=1.0)
+    if step.note:
+        ax.text(left + step.wide / 2, top - 0.15, step.note, ha="center", va="bottom",
                 fontsize=plt.rcParams["xtick.labelsize"])  # fmt: skip
-    if len(cells) > 1:
-        ax.add_patch(Rectangle((left, base), len(cells) - 1 + _CELL, 0.9, fill=False,
-                               edgecolor=style.INK, linewidth=1.0))  # fmt: skip
+        _frame(ax, left, top, step.wide, step.tall, linewidth=0.6)
 
 
-def _note(ax: Axes, told: str, branches: list[list[Cell]], left: int, base: float) -> None:
-    """How a step is scaled and how often it runs, over a frame of its branches."""
-    if not told:
-        return
-    wide, high = _wide(branches), len(branches) - 1
-    ax.text(left + wide / 2, base + 1.1, told, ha="center", va="bottom",
+def _draw_cell(ax: Axes, cell: Cell, left: float, top: float, n_layers: int) -> None:
+    name, layer = cell
+    depth = None if layer is None else layer / max(1, n_layers - 1)
+    colour: Any = "none" if depth is None else plt.get_cmap("cividis")(depth)
+    wide = _wide(cell) - (1 - _CELL)
+    ax.add_patch(Rectangle((left, top), wide, _CELL, facecolor=colour, linewidth=0))
+    ax.text(left + wide / 2, top + _CELL / 2, name, ha="center", va="center_baseline",
+            color="white" if depth is not None and depth < 0.5 else "black",
             fontsize=plt.rcParams["xtick.labelsize"])  # fmt: skip
-    ax.add_patch(Rectangle((left - 0.06, base - high - 0.08), wide + 0.04, high + 1.06, fill=False,
-                           edgecolor=style.INK, linewidth=0.6))  # fmt: skip
+
+
+def _frame(ax: Axes, left: float, top: float, wide: float, tall: float, linewidth: float) -> None:
+    """A line around cells, in the gap between them and the next."""
+    gap = (1 - _CELL) / 2
+    ax.add_patch(Rectangle((left - gap, top - gap), wide, tall, fill=False, clip_on=False,
+                           edgecolor=style.INK, linewidth=linewidth))  # fmt: skip

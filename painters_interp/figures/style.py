@@ -20,8 +20,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ..errors import OutputError, TableError
 from ..tables import typed
+from . import layout, naming
 from .fonts import fonts, make_legible
-from .naming import refilled, wrapped
 from .venues import Venue, venue_of
 from .wishes import WISHES, Wishes
 
@@ -29,6 +29,8 @@ P = ParamSpec("P")
 _DESIGN = venue_of("nature")  # for which the heights of figures are given
 SINGLE, DOUBLE = _DESIGN.one, _DESIGN.two
 INK = "0.15"
+_NARROW = 24.5  # sizes of type
+_PAD = 0.1  # inches that a layout leaves beside axes, left and right together
 
 _SETTINGS: dict[str, Any] = {
     "text.color": INK,
@@ -46,6 +48,8 @@ _SETTINGS: dict[str, Any] = {
     "lines.markersize": 3.6,
     "legend.frameon": False,
     "legend.handlelength": 2.8,
+    "legend.handletextpad": 0.6,
+    "legend.columnspacing": 1.2,
     "figure.dpi": 150,
     "figure.facecolor": "white",
     "savefig.dpi": 300,
@@ -78,7 +82,7 @@ class Format:
         Half of a figure grows with its width, half with its type.
         """
         wider = self.width(columns) / _AS_DESIGNED.width(columns)
-        larger = self.venue.small / _DESIGN.small
+        larger = (self.venue.label + self.venue.small) / (_DESIGN.label + _DESIGN.small)
         return min(height * (wider + larger) / 2, self.venue.tallest)
 
 
@@ -130,9 +134,14 @@ def width(columns: int) -> float:
     return _format.get().width(columns)
 
 
-def in_a_row(columns: int) -> int:
-    """How many panels stand side by side, of so many; two where the figure takes one column."""
-    return min(columns, 2) if _format.get().columns == 1 else columns
+def in_a_row(columns: int, maps: bool = False) -> int:
+    """How many panels stand side by side, of so many; two where the figure takes one column.
+
+    One, of maps with square cells, where a column is narrow for its type.
+    """
+    if _format.get().columns != 1:
+        return columns
+    return 1 if maps and _is_narrow(_format.get().venue.one / 25.4) else min(columns, 2)
 
 
 class Drawing(Figure):
@@ -183,8 +192,9 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     through programs that know no counts.
 
     Reads four arguments for every function that takes them. Into `ax` or `axes`, of a user's own
-    figure, it draws in the style that holds where it is called. `names` are what models, tasks,
-    variants or measures are called in the figure, `palette` the colours of lines.
+    figure, it draws in the style that holds where it is called; either word is understood for one
+    panel and for several. `names` are what models, tasks, variants or measures are called in the
+    figure, `palette` the colours of lines.
     """
 
     @wraps(draw)
@@ -192,6 +202,7 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
         given = {name: _typed(option) for name, option in options.items()}
         tables = [_typed(argument) for argument in args]
         wishes = _wishes_of(given)
+        given = {name: option for name, option in given.items() if name not in _OWN}
         token, before = WISHES.set(wishes), plt.get_fignums()
         try:
             with publication() if wishes.axes is None else nullcontext():
@@ -210,10 +221,15 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
+_OWN = ("ax", "axes")
+
+
 def _wishes_of(options: Mapping[str, Any]) -> Wishes:
     """Those among a function's options, or else of the function that called it."""
     around = WISHES.get()
-    axes = [options[name] for name in ("ax", "axes") if options.get(name) is not None]
+    axes = [options[name] for name in _OWN if options.get(name) is not None]
+    if len(axes) > 1:
+        raise TableError("ax= and axes= say the same; give one of them")
     given = tuple(np.asarray(axes[0], dtype=object).ravel()) if axes else around.axes
     if given is not None and not all(isinstance(ax, Axes) for ax in given):
         raise TableError("ax and axes are axes of matplotlib, as `plt.subplots` makes them")
@@ -237,7 +253,12 @@ def canvas(
     needed = rows * columns if panels is None else panels
     if (own := WISHES.get().axes) is not None:
         if len(own) != needed:
-            raise TableError(f"{needed} axes are needed, one for each panel; {len(own)} were given")
+            takes = "one panel: ax= takes one axes" if needed == 1 else (
+                f"{needed} panels: axes= takes {needed} axes, one for each"
+            )  # fmt: skip
+            raise TableError(
+                f"this figure has {takes}; {len(own)} {'was' if len(own) == 1 else 'were'} given"
+            )
         figure: Any = own[0].figure
         return figure.figure, [*own]
     form = _format.get()
@@ -249,6 +270,36 @@ def canvas(
     for ax in axes.flat[needed:]:
         ax.set_visible(False)
     return made, [*axes.flat[:needed]]
+
+
+def column(ax: Axes) -> int:
+    """In which column of panels axes stand, from 0."""
+    spec = ax.get_subplotspec()
+    return 0 if spec is None else spec.colspan.start
+
+
+def narrow(ax: Axes) -> bool:
+    """Whether axes of ours are only a few lines wide, so that nothing should stand beside them."""
+    spec = ax.get_subplotspec()
+    columns = 1 if spec is None else spec.get_gridspec().ncols
+    return not borrowed() and _is_narrow(cast(Figure, ax.figure).get_figwidth() / columns)
+
+
+def _is_narrow(inches: float) -> bool:
+    return 72 * inches / naming.points("axes.labelsize") < _NARROW
+
+
+def lay_out(ax: Axes) -> None:
+    """Let axes of ours have their place, so that what is drawn next can be measured in them."""
+    if not borrowed():
+        layout.settle(cast(Figure, ax.figure))
+
+
+def room(ax: Axes) -> float:
+    """How wide axes can be, in mm: a user's own as they are, ours as the figure is."""
+    if borrowed():
+        return 25.4 * ax.get_window_extent().width / ax.figure.dpi
+    return 25.4 * (cast(Figure, ax.figure).get_figwidth() - _PAD)
 
 
 def panel_letters(figure: Figure, first: str = "a") -> Figure:
@@ -289,10 +340,10 @@ def head(figure: Figure, axes: Sequence[Axes], title: str | None, page: int) -> 
     """A title over all panels; over the first of a user's own, and over that of a single one."""
     if title and (borrowed() or len(axes) == 1):
         room = 25.4 * axes[0].get_window_extent().width / figure.dpi
-        lines = [wrapped(title, room if borrowed() else width(page)), axes[0].get_title()]
+        lines = [naming.wrapped(title, room if borrowed() else width(page)), axes[0].get_title()]
         axes[0].set_title("\n".join(filter(None, lines)))
     elif title:
-        figure.suptitle(wrapped(title, width(page)))
+        figure.suptitle(naming.wrapped(title, width(page)))
 
 
 def finished(figure: Figure, axes: Sequence[Axes]) -> Figure:
@@ -310,28 +361,12 @@ def finished(figure: Figure, axes: Sequence[Axes]) -> Figure:
         if not ax.collections:  # of an axis without a value, ticks are made up
             ax.set(xticks=[], yticks=[])
     make_legible(figure)
-    if not borrowed():
-        figure.draw_without_rendering()
-        for _ in range(3):  # axes move as labels beside them grow
-            if not _break_long_labels(figure):
-                break
-            figure.draw_without_rendering()
+    if borrowed():
+        for ax in axes:
+            layout.separate_ticks(ax)
+    else:
+        layout.fit(figure)
     return figure
-
-
-def _break_long_labels(figure: Figure) -> bool:
-    """Put labels of axes that reach beyond the figure into more lines; whether there were any."""
-    found = False
-    for ax in (ax for ax in figure.axes if ax.get_visible()):
-        for label, upright in ((ax.xaxis.label, False), (ax.yaxis.label, True)):
-            ends, whole = label.get_window_extent(), figure.bbox
-            low, high = (ends.y0, ends.y1) if upright else (ends.x0, ends.x1)
-            most = whole.height if upright else whole.width
-            room = min(low + high, 2 * most - low - high)  # for it stays where its middle is
-            if label.get_text() and high - low > room:
-                label.set_text(refilled(label.get_text(), room / (high - low)))
-                found = True
-    return found
 
 
 def _values(ax: Axes) -> "np.ndarray[Any, np.dtype[np.float64]] | None":

@@ -59,12 +59,26 @@ def test_of_subfigures_too():
     assert DRAWINGS["heatmap"](ax=left.subplots()) is figure
 
 
-def test_another_number_of_axes_is_refused():
-    _, axes = plt.subplots(1, 3)
-    with pytest.raises(TableError, match="2 axes are needed, one for each panel; 3 were given"):
-        DRAWINGS["single_layer_curves"](axes=axes)
-    with pytest.raises(TableError, match="axes are axes of matplotlib"):
-        DRAWINGS["variant_curves"](ax=plt.figure())
+@pytest.mark.parametrize("word", ["ax", "axes"])
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_axes_of_another_number_or_kind_are_refused_in_one_line(name, word):
+    """Under either word: a figure says how many panels it has, and which argument takes them."""
+    figure, axes = plt.subplots(1, 4)
+    needed = PANELS.get(name, 1)
+    says = f"{needed} panels: axes= takes {needed} axes" if needed > 1 else "one panel: ax= takes"
+    for given in (axes, axes[: needed - 1]):
+        with pytest.raises(TableError, match=f"this figure has {says}.*; {len(given)} w"):
+            DRAWINGS[name](**{word: given})
+    with pytest.raises(TableError, match="ax and axes are axes of matplotlib"):
+        DRAWINGS[name](**{word: figure})
+    with pytest.raises(TableError, match="say the same; give one"):
+        DRAWINGS[name](ax=axes[0], axes=axes)
+
+
+def test_either_word_is_understood():
+    figure, axes = plt.subplots(1, 2)
+    assert DRAWINGS["heatmap"](axes=axes[:1]) is figure
+    assert DRAWINGS["similarity_panel"](ax=axes) is figure
 
 
 def test_names_and_palette_are_the_users_own():
@@ -165,7 +179,7 @@ def test_a_strip_has_groups_side_by_side_and_loops_marked():
     assert [text.get_text() for text in texts] == ["0", "1", "2", "x3", "3", "@0.5", "4", "5"]
     places = {text.get_text(): text.get_position() for text in texts}
     assert places["1"][0] == places["2"][0]
-    assert places["1"][1] > places["2"][1]
+    assert places["1"][1] < places["2"][1]  # downwards
 
 
 def test_distances_are_never_in_the_colours_of_similarities():

@@ -70,7 +70,8 @@ def test_crossing_shows_sources_down_and_targets_across(crossed):
     assert found[1, 3] == 6
     assert found[6, 0] == 18
     assert figure.axes[0].collections[0].get_clim() == (0, 10)
-    assert figure.axes[0].get_ylabel() == "source state i (i, j: before layer i, j)"
+    label = figure.axes[0].get_ylabel().replace("\N{NO-BREAK SPACE}", " ")
+    assert label == "source state i (i, j: before layer i, j)"
     gain = figures.crossing_heatmap(crossed.assign(metric="logprob", value=-crossed["value"]))
     near, far = (
         f.axes[0].collections[0].to_rgba([0.0, 18.0 * sign])[:, :3].sum(axis=1)
