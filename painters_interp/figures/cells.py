@@ -9,8 +9,10 @@ import pandas as pd
 from jaxtyping import Bool
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ..errors import TableError
 from . import naming, style
@@ -108,7 +110,7 @@ def name(ax: Axes, values: pd.DataFrame, each: bool = False) -> None:
 def _name_in_words(axis: Axis, labels: Any) -> None:
     """Ticks with words: all of them, or every so-manyth where they are many."""
     every = -(-len(labels) // _EACH)
-    shown = [naming.shortened(str(label), 24) for label in labels[::every]]
+    shown = [naming.plain(naming.shortened(str(label), 24)) for label in labels[::every]]
     axis.set_ticks([place + 0.5 for place in range(0, len(labels), every)], shown)
 
 
@@ -164,6 +166,16 @@ def bar(
         made.ax.plot(0, 1 if below else 0, "v" if below else ">", transform=along, clip_on=False,
                      color=style.INK, markersize=3, markeredgewidth=0)  # fmt: skip
     return made.long_axis
+
+
+def missing(axes: Sequence[Axes]) -> list[Patch]:
+    """What grey cells are, for a legend; nothing where there are none."""
+    meshes = [mesh for ax in axes for mesh in ax.collections if isinstance(mesh, QuadMesh)]
+    values: list[Any] = [
+        np.ma.filled(np.ma.asarray(mesh.get_array(), dtype=float), np.nan) for mesh in meshes
+    ]
+    known = all(np.isfinite(cells).all() for cells in values)
+    return [] if known else [Patch(facecolor=MISSING, label="no value")]
 
 
 def zone_lines(ax: Axes, places: Iterable[float], end: int, above: bool = False) -> None:

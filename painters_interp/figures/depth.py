@@ -1,6 +1,7 @@
 """Measures along depth as lines, and measures against what plans cost as clouds."""
 
 from math import ceil
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -174,6 +175,9 @@ def damage_scatter(
     kinds = correlations["variant"].nunique()
     height = (42.0 + 3.2 * kinds) * rows + 8
     figure, drawn = style.canvas(page, height, rows, columns, len(measures))
+    style.say_left_out(
+        int((points["kl"].fillna(0).le(0) | points["value"].isna()).sum()), "a KL above 0"
+    )
     looks = appearance.looks(points["variant"])
     if others := {*correlations["variant"]} - {*looks}:
         raise TableError(f"no points of {min(map(str, others))!r}, of which there is a correlation")
@@ -181,9 +185,7 @@ def damage_scatter(
         _cloud(ax, points[points["measure"].eq(measure)], looks)
         told = correlations[correlations["measure"].eq(measure)]
         notes = [
-            f"{_MARKS[looks[row['variant']].marker]} {row['rho']:.2f} "
-            f"[{row['low']:.2f}, {row['high']:.2f}]"
-            for _, row in told.iterrows()
+            f"{_MARKS[looks[row['variant']].marker]} {_interval(row)}" for _, row in told.iterrows()
         ]
         ax.set_title("\n".join([f"{_RHO} [95 % interval]", *notes]),
                      fontsize=plt.rcParams["legend.fontsize"])  # fmt: skip
@@ -195,6 +197,13 @@ def damage_scatter(
     legend_below(figure, drawn, columns=2, more=[explained])
     style.head(figure, drawn, title, page)
     return style.finished(figure, drawn)
+
+
+def _interval(row: "pd.Series[Any]") -> str:
+    """A correlation with its interval."""
+    if pd.isna(row["rho"]):
+        return "no value"
+    return f"{row['rho']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
 
 
 def _cloud(ax: Axes, points: pd.DataFrame, looks: dict[str, appearance.Look]) -> None:

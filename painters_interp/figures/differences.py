@@ -1,6 +1,7 @@
 """Differences between plans with their intervals: a forest plot."""
 
 from math import ceil
+from unicodedata import east_asian_width
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,9 @@ def forest(
     table, meaning, none = _differences(table)
     rows = primary(table)
     key = "label" if "label" in rows and rows["label"].notna().all() else "plan"
-    rows = rows[~is_intact(rows) & rows["delta"].notna()]
+    rows = rows[~is_intact(rows)]
+    style.say_left_out(int(rows["delta"].isna().sum()), "a difference")
+    rows = rows[rows["delta"].notna()]
     if rows.empty:
         raise TableError("no plan here has a difference to the intact model; evaluate some")
     if rows.duplicated([key, "task"]).any():
@@ -172,6 +175,7 @@ def logit_lens(table: pd.DataFrame, title: str | None = None, *, ax: Axes | None
     drawn.set(xlabel="after the token", ylabel=f"state read{naming.STATE}")
     drawn.set_title(naming.wrapped(title or "", style.width(page)))
     cells.bar(figure, [drawn], "probability of the likeliest next token", cells.LIKELY)
+    legend_below(figure, [drawn], columns=1, more=cells.missing([drawn]))
     _write(drawn, words, values)
     return style.finished(figure, [drawn])
 
@@ -184,6 +188,7 @@ def _write(ax: Axes, words: pd.DataFrame, values: pd.DataFrame) -> None:
     fit = max(2, int(cell / (_LETTER * size)))
     for (row, column), word in np.ndenumerate(words.to_numpy()):
         light = values.to_numpy()[row, column] > 0.6
-        ax.text(column + 0.5, row + 0.5, shown(str(word), fit), fontsize=size,
+        most = fit // 2 if any(east_asian_width(sign) in "WF" for sign in str(word)) else fit
+        ax.text(column + 0.5, row + 0.5, shown(str(word), most), fontsize=size,
                 ha="center", va="center", clip_on=True,
                 color="black" if light else "white")  # fmt: skip

@@ -8,7 +8,7 @@ from matplotlib import font_manager
 from matplotlib.artist import Artist
 
 from ..errors import TableError
-from .naming import shortened
+from .naming import is_formula, shortened
 
 # What journals ask for, in their order; the last ships with matplotlib.
 _BOXES = "Last Resort"  # has a box for every character; comes with matplotlib
@@ -26,7 +26,7 @@ def fonts() -> tuple[str, ...]:
 
 
 def make_legible(figure: Artist) -> None:
-    """Give labels in other scripts a font that has them.
+    """Give labels in other scripts a font that has them; no formula is what is none.
 
     TableError where none here does, and for scripts whose letters matplotlib would put in wrong
     order or form.
@@ -34,6 +34,8 @@ def make_legible(figure: Artist) -> None:
     covered = {code for name in fonts() for code in _glyphs(_file_of(name))}
     for text in figure.findobj(mpl.text.Text):
         words = text.get_text()
+        if "$" in words and not is_formula(words):
+            text.set_text(words := words.replace(r"\$", "$").replace("$", r"\$"))
         if not _SHAPES and any(map(_needs_shaping, words)):
             raise TableError(
                 f"matplotlib {mpl.__version__} puts letters of {shortened(words, 40)!r} in wrong "

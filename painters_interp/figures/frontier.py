@@ -155,9 +155,11 @@ def frontier_of(
     kept = ["plan", *(["label"] if "label" in times else []), along]
     kept += [f"{along}_low", f"{along}_high"]
     points = times[kept].assign(intact=_whole(times)).merge(scores[["plan", of]], on="plan")
-    points = points[points[of].notna() & points[along].notna()].reset_index(drop=True)
-    if points.empty:
+    known = points[of].notna() & points[along].notna()
+    if not known.any():
         raise TableError("no plan has both a time and a score")
+    style.say_left_out(int((~known).sum()), "a time or a score")
+    points = points[known].reset_index(drop=True)
     cost = -points[of] if higher_is_better else points[of]
     beaten = [
         bool(((points[along] <= t) & (cost <= c) & ((points[along] < t) | (cost < c))).any())

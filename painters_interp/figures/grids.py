@@ -101,7 +101,8 @@ def grid_heatmap(
     if tree is not None:
         _draw_tree(ax, tree)
     grey = _grey(variant, half) + (", or no value" if rows[value].isna().any() else "")
-    _legend(figure, ax, bool(unsure.eq(1).any(axis=None)), grey)
+    patch = Patch(facecolor=cells.MISSING, label=grey)
+    map_legend(figure, ax, bool(unsure.eq(1).any(axis=None)), [patch])
     style.head(figure, [ax], title, page=1)
     return style.finished(figure, [ax])
 
@@ -213,8 +214,7 @@ def _grey(variant: str, half: bool) -> str:
     return "intact model, or shown above" if half else "intact model"
 
 
-def _legend(figure: Figure, ax: Axes, unsure: bool, grey: str) -> None:
-    entries: list[Any] = [Patch(facecolor=cells.MISSING, label=grey)]
-    if unsure:
-        entries.append(Line2D([], [], label="95 % interval holds 0, or is wide", **cells.MARK))
-    legend_below(figure, [ax], columns=2, more=entries)
+def map_legend(figure: Figure, ax: Axes, unsure: bool, grey: Sequence[Patch]) -> None:
+    """What grey cells and dots of a map are."""
+    dot = Line2D([], [], label="95 % interval holds 0, or is wide", **cells.MARK)
+    legend_below(figure, [ax], columns=2, more=[*grey, *([dot] if unsure else [])])

@@ -203,6 +203,7 @@ def similarity_panel(
     if shared:
         every = pd.DataFrame(np.concatenate([m.to_numpy(float).ravel() for m in given.values()]))
         cells.bar(figure, panels, label, meanings[0], cells.beyond(every, shared), rows=rows)
+    legend_below(figure, panels, columns=1, more=cells.missing(panels))
     return style.finished(figure, panels)
 
 
@@ -295,7 +296,7 @@ def loop_heatmap(
     loops = [int(k) for k in scores.index]
     shown = [loops[0], *(k for k in style.tick_values(loops) if k > loops[0] + (len(loops) > 8))]
     ax.set_yticks([loops.index(k) + 0.5 for k in shown], [str(k) for k in shown])
-    legend_below(figure, [ax], columns=1)
+    legend_below(figure, [ax], columns=1, more=cells.missing([ax]))
     ax.set(xlabel="number of affected layers M", ylabel="loops k")
     ax.set_title(naming.wrapped(title or "", style.width(1)))
     cells.bar(figure, [ax], "score (0 chance, 1 intact)", cells.SCORE, cells.beyond(scores, limits))

@@ -147,16 +147,18 @@ def points(setting: str) -> float:
 def wrapped(text: str, width: float, lines: int = 4) -> str:
     """A text in lines that fit so many millimetres; without the middle of a longer one."""
     fit = max(8, int(width / (0.257 * points("axes.titlesize"))))
-    if text.count("$") < 2 or not _is_formula(text):
+    if text.count("$") < 2 or not is_formula(text):
         short = shortened(text.replace(r"\$", "$"), lines * fit)
         return textwrap.fill(short.replace("$", r"\$"), fit)
     whole = re.sub(r"\$[^$]*\$", lambda formula: formula[0].replace(" ", _BLANK), text)
     return textwrap.fill(whole, fit, break_long_words=False).replace(_BLANK, " ")
 
 
-def _is_formula(text: str) -> bool:
+def is_formula(text: str) -> bool:
+    """Whether matplotlib can set what stands between the dollars of a text."""
     try:
-        MathTextParser("path").parse(text)
+        for line in text.split("\n"):
+            MathTextParser("path").parse(line)
     except ValueError:
         return False
     return True

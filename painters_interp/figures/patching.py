@@ -77,6 +77,7 @@ def patching_heatmap(
     name = _metric(table)
     label = f"{name}\n0 corrupted, 1 clean" if column == "normalised" else name
     cells.bar(figure, [ax], label, meaning, cells.beyond(values, limits))
+    legend_below(figure, [ax], columns=1, more=cells.missing([ax]))
     return style.finished(figure, [ax])
 
 
@@ -124,6 +125,7 @@ def crossing_heatmap(
     ax.set(xlabel="target state j", ylabel=f"source state i{naming.STATES}")
     ax.set_title(naming.wrapped(title or "", style.width(1)))
     cells.bar(figure, [ax], _metric(table), meaning, cells.beyond(values, limits))
+    legend_below(figure, [ax], columns=1, more=cells.missing([ax]))
     return style.finished(figure, [ax])
 
 

@@ -9,8 +9,8 @@ from matplotlib.ticker import SymmetricalLogLocator
 
 from ..errors import TableError
 from ..tables import require
-from . import appearance, naming, style, wishes
-from .grids import draw_map
+from . import appearance, cells, naming, style, wishes
+from .grids import draw_map, map_legend
 from .legends import MOST_BANDS, interval, legend_below
 
 _NAMES = {
@@ -64,10 +64,11 @@ def stitching_heatmap(
     if rows.empty:
         known = ", ".join(m for m in table["map"].unique() if m != "intact")
         raise TableError(f"no rows with map {kind!r}; the table has {known}")
-    cells, unsure = _cells(rows, "increase"), _cells(rows.assign(unsure=_unsure(rows)), "unsure")
+    values, unsure = _cells(rows, "increase"), _cells(rows.assign(unsure=_unsure(rows)), "unsure")
     figure, [ax] = style.canvas(1, 76.0 + (4 if title else 0))
-    draw_map(figure, ax, cells, unsure, _RISE)
+    draw_map(figure, ax, values, unsure, _RISE)
     ax.set(ylabel=f"state i of the source{naming.STATES}", xlabel="state j of the target")
+    map_legend(figure, ax, bool(unsure.eq(1).any(axis=None)), cells.missing([ax]))
     style.head(figure, [ax], title, page=1)
     return style.finished(figure, [ax])
 
@@ -148,8 +149,8 @@ def _half_logarithmic(ax: Axes, least: float) -> None:
 def _cells(rows: pd.DataFrame, value: str) -> pd.DataFrame:
     if rows.duplicated(["source_state", "target_state"]).any():
         raise TableError("several rows for one pair of states; keep one pair of models per figure")
-    cells = rows.pivot(index="source_state", columns="target_state", values=value).astype(float)
-    return cells.set_axis(cells.index.astype(int)).set_axis(cells.columns.astype(int), axis=1)
+    found = rows.pivot(index="source_state", columns="target_state", values=value).astype(float)
+    return found.set_axis(found.index.astype(int)).set_axis(found.columns.astype(int), axis=1)
 
 
 def _unsure(rows: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":

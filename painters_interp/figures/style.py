@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import OutputError, TableError
+from ..notices import warn
 from ..tables import typed
 from . import layout, naming
 from .fonts import fonts, make_legible
@@ -29,6 +30,7 @@ P = ParamSpec("P")
 _DESIGN = venue_of("nature")  # for which the heights of figures are given
 SINGLE, DOUBLE = _DESIGN.one, _DESIGN.two
 INK = "0.15"
+_LEAST = 12  # lines that a row of several takes
 _NARROW = 24.5  # sizes of type
 _PAD = 0.1  # inches that a layout leaves beside axes, left and right together
 
@@ -234,6 +236,10 @@ def _wishes_of(options: Mapping[str, Any]) -> Wishes:
     if given is not None and not all(isinstance(ax, Axes) for ax in given):
         raise TableError("ax and axes are axes of matplotlib, as `plt.subplots` makes them")
     names, palette = options.get("names"), options.get("palette")
+    if not isinstance(names, Mapping | None):
+        raise TableError(f"names={names!r}: a dict is needed, from names in the table to yours")
+    if not isinstance(palette, Mapping | Sequence | str | None):
+        raise TableError(f"palette={palette!r}: give colours, or a palette's name")
     return Wishes(given, around.names if names is None else names,
                   around.palette if palette is None else palette)  # fmt: skip
 
@@ -262,7 +268,9 @@ def canvas(
         figure: Any = own[0].figure
         return figure.figure, [*own]
     form = _format.get()
-    size = (form.width(page) / 25.4, form.height(height, page) / 25.4)
+    least = rows * _LEAST * naming.points("axes.labelsize") / 72  # though it were no slide's
+    high = form.height(height, page) / 25.4
+    size = (form.width(page) / 25.4, high if rows == 1 else max(high, least))
     with mpl.rc_context({"figure.max_open_warning": 0}):  # many in a run; closed when saved
         made, axes = plt.subplots(
             rows, columns, figsize=size, layout="constrained", squeeze=False, FigureClass=Drawing
@@ -349,13 +357,15 @@ def head(figure: Figure, axes: Sequence[Axes], title: str | None, page: int) -> 
 def finished(figure: Figure, axes: Sequence[Axes]) -> Figure:
     """Lay out the figure while the style holds: ticks made later would have another size.
 
-    A panel without a finite value says so. Raises TableError where no panel has one, and for a
-    label that no font here can show.
+    A panel without a finite value says so, and a warning how many points of lines have none.
+    Raises TableError where no panel has one, and for a label that no font here can show.
     """
     holding = {ax: values for ax in axes if (values := _values(ax)) is not None}
     empty = [ax for ax, values in holding.items() if not np.isfinite(values).any()]
     if empty and len(empty) == len(holding):
         raise TableError("the table holds no finite value to draw")
+    gaps = [~np.isfinite(_heights(line)) for ax in axes for line in _lines(ax)]
+    say_left_out(sum(int(gap.sum()) for gap in gaps), "a value", "point")
     for ax in empty:
         ax.text(0.5, 0.5, "no value", transform=ax.transAxes, ha="center", va="center")
         if not ax.collections:  # of an axis without a value, ticks are made up
@@ -373,9 +383,19 @@ def _values(ax: Axes) -> "np.ndarray[Any, np.dtype[np.float64]] | None":
     """What lines or cells show, reference lines aside; None where there are neither."""
     meshes = [mesh.get_array() for mesh in ax.collections if isinstance(mesh, QuadMesh)]
     cells = [np.ma.filled(values, np.nan).ravel() for values in meshes if values is not None]
-    lines = [np.asarray(line.get_ydata(), dtype=float) for line in _lines(ax)]
+    lines = [_heights(line) for line in _lines(ax)]
     shown = cells or lines  # over cells, lines are marks
     return np.concatenate(shown) if shown else None
+
+
+def _heights(line: Line2D) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    return np.asarray(line.get_ydata(), dtype=float)
+
+
+def say_left_out(many: int, lacking: str, kind: str = "row") -> None:
+    """Warn that so many rows of a table, or points of lines, lack what would be drawn."""
+    if many:
+        warn(f"left out: {many} {kind}{'' if many == 1 else 's'} without {lacking}")
 
 
 def _lines(ax: Axes) -> list[Line2D]:
