@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import PaintersError
+from ..errors import PaintersError, TableError
 from ..terminal import room
 from .options import ALL_FORMATS, Formats, Plans, Seed, TableOut, Venue, look_of, path_of
 from .outputs import try_drawn, write_drawn
@@ -57,10 +57,21 @@ def compare(
             print(path)
 
 
+def items_in(path: Path) -> "pd.DataFrame":
+    """The item table of a file. Raises TableError, naming the file, for another table."""
+    from ..storage import read_table
+
+    if "item" not in (table := read_table(path)):
+        raise TableError(
+            f"{path} holds no single items; give OUT.items.parquet, which `painters evaluate "
+            "--items` writes"
+        )
+    return table
+
+
 def _both(results: list[Path], plans: list[str]) -> "tuple[pd.DataFrame, str, str]":
     """The items, and what the two sides are called in them. Raises PaintersError."""
     from .. import items
-    from ..storage import read_table
 
     for path in results:
         if not path.exists():
@@ -71,7 +82,7 @@ def _both(results: list[Path], plans: list[str]) -> "tuple[pd.DataFrame, str, st
                 raise PaintersError(
                     f"{path} holds several plans; name the two to compare: --plan A --plan B"
                 )
-            return read_table(path), plans[0], plans[1]
+            return items_in(path), plans[0], plans[1]
         case [first, second] if not {first.suffix, second.suffix} & {*_TABLES}:
             if plans:
                 raise PaintersError("runs of lm-eval have no plans; leave --plan out")

@@ -9,6 +9,7 @@ import typer
 
 from ..errors import PaintersError
 from ..terminal import folded, room, say
+from .comparisons import items_in
 from .documents import documents, lines_of
 from .options import (
     ALL_FORMATS,
@@ -325,12 +326,12 @@ def per_input(
 
     Example: painters per-input scores.items.parquet
     """
-    from ..storage import read_provenance, read_table, write_table
+    from ..storage import read_provenance, write_table
     from ..tables import per_input as found_of
 
     if out is not None:
         try_table(out)
-    table, facts = read_table(items), read_provenance(items)
+    table, facts = items_in(items), read_provenance(items)
     if not isinstance(layers := facts.get("n_layers"), int):
         raise PaintersError(f"{items} does not say how many layers its model has; give another")
     found = found_of(table, layers, seed)

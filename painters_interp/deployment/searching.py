@@ -119,6 +119,8 @@ def search(
             edits that do not lead into the budget.
         TextError: too few texts to hold any back.
         TaskError: likewise for items, or a task that cannot be scored between 0 and 1.
+        MeasureError: where the intact model itself computes NaN.
+        PaintersError: a method or objective that does not exist, or texts beside tasks.
 
     Example:
         >>> found = search(model, ["abcd", "bcda", "cdab", "dabc"], calls=5)

@@ -216,6 +216,8 @@ def test_a_plan_for_every_input_from_items_alone(
     out, err = capsys.readouterr()
     assert (stop.value.code or 0, err) == (0, "")
     first, *_, last = out.splitlines()
+    assert answer(["per-input", str(tmp_path / "scores.csv")]) == 2
+    assert "scores.csv holds no single items; give OUT.items.parquet" in capsys.readouterr().err
     assert first.startswith("probe_facts (acc), 2 plans: ")
     assert "wrong ones corrected" in first
     assert last == str(tmp_path / "inputs.csv")
