@@ -117,7 +117,7 @@ def _candidates(
     found: dict[Plan, tuple[str, Plan, Plan]] = {}
     for plan in beam:
         for edit, other in edited(plan, edits):
-            if _allowed(plan, other, calls):
+            if _allowed(plan, other, calls) and _leads_on(other, edits, calls):
                 found.setdefault(other, (edit, plan, other))
     return [one for plan, one in found.items() if plan not in beam]
 
@@ -126,6 +126,12 @@ def _allowed(plan: Plan, other: Plan, calls: int) -> bool:
     """Over the budget edits save calls, and not more than need be; within, they stay there."""
     now, then = len(plan.calls), len(other.calls)
     return calls <= then < now if now > calls else then <= calls
+
+
+def _leads_on(plan: Plan, edits: Sequence[str], calls: int) -> bool:
+    """Whether a plan is within the budget, or some edit brings it nearer: else it is a dead end."""
+    nearer = (_allowed(plan, other, calls) for _, other in edited(plan, edits))
+    return len(plan.calls) <= calls or any(nearer)
 
 
 def at_random(
@@ -139,7 +145,8 @@ def at_random(
             left -= len(plan.calls) <= calls
             by_edit: dict[str, list[Plan]] = {}
             for edit, other in edited(plan, edits):
-                if _allowed(plan, other, calls) and len(other.calls) >= calls:
+                allowed = _allowed(plan, other, calls) and len(other.calls) >= calls
+                if allowed and _leads_on(other, edits, calls):
                     by_edit.setdefault(edit, []).append(other)
             if not by_edit:
                 break

@@ -102,6 +102,14 @@ class TestRounds:
         with pytest.raises(PlanError, match="the edits swap lead from 6 layer calls to no plan"):
             explored(full(N), 4, ["swap"], by_layers([1] * N))
 
+    def test_goes_into_no_dead_end(self) -> None:
+        """Two layers fewer are cheapest, but a block is two or more: from there none leads on."""
+        went = explored(full(N), 3, ["drop_block"], by_layers([9, 8, 1, 2, 8, 9]), rounds=0)
+        assert str(went.best) == "0 4 5"
+        assert went.trace["calls"].isin([N, 3]).all()
+        drawn = [*islice(at_random(full(N), 3, ["drop_block"], 0, seed=0), 20)]
+        assert {len(plan.calls) for plan in drawn} == {3}
+
     def test_nan_is_never_chosen(self) -> None:
         def cost(found: Sequence[Plan]) -> np.ndarray:
             return np.array([np.nan if 0 in plan.layer_calls else 1.0 for plan in found])
