@@ -14,12 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformer_lens.model_bridge import TransformerBridge
 
-from .. import statistics
 from ..arguments import counting
 from ..borrowed.of_transformers import forget_source, use_fastest_attention
 from ..damage import document_losses
@@ -39,7 +37,6 @@ from ..models.writing import said_of, write_checkpoint
 from ..notices import NOT_FINITE
 from ..plans import Plan, shared_calls
 from ..progress import progress
-from ..statistics import LEVEL, RESAMPLES
 from ..storage import (
     provenance,
     read_provenance,
@@ -52,17 +49,17 @@ from ..strategies import full
 from ..terminal import Brief
 from ..texts import Texts, as_texts, in_pieces, pad_of, padded
 from .adapters import Lora, adapted, merged
+from .losses import Judged
 from .training import FORWARD_AND_BACK, Kept, Tuning, refuse_untrainable, seeded, train
 
 _CONTEXT = 512
 _HELD_OUT = 0.2
 LORA_RATE = 3e-4  # few weights, from nothing: steps may be larger
 _TABLE = "healed.csv"
-_STATES = ("intact", "before", "after")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Healed(Brief):
+class Healed(Judged, Brief):
     """A model that was fine-tuned under `plan`, and what it lost on held-out texts.
 
     `model` is a model of its own; run it as it was trained inside `applied(healed.model,
@@ -75,63 +72,6 @@ class Healed(Brief):
     plan: Plan
     documents: pd.DataFrame
     facts: dict[str, Any]
-
-    def table(
-        self, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-    ) -> pd.DataFrame:
-        """The losses of the intact model, before and after, in nats per predicted token.
-
-        One row each: state, plan, loss, low, high, above_intact, above_low, above_high, documents,
-        tokens. Intervals are over held-out texts, drawn for all rows together, so that how far a
-        loss lies above that of the intact model is a paired difference. NaN for one text.
-        """
-        losses, drawn = self.resampled(resamples, seed)
-        low, high = statistics.percentiles(drawn, level)
-        above_low, above_high = statistics.percentiles(drawn - drawn[:, :1], level)
-        intact = str(full(self.plan.n_layers))
-        return pd.DataFrame(
-            {
-                "state": _STATES,
-                "plan": [intact, str(self.plan), str(self.plan)],
-                "loss": losses,
-                "low": low,
-                "high": high,
-                "above_intact": losses - losses[0],
-                "above_low": above_low,
-                "above_high": above_high,
-                "documents": len(self.documents),
-                "tokens": int(self.documents["tokens"].sum()),
-            }
-        )
-
-    def recovered(
-        self, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-    ) -> tuple[float, float, float]:
-        """The share of the damage that is healed, and its interval over texts: value, low, high.
-
-        1 where the loss is again that of the intact model, above 1 where it is lower: then texts
-        of this kind were learnt, too, which the intact model trained alike (`heal` under the full
-        plan) tells apart. NaN where the plan did no damage that is beyond doubt.
-        """
-        losses, drawn = self.resampled(resamples, seed)
-        (value,), shares = _share(losses[None]), _share(drawn)
-        low, high = statistics.percentiles(shares, level)
-        return float(value), float(low), float(high)
-
-    def resampled(
-        self, resamples: int = RESAMPLES, seed: int = 0
-    ) -> tuple[Float[np.ndarray, " state"], Float[np.ndarray, "resample state"]]:
-        """The losses of `table`, and the same on bootstrap samples of the held-out texts.
-
-        The samples are those of every other plan that was judged on as many texts.
-        """
-        sums = self.documents[[*_STATES]].to_numpy(dtype=float)
-        tokens = self.documents["tokens"].to_numpy(dtype=float)
-        weights = statistics.resamplings(len(tokens), resamples, seed)
-        # One text says nothing about how texts differ.
-        known = 1.0 if len(tokens) > 1 else np.nan
-        drawn = known * (weights @ sums) / (weights @ tokens)[:, None]
-        return sums.sum(axis=0) / tokens.sum(), drawn
 
     def save(self, folder: str | Path) -> Path:
         """Write the model as a checkpoint that transformers reads, and the losses beside it.
@@ -317,17 +257,6 @@ def _loss(face: Face, pieces: Sequence[Sequence[int]], pad: int, rows: list[int]
     real = batch.mask[:, 1:].bool()
     wide = torch.promote_types(logits.dtype, torch.float32)
     return cross_entropy(logits[real].to(wide), batch.tokens[:, 1:][real])
-
-
-def _share(losses: Float[np.ndarray, "resample state"]) -> Float[np.ndarray, " resample"]:
-    intact, before, after = losses.T
-    share: np.ndarray = np.divide(
-        before - after,
-        before - intact,
-        out=np.full(len(losses), np.nan),
-        where=before > intact,
-    )
-    return share
 
 
 def _digest(texts: Sequence[str]) -> str:

@@ -1,5 +1,8 @@
 """Healing (arXiv 2407.09298, A.2): a model is fine-tuned under a plan, and what that regains."""
 
+import gc
+import hashlib
+import json
 from collections.abc import Sequence
 from functools import partial
 
@@ -7,16 +10,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import strategies as s
+from ..execution import Archive
 from ..figures import forest
-from ..learning import Healed, Tuning, heal
+from ..learning import Tuning, heal
+from ..learning.losses import Losses
 from ..plans import Plan
 from ..progress import trial
+from ..storage import read_table, writable_folder, write_table
 from ..texts import in_pieces
 from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study
 from .work import Work
 
 _TUNING = Tuning(epochs=3, rate=5e-5, batch=4)
+# The rooms of this package whose code losses depend on.
+_DECISIVE = ("learning", "damage", "execution", "models", "plans")
 _BACK = 3  # a pass forward and one back
 
 
@@ -54,10 +62,8 @@ def _seconds(on: Setting, calls: int) -> float:
 
 
 def _carry_out(on: Setting) -> Found:
-    healed = {
-        name: heal(on.model, plan, on.choosing, on.judging, tuning=_TUNING, seed=on.seed)
-        for name, plan in _plans(on.n).items()
-    }
+    archive = None if on.store is None else Archive.of(on.model, on.store, _DECISIVE)
+    healed = {name: _healed(on, plan, archive) for name, plan in _plans(on.n).items()}
     table = pd.concat(
         [one.table(seed=on.seed).assign(variant=name) for name, one in healed.items()],
         ignore_index=True,
@@ -75,6 +81,28 @@ def _carry_out(on: Setting) -> Found:
     )
 
 
+def _healed(on: Setting, plan: Plan, archive: Archive | None) -> Losses:
+    """What healing regains under one plan, kept in the store; the model that has it is not."""
+    if archive is None:
+        return _losses_of(on, plan)
+    texts = hashlib.sha256(repr((on.choosing, on.judging)).encode()).hexdigest()[:16]
+    asked = {"healed_under": str(plan), "texts": texts, "tuning": _TUNING.recipe()}
+    facts = json.loads(json.dumps({**archive.facts, **asked, "seed": on.seed}, default=str))
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    place = writable_folder(archive.folder) / f"healed-{digest}.csv"
+    if place.exists():
+        return Losses(plan, read_table(place))
+    found = _losses_of(on, plan)
+    write_table(found.documents, place, facts)
+    return found
+
+
+def _losses_of(on: Setting, plan: Plan) -> Losses:
+    found = heal(on.model, plan, on.choosing, on.judging, tuning=_TUNING, seed=on.seed).documents
+    gc.collect()  # a model with hooks is held in circles, and several would fill the memory
+    return Losses(plan, found)
+
+
 def _drawn(table: pd.DataFrame) -> Figure:
     """How far each loss lies above that of the intact model."""
     rows = table[table["state"].ne("intact")]
@@ -84,7 +112,7 @@ def _drawn(table: pd.DataFrame) -> Figure:
     return forest(told.assign(task="texts unseen", metric="loss (nats per token)"))
 
 
-def _losses(healed: Healed, seed: int) -> Sampled:
+def _losses(healed: Losses, seed: int) -> Sampled:
     values, samples = healed.resampled(seed=seed)
     return Sampled(pd.DataFrame({"state": ["intact", "before", "after"]}), values, samples)
 

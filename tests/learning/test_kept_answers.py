@@ -10,7 +10,7 @@ import torch
 
 from painters_interp.errors import OutputError, TableError, UnsupportedModelError
 from painters_interp.learning import Tuning, classify, examples, lessons
-from painters_interp.studies import run
+from painters_interp.studies import healed, run
 
 SHORT = Tuning(epochs=1, rate=1e-3, batch=8)
 PLANS = ["0-2 5", "5-0"]
@@ -136,3 +136,18 @@ def test_what_the_intact_model_does_not_learn_is_learnt_under_no_plan(
     with pytest.raises(TableError, match="on no task is the intact model clearly above chance"):
         run("2407.09298-A9", encoder, {"drawn": drawn})
     assert asked == [["0-5"]]
+
+
+def test_what_healing_regains_is_kept(
+    decoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"the {a} sat on a {b}" for a in ("cat", "dog") for b in "xyzv"]
+    own: dict[str, Any] = {"tasks": "probe_facts", "limit": 4, "texts": texts, "store": tmp_path}
+    monkeypatch.setattr(healed, "_TUNING", Tuning(epochs=1, rate=1e-3, batch=4))
+    first = run("2407.09298-A2", decoder, **own)
+    learnt: list[Any] = []
+    monkeypatch.setattr(healed, "heal", lambda *asked, **how: learnt.append(asked))
+    again = run("2407.09298-A2", decoder, **own)
+    assert not learnt
+    pd.testing.assert_frame_equal(first.claims, again.claims)
+    pd.testing.assert_frame_equal(first.tables["healed"], again.tables["healed"])
