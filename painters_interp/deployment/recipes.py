@@ -23,7 +23,8 @@ from .recipe_files import FORMAT, read, recipe_file
 def recipe(model: Model, plan: Plan | str, path: str | Path, force: bool = False) -> Path:
     """Write down a model and a plan, to be opened by `load_model(path)` as a planned model.
 
-    The model is named, not copied, so its weights in memory must be those of its files.
+    The model is named, not copied, so its weights in memory must be those of its files; one of the
+    hub is named with its revision, and opened at that.
 
     Args:
         model: one that came from a name, a hub id or a folder.

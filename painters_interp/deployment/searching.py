@@ -35,6 +35,7 @@ from .requests import WIDTH, asked, refuse_budget, refuse_calls
 from .rounds import Rounds, at_random, explored
 
 _LIMIT = 32  # items of a task
+_PROMPT, _NEW = 128, 16  # tokens that are timed, where so many fit
 _PATIENCE = 20  # draws for a plan that was not drawn before
 FOUND, RANDOM, INFLUENCE, ANGULAR, MIDDLE = (
     *("found", "best of random", "by block influence", "by angular distance", "middle block"),
@@ -139,7 +140,8 @@ def search(
         refuse_hooks_kept(model)
     goal = _objective(model, request["objective"], texts, tasks, data, limit, seed, store)
     if time is not None:
-        calls = calls_within(model, time, seed=seed, store=store)
+        length = min(_PROMPT, int(model.cfg.n_ctx) - _NEW)
+        calls = calls_within(model, time, length=length, new=_NEW, seed=seed, store=store)
         request["time"] = time
     assert calls is not None
     ledger = _Ledger(model, goal, request | {"calls": calls, "seed": seed}, store)

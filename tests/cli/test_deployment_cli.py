@@ -193,6 +193,17 @@ def test_latency_is_told_and_written(painters, tmp_path: Path) -> None:
     assert [Path(path).name for path in drawn] == [f"times.{k}" for k in ("pdf", "png", "svg")]
 
 
+def test_memory_that_runs_out_is_told_in_a_line(painters, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 8 TB\nmore")
+
+    monkeypatch.setattr("painters_interp.deployment.timing._prompt", short)
+    code, _, err = painters("latency", "0-2 5", "--length", 8, "--new", 2, "--repeats", 2)
+    assert code == 2
+    assert err.startswith("painters: memory ran out (DefaultCPUAllocator: can't allocate memory")
+    assert err.endswith("8 TB); ask for less at once, or another --dtype or --device\n")
+
+
 def test_latency_is_drawn_against_scores(painters, tmp_path: Path) -> None:
     scores = pd.DataFrame({"plan": ["0-5", "0-2 5"], "kl": [0.0, 0.5]})
     scores.to_csv(tmp_path / "kl.csv")

@@ -158,6 +158,19 @@ def test_a_search_by_time_goes_on_with_the_budget_that_was_measured(
         painters.search(decoder, texts, time=0.7)
 
 
+def test_a_search_by_time_asks_for_no_more_than_the_context_holds(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(self: Any, tokens: torch.Tensor, new: int) -> tuple[float, float]:
+        assert tokens.shape[1] == 64
+        return 1.0, float(len(self.plan.calls))
+
+    monkeypatch.setattr(timing._Runner, "seconds", seconds)
+    short = tiny.build("llama", torch.float32, tiny_folder, max_position_embeddings=64)
+    found = painters.search(short, ["abcdefgh", "hgfedcba", "aabbccdd", "ddccbbaa"], time=0.9)
+    assert len(found.best.calls) == 5
+
+
 def test_not_even_one_call_fits(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing._Runner, "seconds", lambda self, tokens, new: (1.0, 1.0))
     with pytest.raises(PlanError, match=r"not even one layer call fits into 0\.5"):
