@@ -1,6 +1,7 @@
 """What is written to disk: whole files, tables, kept results, and what produced them."""
 
 from . import store as store
+from .files import making as making
 from .files import replacing as replacing
 from .files import writable_file as writable_file
 from .files import writable_folder as writable_folder

@@ -38,6 +38,35 @@ def writable_folder(path: str | Path) -> Path:
     return folder
 
 
+@contextmanager
+def making(path: str | Path) -> Iterator[Path]:
+    """A writable folder, for a start that may fail: then what was made of it goes again.
+
+    Args:
+        path: The folder's name; folders on the way to it are made, too.
+
+    Yields:
+        The folder.
+
+    Raises:
+        OutputError: if nothing can be written there.
+
+    Example:
+        >>> with making(tmp_path / "made" / "kept") as folder:
+        ...     folder.is_dir()
+        True
+    """
+    folder = Path(path).absolute()
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        yield writable_folder(path)
+    except BaseException:
+        for one in new:
+            with suppress(OSError):  # not there, or not empty
+                one.rmdir()
+        raise
+
+
 def writable_file(path: str | Path) -> Path:
     """Whether a file could be written somewhere now; makes and leaves nothing.
 

@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -18,7 +18,7 @@ from ..arguments import counting
 from ..errors import OutputError, PaintersError
 from ..evaluation.measurements import TASK_METRICS
 from ..progress import progress
-from ..storage import writable_folder
+from ..storage import making, writable_folder
 from .executors import Crew, Here
 from .inquiries import inquire, inquiries_of
 from .joining import PARTS, Losses, Swept, join, kept, shelf_of, whole_plans
@@ -85,21 +85,19 @@ def sweep(
         raise PaintersError(f"no executor {executor!r}; there are {', '.join(EXECUTORS)}")
     if collect and not any((Path(out) / name).is_dir() for name in ("journal", PARTS)):
         raise PaintersError(f"there is no sweep in {out}; give the folder that was its --out")
-    folder = _renaming(writable_folder(out))
     shards = _shards(asked)
     if collect:
-        return _collected(folder, asked, shards)
-    with Journal(folder) as journal:
+        return _collected(_renaming(writable_folder(out)), asked, shards)
+    with making(out) as folder:
+        _renaming(folder)
         crew = _crew(asked, executor, address, workers, gpus_per_worker, cpus_per_worker, device)
-        with _interruptible(journal) as stop:  # only now: Ray takes over signals when it is joined
-            try:
-                driver = Driver(folder, asked, part, shards, crew, journal, stop)
-                found = driver.drive()
-            finally:
-                crew.close()
-            own = part.of_shards(inquiries_of(asked))
-            inquire(folder, own, journal, driver.losses, stop, device)
-            return replace(found, failed=driver.losses.table)
+    # Signals are caught only now: Ray takes them over when it is joined.
+    with Journal(folder) as journal, _interruptible(journal) as stop:
+        with closing(crew):
+            driver = Driver(folder, asked, part, shards, crew, journal, stop)
+            found = driver.drive()
+        inquire(folder, part.of_shards(inquiries_of(asked)), journal, driver.losses, stop, device)
+        return replace(found, failed=driver.losses.table)
 
 
 def _crew(
@@ -220,7 +218,7 @@ class Driver:
         seconds = sum(work.seconds for work in works) / self.crew.workers
         plans = len({plan for work in works for plan in work.plans})
         self.journal.say(
-            f"{len(own)} shards, {len(works)} of them to do: {plans} plans, "
+            f"{_shards_in_all(len(own))}, {len(works)} of them to do: {plans} plans, "
             f"{sum(work.calls for work in works):,} token-layer calls, about {readable(seconds)} "
             f"with {self.crew.workers} worker{'s'[: self.crew.workers != 1]}"
         )
@@ -262,8 +260,12 @@ class Driver:
     def _say_how_it_went(self, own: int) -> None:
         failed = len(self.losses.table)
         told = f"{failed} failed, see above and {self.journal.log}" if failed else "nothing failed"
-        self.journal.say(f"--shard {self.part}: {own} shards, {told}"
-                         if not self.part.whole else f"{own} shards, {told}")  # fmt: skip
+        part = "" if self.part.whole else f"--shard {self.part}: "
+        self.journal.say(f"{part}{_shards_in_all(own)}, {told}")
+
+
+def _shards_in_all(count: int) -> str:
+    return f"{count} shard{'s'[: count != 1]}"
 
 
 def _not_finite(items: pd.DataFrame) -> dict[str, int]:

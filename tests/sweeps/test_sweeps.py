@@ -18,7 +18,7 @@ from painters_interp import sweeps
 from painters_interp.cli import application
 from painters_interp.errors import OutputError, PaintersError
 from painters_interp.evaluation import measurements
-from painters_interp.sweeps import inquiries, journal, workers
+from painters_interp.sweeps import inquiries, journal, running, workers
 from painters_interp.sweeps.inquiries import inquiries_of
 from painters_interp.sweeps.shards import groups_of
 
@@ -285,7 +285,21 @@ def test_a_folder_in_which_nothing_can_be_renamed_is_refused_first(asked, tmp_pa
     monkeypatch.setattr(workers, "load_model", None)
     with pytest.raises(OutputError, match=r"cannot be renamed there \(Operation not permitted\)"):
         painters.sweep(asked, tmp_path / "out")
-    assert [*(tmp_path / "out").iterdir()] == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_begun_leaves_no_folder(asked, tmp_path, monkeypatch):
+    def nobody(*given: Any) -> None:
+        raise PaintersError("the cluster cannot be joined")
+
+    monkeypatch.setattr(running, "_crew", nobody)
+    (tmp_path / "mine").mkdir()
+    for folder in (tmp_path / "new" / "sweep", tmp_path / "mine"):
+        with pytest.raises(PaintersError, match="cannot be joined"):
+            painters.sweep(asked, folder)
+    with pytest.raises(PaintersError, match="probe_fact"):
+        painters.sweep(asked | {"tasks": "probe_fact"}, tmp_path / "new" / "sweep")
+    assert [*tmp_path.rglob("*")] == [tmp_path / "mine"]
 
 
 def test_what_cannot_be_is_refused_before_a_model_is_loaded(asked, tmp_path, monkeypatch):
