@@ -68,6 +68,7 @@ def heal(
     from .. import learning
     from ..execution import as_plan
     from ..learning.healing import LORA_RATE, refuse_occupied
+    from ..storage import room_for
     from ..tables.showing import printed, short
     from .documents import documents, lines_of
 
@@ -80,6 +81,7 @@ def heal(
     recipe = learning.Tuning(epochs=epochs, rate=rate, batch=batch, folder=checkpoints)
     bridge = loaded(model, device, dtype)
     altered = as_plan(text, bridge)
+    room_for(sum(weight.nbytes for weight in bridge.original_model.parameters()), out)
     learnt = documents(lines, limit)
     asked: dict[str, Any] = {"tuning": recipe, "lora": adapters, "context": context, "seed": seed}
     healed = learning.heal(bridge, altered, learnt, judged, **asked)

@@ -18,7 +18,7 @@ from ..arguments import whole
 from ..errors import ModelError, UnsupportedModelError
 from ..execution import user_hooks
 from ..progress import Advance
-from ..storage import write_whole
+from ..storage import room_for, write_whole
 
 FORWARD_AND_BACK = 3  # a pass back costs two
 
@@ -105,6 +105,7 @@ def train(
     optimizer = torch.optim.AdamW(weights, lr=tuning.rate, weight_decay=tuning.decay)
     steps = tuning.steps(len(lengths))
     per_epoch = steps // tuning.epochs
+    kept.refuse_full(weights)
     for step in range(kept.restore(weights, optimizer), steps):
         epoch, place = divmod(step, per_epoch)
         order = np.random.default_rng([seed, epoch]).permutation(len(lengths))
@@ -115,7 +116,7 @@ def train(
         optimizer.step()
         advance(FORWARD_AND_BACK * calls * sum(lengths[row] for row in rows))
         if place + 1 == per_epoch or (step + 1) % (tuning.every or steps) == 0:
-            kept.keep(step + 1, weights, optimizer)
+            kept.keep(step + 1, weights, optimizer, last=step + 1 == steps)
 
 
 def _share(step: int, steps: int, warmup: float) -> float:
@@ -153,20 +154,32 @@ class Kept:
         with torch.no_grad():
             for weight, before in zip(weights, state["weights"], strict=True):
                 weight.copy_(before)
-        optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"] is not None:
+            optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["generator"])
         if weights[0].is_cuda:
             torch.cuda.set_rng_state_all(state["generators"])
         return int(state["steps"])
 
-    def keep(self, steps: int, weights: list[nn.Parameter], optimizer: Any) -> None:
-        """The state after so many steps, whole or not at all. Raises OutputError."""
+    def refuse_full(self, weights: list[nn.Parameter]) -> None:
+        """Raise OutputError where the disk has no room for the state that `keep` writes."""
+        if self.file is not None and not self.file.is_file():
+            # Adam holds two numbers for each weight.
+            room_for(3 * sum(weight.nbytes for weight in weights), self.file.parent)
+
+    def keep(
+        self, steps: int, weights: list[nn.Parameter], optimizer: Any, last: bool = False
+    ) -> None:
+        """The state after so many steps, whole or not at all. Raises OutputError.
+
+        Behind the last of them only weights are kept: no step will need more.
+        """
         if self.file is None:
             return
         state = {
             "steps": steps,
             "weights": [weight.detach().cpu() for weight in weights],
-            "optimizer": optimizer.state_dict(),
+            "optimizer": None if last else optimizer.state_dict(),
             "generator": torch.get_rng_state(),
             "generators": torch.cuda.get_rng_state_all() if weights[0].is_cuda else [],
         }

@@ -3,6 +3,7 @@
 from . import store as store
 from .files import making as making
 from .files import replacing as replacing
+from .files import room_for as room_for
 from .files import writable_file as writable_file
 from .files import writable_folder as writable_folder
 from .files import write_whole as write_whole

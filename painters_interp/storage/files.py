@@ -100,6 +100,32 @@ def writable_file(path: str | Path) -> Path:
     return path
 
 
+def room_for(size: int, path: str | Path) -> None:
+    """Raise OutputError where a disk has no room for so many bytes in `path`, which may be missing.
+
+    Meant for the start of a long run, so that it does not fail at its end.
+
+    Args:
+        size: Bytes that are to be written.
+        path: A folder, or what is to become one.
+
+    Raises:
+        OutputError: with what there is, and what it takes.
+
+    Example:
+        >>> room_for(1, tmp_path / "new")
+    """
+    place = Path(path).resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < size:
+        raise OutputError(
+            f"{path} has room for {free / 1e6:,.0f} MB, and what is to be kept there takes "
+            f"{size / 1e6:,.0f} MB; give a folder on another disk"
+        )
+
+
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """An empty folder beside `folder`, which takes its place when the block succeeds.

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -187,8 +188,8 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(
     whole = weights_of(heal(decoder))
     keep = training.Kept.keep
 
-    def cut_off(self: Any, steps: int, *rest: Any) -> None:
-        keep(self, steps, *rest)
+    def cut_off(self: Any, steps: int, *rest: Any, **how: Any) -> None:
+        keep(self, steps, *rest, **how)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training.Kept, "keep", cut_off)
@@ -267,7 +268,7 @@ def test_a_model_that_was_edited_beyond_a_copy_is_refused(tiny_folder: Path) -> 
 
 
 def test_the_command_says_what_is_regained_and_writes_the_model(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(tiny.save("llama", tmp_path / "model"))
     texts = tmp_path / "texts.txt"
@@ -280,3 +281,7 @@ def test_the_command_says_what_is_regained_and_writes_the_model(
     assert str(Healed.load(tmp_path / "healed").plan) == GROUPS
     assert answer([*words, "--out", str(tmp_path)]) == 2
     assert "holds something else" in capsys.readouterr().err
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=1000))
+    assert answer([*words, "--out", str(tmp_path / "full")]) == 2
+    assert "full has room for 0 MB" in capsys.readouterr().err
+    assert not (tmp_path / "full").exists()

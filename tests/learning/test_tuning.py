@@ -1,6 +1,7 @@
 """Fine-tuning under a plan: equal to a loop by hand, gradients of groups, checkpoints, refusals."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -130,8 +131,8 @@ def test_a_run_that_was_cut_off_goes_on_from_its_last_epoch(
     whole, answers = tuned(encoder, GROUPS, task)
     keep = training.Kept.keep
 
-    def cut_off(self: Any, steps: int, *rest: Any) -> None:
-        keep(self, steps, *rest)
+    def cut_off(self: Any, steps: int, *rest: Any, **how: Any) -> None:
+        keep(self, steps, *rest, **how)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training.Kept, "keep", cut_off)
@@ -145,6 +146,40 @@ def test_a_run_that_was_cut_off_goes_on_from_its_last_epoch(
     file.write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"cannot be read .*; delete it"):
         tuned(encoder, GROUPS, task, kept)
+
+
+def test_what_is_finished_is_kept_without_what_steps_need(
+    encoder: Any, task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Tuning(epochs=2, rate=1e-3, batch=8, folder=tmp_path)
+    sizes: list[int] = []
+    keep = training.Kept.keep
+
+    def watched(self: Any, *rest: Any, **how: Any) -> None:
+        keep(self, *rest, **how)
+        sizes.append(self.file.stat().st_size)
+
+    monkeypatch.setattr(training.Kept, "keep", watched)
+    _, answers = tuned(encoder, GROUPS, task, kept)
+    assert sizes[1] < sizes[0] / 2
+    _, again = tuned(encoder, GROUPS, task, kept)
+    assert np.array_equal(again, answers)
+    assert len(sizes) == 2  # nothing was trained
+
+
+def test_a_disk_without_room_is_told_before_anything_is_trained(
+    encoder: Any, task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = SimpleNamespace(free=1_000_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda place: full)
+
+    def trained(*asked: Any) -> None:
+        raise AssertionError("a step was made")
+
+    monkeypatch.setattr(tuning, "_loss", trained)
+    kept = Tuning(epochs=1, batch=8, folder=tmp_path / "kept")
+    with pytest.raises(OutputError, match=r"kept has room for 1 MB, and what is .* takes \d+ MB"):
+        classify(encoder, [GROUPS], task, train="all", tuning=kept)
 
 
 def test_a_decoder_is_trained_at_its_last_token(decoder: Any, task: Any) -> None:
