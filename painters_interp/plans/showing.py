@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST = 200  # steps; of longer plans the beginning is shown
+_TALLEST = 24  # branches of a group; of more, the middle ones are left out
 _CELL = "display:inline-block;min-width:1.5em;margin:1px;padding:0 2px;text-align:center;"
 _GROUP = "display:inline-block;vertical-align:top;border:1px solid;margin:1px;text-align:center"
 
@@ -34,6 +35,9 @@ class Shown:
 
     def _step(self, step: Any, times: int) -> str:
         cells = [self._branch(branch) for branch in step.branches]
+        if len(cells) > _TALLEST:
+            half = _TALLEST // 2
+            cells = [*cells[:half], "\N{VERTICAL ELLIPSIS}", *cells[-half:]]
         told = escape(f"{step.scale_text}{f' x{times}' if times > 1 else ''}".strip())
         if len(cells) == 1 and not told:
             return cells[0]

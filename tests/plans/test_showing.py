@@ -20,6 +20,12 @@ def test_a_long_plan_is_shown_in_part():
     assert html.count("<span") == 200
 
 
+def test_a_group_of_many_branches_is_shown_without_its_middle():
+    html = Plan.parse("0 (1-78) 79", 80)._repr_html_()
+    assert "\N{VERTICAL ELLIPSIS}" in html
+    assert html.count("<br>") < 30
+
+
 @pytest.mark.parametrize("text", ["0-5", "0 (1|2)*3 [3-4]@0.5 5", "([0-2]|[3-5])", "0.attn 1.mlp"])
 def test_any_plan_draws_itself(text):
     plan = Plan.parse(text, 6)
