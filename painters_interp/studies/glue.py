@@ -7,7 +7,9 @@ from .. import experiments
 from .. import strategies as s
 from ..figures import variant_curves
 from ..learning import Tuning
+from ..notices import warn
 from ..statistics import percentiles
+from ..tables import primary
 from .claims import Claim, Quantity, Sampled
 from .learnt import LIMIT, Learnt, alike, learnt, means
 from .painters import ORDER, smaller_half
@@ -101,6 +103,7 @@ def _tuned(on: Learnt) -> Found:
     items = {"frozen": on.items(plans), "tuned": on.items(plans, _TUNING)}
     tables = {name: on.scores(plans, own) for name, own in items.items()}
     told = alike(tables)
+    _say_untaught(**told)
     found = {name: means(told[name], own, on.seed) for name, own in items.items()}
     lines = _with_ends(found["tuned"])
     altered = {
@@ -127,6 +130,20 @@ def _tuned(on: Learnt) -> Found:
         drawings={"means": lambda: variant_curves(lines)},
         items=items,
     )
+
+
+def _say_untaught(frozen: pd.DataFrame, tuned: pd.DataFrame) -> None:
+    """Warn of tasks that the intact model, fine-tuned, does clearly worse than a head alone."""
+    both = pd.concat([frozen, tuned], keys=["head", "tuned"], names=["by", None])
+    intact = primary(both[both["variant"].eq("intact")]).reset_index("by")
+    for task, rows in intact.groupby("task", observed=True, sort=False):
+        value, stderr = (rows.set_index("by")[column] for column in ("value", "stderr"))
+        if value["tuned"] + stderr["tuned"] < value["head"] - stderr["head"]:
+            warn(
+                f"task {task!r}: the intact model reaches {value['tuned']:.2f} fine-tuned, and "
+                f"{value['head']:.2f} with a head on its frozen states: trained on so few examples "
+                "it learnt little, so what plans keep of that tells little; give a larger limit"
+            )
 
 
 FROZEN = Study(

@@ -425,6 +425,15 @@ def test_without_a_model_calls_are_those_of_one_as_deep(on) -> None:
     assert int(few) / len(TEXTS) / TOKENS == pytest.approx(int(one) / tokens, rel=0.05)
 
 
+def test_too_little_training_is_told() -> None:
+    found = pd.DataFrame({"variant": ["intact", "skip"] * 2, "task": ["a", "a", "b", "b"],
+                          "metric": "acc", "value": 0.8, "stderr": 0.02})  # fmt: skip
+    worse = found.assign(value=[0.6, 0.9, 0.79, 0.1])
+    with pytest.warns(UserWarning, match=r"'a': the intact model reaches 0.60 .* 0.80") as caught:
+        glue._say_untaught(found, worse)
+    assert len(caught) == 1
+
+
 class TestRefusals:
     def test_an_unknown_study(self, model) -> None:
         with pytest.raises(PaintersError, match=r"no study '1234'; there are 2407\.09298 \(Trans"):
