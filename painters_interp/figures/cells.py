@@ -12,6 +12,7 @@ from matplotlib.axis import Axis
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETDOWN, CARETRIGHT
 from matplotlib.patches import Patch
 
 from ..errors import TableError
@@ -163,8 +164,9 @@ def bar(
     low, high = made.norm.vmin or 0.0, made.norm.vmax or 0.0
     if min(-low, high) > _ZERO * (high - low):
         along = made.ax.get_xaxis_transform() if below else made.ax.get_yaxis_transform()
-        made.ax.plot(0, 1 if below else 0, "v" if below else ">", transform=along, clip_on=False,
-                     color=style.INK, markersize=3, markeredgewidth=0)  # fmt: skip
+        tip = CARETDOWN if below else CARETRIGHT
+        made.ax.plot(0, 1 if below else 0, marker=tip, markersize=4, markeredgewidth=0,
+                     color=style.INK, transform=along, clip_on=False)  # fmt: skip
     return made.long_axis
 
 
