@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from ..arguments import counting
+from ..arguments import counting, several
 from ..errors import TaskError
 from ..terminal import Brief
 
@@ -126,7 +126,7 @@ def examples(
     *,
     name: str | None = None,
     numbers: bool | None = None,
-    metrics: Sequence[str] = (),
+    metrics: str | Sequence[str] = (),
     seed: int = 0,
 ) -> Examples:
     """A task of your own, for `classify` and `readers`.
@@ -159,6 +159,7 @@ def examples(
         >>> len(mine.train), len(mine.scored), mine.metrics
         (12, 4, ('acc', 'f1'))
     """
+    _refuse_others(table)
     name = name or ("examples" if isinstance(table, pd.DataFrame) else Path(table).stem)
     rows = table if isinstance(table, pd.DataFrame) else read(Path(table), name, label)
     _refuse_unusable(rows, name)
@@ -167,7 +168,7 @@ def examples(
     right, classes = rights_of(rows, name, label, numbers)
     split = Split(texts, right, np.arange(len(rows)))
     learnt = _learnt(rows, name, right, classes, seed)
-    chosen = metrics_of(name, tuple(metrics), classes)
+    chosen = metrics_of(name, tuple(several(metrics)), classes)
     train, scored = split.at(np.flatnonzero(learnt)), split.at(np.flatnonzero(~learnt))
     return Examples(name, train, scored, chosen, classes).checked()
 
@@ -223,6 +224,12 @@ def _jsonl(path: Path, name: str) -> pd.DataFrame:
         rows.append(row)
     # By itself, pandas would make dates and numbers of texts.
     return pd.DataFrame(rows, dtype=object)
+
+
+def _refuse_others(table: Any) -> None:
+    if not isinstance(table, pd.DataFrame | str | Path):
+        told = f"a {type(table).__name__} is no table"
+        raise TaskError(f"{told}; give a DataFrame, or a .csv or .jsonl file")
 
 
 def _refuse_unusable(rows: pd.DataFrame, name: str) -> None:

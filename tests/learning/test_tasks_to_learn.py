@@ -84,6 +84,7 @@ def test_a_limit_draws_the_same_examples_again_and_others_for_another_seed() -> 
         (rows(text=["a", "b"], label=[1, 1]), {}, "all 2 labels are 1"),
         (FILMS, {"numbers": True}, "the label of row 0 is 'yes', and no number"),
         (FILMS, {"metrics": ["pearson"]}, "'pearson' does not fit its labels; acc, mcc, f1 do"),
+        ([{"text": "a", "label": 1}], {}, "a list is no table; give a DataFrame, or a .csv"),
         ("there/is/none.csv", {}, "task 'none': there is no file there/is/none.csv"),
         ("films.txt", {}, r"films.txt is neither .csv nor .jsonl"),
         (FILMS[:0], {}, "the table has no rows"),
@@ -108,6 +109,7 @@ def test_a_class_that_is_scored_must_be_learnt() -> None:
 def test_any_two_whole_numbers_are_classes() -> None:
     table = rows(text=list("abcdefgh"), label=[-1.0, 1.0] * 4)
     assert examples(table).classes == (-1, 1)
+    assert examples(table, metrics="mcc").metrics == ("mcc",)
     numbers = rows(text=list("abcdefgh"), label=[-1.0, 0.5] * 4)
     assert examples(numbers).train.right.min() == -1
 
