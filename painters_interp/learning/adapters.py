@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from ..errors import ModelError
@@ -12,6 +13,7 @@ class Lora:
     """Train low-rank updates of linear layers alone, each `alpha / rank * B A`.
 
     `targets` are names of linear layers as peft takes them, "all-linear" all but the head's.
+    Raises ModelError without peft.
     """
 
     rank: int = 8
@@ -22,20 +24,20 @@ class Lora:
     def __post_init__(self) -> None:
         if self.rank < 1 or not 0 <= self.dropout < 1:
             raise ModelError(f"{self}: the rank is 1 or more, dropout from 0 to below 1")
+        if find_spec("peft") is None:  # before a model is loaded, and read
+            raise ModelError(
+                "low-rank adapters need peft, which is not installed: pip install "
+                "'painters_interp[peft]', or train all weights"
+            )
 
 
 def adapted(root: Any, lora: Lora) -> Any:
     """Put adapters into a plain model, whose other weights no longer learn; peft's handle on it.
 
-    `merged` takes them out again. Raises ModelError without peft, and for targets that are none.
+    `merged` takes them out again. Raises ModelError for targets that are none.
     """
-    try:
-        from peft import LoraConfig, LoraModel
-    except ImportError as error:
-        raise ModelError(
-            "low-rank adapters need peft, which is not installed: pip install "
-            "'painters_interp[peft]', or train all weights"
-        ) from error
+    from peft import LoraConfig, LoraModel
+
     targets = lora.targets if isinstance(lora.targets, str) else [*lora.targets]
     config = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets
