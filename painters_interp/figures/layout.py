@@ -18,7 +18,7 @@ _POINT = 72  # to the inch
 _LEAST = 0.04  # inches that are worth another layout
 _HIGHER = 1.15  # a figure without room for its panels
 _STILL = 1e-3  # of a figure: less is no move
-_PAD = 0.09  # inches between things that a layout leaves at most
+_EDGE, _BETWEEN = 0.045, 0.09  # inches that a layout leaves at its edges, and between things
 _ROUNDS = 8  # axes move as what stands beside them changes
 _BESIDE = 0.35  # of a size of type, the least between names beside each other
 _OF_A_ROW = 0.9  # takes the name of an axis at most
@@ -168,11 +168,11 @@ def _blank_cut(figure: Figure) -> bool:
     boxes = [box for ax, box in seen if not (ax.get_label() == "<colorbar>" and _upright(ax))]
     boxes += [legend.get_window_extent() for legend in figure.legends]
     boxes += [text.get_window_extent() for text in figure.texts if text.get_text()]
-    top, blank, pad = 0.0, 0.0, _PAD * figure.dpi
+    top, blank, least = 0.0, 0.0, _EDGE * figure.dpi
     for low, high in sorted((box.y0, box.y1) for box in boxes if box is not None):
-        blank += max(0.0, low - top - pad)
-        top = max(top, high)
-    inches = (blank + max(0.0, figure.bbox.height - top - pad)) / figure.dpi
+        blank += max(0.0, low - top - least)
+        top, least = max(top, high), _BETWEEN * figure.dpi
+    inches = (blank + max(0.0, figure.bbox.height - top - _EDGE * figure.dpi)) / figure.dpi
     if inches < _LEAST:
         return False
     figure.set_figheight(figure.get_figheight() - inches)
