@@ -132,6 +132,8 @@ def _seen(figure: Figure) -> list[Axes]:
 def _names(figure: Figure) -> Iterator[tuple[Text, bool, float]]:
     """Titles of panels and names of axes: whether each stands upright, and its room in pixels."""
     whole = figure.bbox
+    boxes = [ax.get_window_extent() for ax in _seen(figure) if ax.get_label() != "<colorbar>"]
+    tall = max(box.y1 for box in boxes) - min(box.y0 for box in boxes)  # without what is below
     for ax in _seen(figure):
         spec = ax.get_subplotspec()
         rows, columns = (1, 1) if spec is None else spec.get_gridspec().get_geometry()
@@ -139,9 +141,8 @@ def _names(figure: Figure) -> Iterator[tuple[Text, bool, float]]:
             ends, most = text.get_window_extent(), whole.height if upright else whole.width
             low, high = (ends.y0, ends.y1) if upright else (ends.x0, ends.x1)
             room = min(low + high, 2 * most - low - high)  # for it stays where its middle is
-            own = (
-                _OF_A_ROW * most / rows if upright else most / columns if text is ax.title else most
-            )
+            own = tall * _OF_A_ROW / rows if upright and rows > 1 else most
+            own = most / columns if text is ax.title else own
             yield text, upright, min(room, own)
 
 
