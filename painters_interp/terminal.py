@@ -107,7 +107,9 @@ def _drawn(table: Columns, texts: Collection[str], width: int) -> str:
     for row in zip(*table.values(), strict=True):
         grid.add_row(*map(Text, row))
     whole = sum(_widths(table).values()) + len(table)
-    console = Console(width=min(whole, max(width, _least(table, texts))), color_system=None)
+    width = min(whole, max(width, _least(table, texts)))
+    # A notebook would be shown the table at once, whoever asked for its text.
+    console = Console(width=width, color_system=None, force_jupyter=False)
     with console.capture() as drawn:
         console.print(grid)
     return "\n".join(line.rstrip() for line in drawn.get().splitlines())

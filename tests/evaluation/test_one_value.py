@@ -7,7 +7,8 @@ import torch
 
 import painters_interp as painters
 from painters_interp import experiments
-from painters_interp.evaluation import jobs, prepare
+from painters_interp.evaluation import prepare
+from painters_interp.execution import archives
 from painters_interp.tables.labels import labels_for
 
 PLAN = "0-2 4-5"
@@ -60,8 +61,8 @@ class TestTheIntactModel:
 
 def test_weights_are_hashed_once_for_all_tasks_and_metrics(llama, tmp_path, monkeypatch):
     hashed = []
-    digest = jobs.weights_digest
-    monkeypatch.setattr(jobs, "weights_digest", lambda m: hashed.append(m) or digest(m))
+    digest = archives.weights_digest
+    monkeypatch.setattr(archives, "weights_digest", lambda m: hashed.append(m) or digest(m))
     tasks = ["probe_facts", "probe_order"]
     painters.evaluate(llama, PLAN, tasks, limit=2, metrics="kl", store=tmp_path)
     assert len(hashed) == 1

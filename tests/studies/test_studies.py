@@ -20,7 +20,7 @@ from painters_interp.figures import style
 from painters_interp.learning import Tuning
 from painters_interp.studies import glue
 from painters_interp.studies.nulls import scattered, thinned
-from painters_interp.studies.outline import TOKENS
+from painters_interp.studies.outline import PASSAGE, TOKENS
 from painters_interp.studies.painters import smaller_half
 from painters_interp.studies.registry import carried_out, carried_out_on_all
 from painters_interp.studies.study import asked as setting
@@ -419,10 +419,10 @@ def test_on_a_model_it_says_minutes(checkpoint, capsys) -> None:
 
 
 def test_without_a_model_calls_are_those_of_one_as_deep(on) -> None:
-    sketch = replace(studies.outline(8), texts=on.texts)
+    sketch = replace(studies.outline(8), texts=(PASSAGE,) * len(on.texts))
     few, one = (studies.STUDIES["2605.16234"].calls(each) for each in (sketch, on))
     tokens = sum(len(text) + 1 for text in TEXTS)  # a letter each, behind the first
-    assert int(few) / len(TEXTS) / TOKENS == pytest.approx(int(one) / tokens, rel=0.05)
+    assert int(few) / len(TEXTS) / TOKENS[PASSAGE] == pytest.approx(int(one) / tokens, rel=0.05)
 
 
 def test_too_little_training_is_told() -> None:
