@@ -61,3 +61,12 @@ class TableError(PaintersError, ValueError):
 
 class OutputError(PaintersError, OSError):
     """A folder or file that cannot be written."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, which tells nothing about a model."""
+    text = str(error).lower()
+    told = "out of memory" in text or "not enough memory" in text or "can't allocate" in text
+    # The class of torch by its name, so that whoever names errors does not load it.
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return told or bool(kinds & {"MemoryError", "OutOfMemoryError"})

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 from typer.exceptions import TyperException
 
-from ..errors import PaintersError
+from ..errors import PaintersError, out_of_memory
 from ..notices import PaintersWarning
 
 _LONGEST = 600  # characters of a message; a name of thousands would hide what is wrong with it
@@ -56,7 +56,7 @@ def status_of(error: BaseException) -> int:
         case OSError():
             name = f"{error.filename}: " if error.filename else ""
             _say(f"{name}{error.strerror or error}")
-        case RuntimeError() | MemoryError() if _out_of_memory(error):
+        case RuntimeError() | MemoryError() if out_of_memory(error):
             told = str(error).partition("\n")[0] or "it was not said for what"
             _say(f"memory ran out ({told}); ask for less at once, or another --dtype or --device")
         case _:
@@ -73,12 +73,6 @@ def _of_usage(error: TyperException) -> str:
     if said.startswith("Missing") and (meaning := getattr(param, "help", None)):
         said += f" ({meaning.rstrip('.')})"
     return said if context is None else f"{said}; see `{context.command_path} --help`"
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    from ..models.quiet import out_of_memory  # such an error comes from what this imports
-
-    return out_of_memory(error)
 
 
 def in_terms_of_options(message: str) -> str:

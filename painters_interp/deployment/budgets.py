@@ -10,7 +10,7 @@ from ..errors import PlanError
 from ..execution import ready
 from ..models import Model, as_model, identity
 from ..plans import Plan, Step
-from .kept import Kept
+from ..storage import Kept
 from .requests import refuse_budget
 from .timing import latency, machine
 

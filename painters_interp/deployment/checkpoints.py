@@ -10,10 +10,10 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
-from ..errors import OutputError, UnsupportedModelError
+from ..errors import OutputError, UnsupportedModelError, out_of_memory
 from ..execution import applied, as_plan, in_float32, undisturbed
 from ..models import Model, as_model, device_of, of_planned
-from ..models.quiet import first_line, out_of_memory, without_bars
+from ..models.quiet import first_line, without_bars
 from ..models.writing import said_of, write_checkpoint
 from ..notices import NOT_FINITE
 from ..plans import Plan

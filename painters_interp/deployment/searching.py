@@ -23,13 +23,12 @@ from ..measures import Curve, Matrix
 from ..models import Model, as_model, identity, tokenizer_digest, weights_digest
 from ..notices import NOT_FINITE
 from ..plans import Plan, Step
-from ..storage import provenance, writable_folder, write_table
+from ..storage import Kept, provenance, writable_folder, write_table
 from ..strategies import full
 from ..terminal import Brief
 from ..texts import Texts, as_texts
 from . import objectives
 from .budgets import calls_within
-from .kept import Kept
 from .objectives import Objective
 from .requests import WIDTH, asked, refuse_budget, refuse_calls
 from .rounds import Rounds, at_random, explored

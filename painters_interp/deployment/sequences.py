@@ -14,10 +14,9 @@ from transformers.initialization import no_init_weights
 from ..borrowed.of_torch import children
 from ..borrowed.of_transformer_lens import plain_name
 from ..borrowed.of_transformers import use_attention, use_fastest_attention
-from ..errors import PlanError, UnsupportedModelError
+from ..errors import PlanError, UnsupportedModelError, out_of_memory
 from ..execution import Family, as_plan, ready, refuse_halves
 from ..models import Model, as_model, refuse_copying
-from ..models.quiet import out_of_memory
 from ..plans import Call, Half, Plan, Step
 
 # Settings that list the layers of a kind, where others say of every layer what it is.

@@ -19,9 +19,8 @@ from transformers import PreTrainedConfig, cache_utils
 from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionCacheLayerMixin
 
 from ..borrowed.of_torch import children
-from ..errors import UnsupportedModelError
+from ..errors import UnsupportedModelError, out_of_memory
 from ..models import device_of
-from ..models.quiet import out_of_memory
 from .guards import LENS, Verdicts, made_by
 from .layer_arguments import Arguments, same
 from .places import collectors, in_place

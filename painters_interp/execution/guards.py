@@ -19,9 +19,8 @@ from transformers import PreTrainedConfig
 
 from ..borrowed.of_torch import HOOKS, children, own_buffers
 from ..borrowed.of_transformer_lens import plain_name
-from ..errors import PlanError, UnsupportedModelError
+from ..errors import PlanError, UnsupportedModelError, out_of_memory
 from ..models import device_of
-from ..models.quiet import out_of_memory
 
 V = TypeVar("V")
 

@@ -18,8 +18,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..errors import out_of_memory
 from ..models import device_of
-from ..models.quiet import out_of_memory
 from ..plans import Plan
 from ..texts import padded
 from .faces import Face

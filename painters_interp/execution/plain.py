@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..borrowed.of_transformers import attentions
+from ..errors import out_of_memory
 from ..models import device_of, has_head
-from ..models.quiet import out_of_memory
 from ..plans import Plan
 from ..strategies import full
 from .anatomy import Family

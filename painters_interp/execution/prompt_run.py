@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 from transformers.cache_utils import Cache
 
+from ..errors import out_of_memory
 from ..models import device_of
-from ..models.quiet import out_of_memory
 from ..plans import Plan
 from ..strategies import full
 from .application import applied, as_plan, ready

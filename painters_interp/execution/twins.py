@@ -26,7 +26,7 @@ from ..borrowed.of_accelerate import hook_of, without_placing
 from ..borrowed.of_torch import HOOKS, children, own_buffers, own_parameters, share_tensors
 from ..borrowed.of_transformer_lens import inner
 from ..borrowed.of_transformers import IDLE_ATTRIBUTES, use_attention
-from ..models.quiet import out_of_memory
+from ..errors import out_of_memory
 from .guards import made_by, settings, submodules
 
 # What these hang on modules leaves what they compute as it is. Others prune and normalise.

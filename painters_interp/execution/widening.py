@@ -10,8 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..borrowed.of_torch import own_parameters
 from ..borrowed.of_transformer_lens import outermost
-from ..errors import UnsupportedModelError
-from ..models.quiet import out_of_memory
+from ..errors import UnsupportedModelError, out_of_memory
 from .anatomy import family_of
 from .guards import Untold, as_judged
 

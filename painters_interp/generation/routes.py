@@ -17,6 +17,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import GenerationConfig
 
+from ..errors import out_of_memory
 from ..execution import Verdicts, applied, face_of, measuring, user_hooks
 from ..execution.faces import Face, hooked
 from ..execution.guards import Untold, nats_apart
@@ -24,7 +25,6 @@ from ..execution.kinds import few_layers
 from ..execution.rotary import rotated_alike
 from ..execution.widening import in_float32
 from ..models import device_of
-from ..models.quiet import out_of_memory
 from ..notices import warn
 from ..plans import Plan, Step
 from ..plans.sharing import prefix_tree

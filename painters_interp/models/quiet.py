@@ -16,15 +16,6 @@ def first_line(error: BaseException) -> str:
     return next((line for line in lines if line), type(error).__name__).rstrip(".")
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, which tells nothing about a model."""
-    from torch import OutOfMemoryError
-
-    text = str(error).lower()
-    told = "out of memory" in text or "not enough memory" in text or "can't allocate" in text
-    return isinstance(error, MemoryError | OutOfMemoryError) or told
-
-
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Switch the bars of transformers off, and back to how they were."""

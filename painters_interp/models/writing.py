@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import OutputError
-from .quiet import first_line, out_of_memory, without_bars
+from ..errors import OutputError, out_of_memory
+from .quiet import first_line, without_bars
 
 
 def write_checkpoint(model: Any, tokenizer: Any, folder: Path, **asked: Any) -> None:

@@ -7,6 +7,7 @@ from .files import room_for as room_for
 from .files import writable_file as writable_file
 from .files import writable_folder as writable_folder
 from .files import write_whole as write_whole
+from .kept import Kept as Kept
 from .provenance import provenance as provenance
 from .shelf import Shelf as Shelf
 from .store import FORMATS as FORMATS

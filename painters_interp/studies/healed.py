@@ -2,7 +2,6 @@
 
 import gc
 import hashlib
-import json
 from collections.abc import Sequence
 from functools import partial
 
@@ -16,7 +15,7 @@ from ..learning import Tuning, heal
 from ..learning.losses import Losses
 from ..plans import Plan
 from ..progress import trial
-from ..storage import read_table, writable_folder, write_table
+from ..storage import Kept
 from ..texts import in_pieces
 from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study
@@ -83,17 +82,14 @@ def _carry_out(on: Setting) -> Found:
 
 def _healed(on: Setting, plan: Plan, archive: Archive | None) -> Losses:
     """What healing regains under one plan, kept in the store; the model that has it is not."""
-    if archive is None:
-        return _losses_of(on, plan)
     texts = hashlib.sha256(repr((on.choosing, on.judging)).encode()).hexdigest()[:16]
-    asked = {"healed_under": str(plan), "texts": texts, "tuning": _TUNING.recipe()}
-    facts = json.loads(json.dumps({**archive.facts, **asked, "seed": on.seed}, default=str))
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    place = writable_folder(archive.folder) / f"healed-{digest}.csv"
-    if place.exists():
-        return Losses(plan, read_table(place))
+    asked = {"healed_under": str(plan), "texts": texts, "tuning": _TUNING.recipe(), "seed": on.seed}
+    folder, facts = (None, {}) if archive is None else (archive.folder, archive.facts)
+    kept = Kept(folder, "healed", {**facts, **asked})
+    if (known := kept.read()) is not None:
+        return Losses(plan, known)
     found = _losses_of(on, plan)
-    write_table(found.documents, place, facts)
+    kept.write(found.documents)
     return found
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..errors import UnsupportedModelError
+from ..errors import UnsupportedModelError, out_of_memory
 from ..evaluation import time_per_call
 from ..evaluation.harness import Task
 from ..evaluation.harness.requests import digest
@@ -21,7 +21,6 @@ from ..evaluation.measurements import MEASUREMENTS
 from ..evaluation.questions import Questions, questions_of
 from ..execution import Archive, family_of
 from ..models import identity, load_model
-from ..models.quiet import out_of_memory
 from ..plans import Plan
 from ..progress import silent
 from ..tables.items import joined

@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from painters_interp import applied
-from painters_interp.errors import PlanError
+from painters_interp.errors import PlanError, out_of_memory
 from painters_interp.execution import (
     Verdicts,
     family_of,
@@ -16,7 +16,6 @@ from painters_interp.execution import (
 )
 from painters_interp.execution.guards import Untold, nats_apart
 from painters_interp.execution.prompt_run import resumable
-from painters_interp.models.quiet import out_of_memory
 from painters_interp.strategies import full
 
 TOKENS = tiny.tokens(1, 9)

@@ -1,4 +1,4 @@
-"""Small tables of a search that was cut off: kept by all that they depend on."""
+"""Small tables of what takes long to find: kept by all that they depend on."""
 
 import hashlib
 import json
@@ -10,7 +10,8 @@ import pandas as pd
 
 from ..errors import TableError
 from ..notices import warn
-from ..storage import read_provenance, read_table, remove_table, writable_folder, write_table
+from .files import writable_folder
+from .store import read_provenance, read_table, remove_table, write_table
 
 
 class Kept:
@@ -18,9 +19,10 @@ class Kept:
 
     def __init__(self, store: str | Path | None, name: str, facts: Mapping[str, Any]) -> None:
         self._path: Path | None = None
-        self._facts: dict[str, Any] = json.loads(json.dumps(facts))  # as they are read back
+        written = json.dumps(facts, sort_keys=True, default=str)
+        self._facts: dict[str, Any] = json.loads(written)  # as they are read back
         if store is not None:
-            digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+            digest = hashlib.sha256(written.encode()).hexdigest()[:16]
             self._path = writable_folder(store) / f"{name}-{digest}.csv"
 
     def read(self) -> pd.DataFrame | None:
