@@ -76,10 +76,12 @@ def check(
         shown = "".join(f"{'-' if value is None else f'{value:.0e}':>9}" for value in values)
         say(f"{'ok' if found.ok else 'NOT OK':7}{shown}  {found.plan}", hang=45)
     sound = sum(found.ok for found in reports)
-    tolerance = max(found.tolerance for found in reports)
+    tolerances = {found.tolerance for found in reports}
+    least, most = min(tolerances), max(tolerances)
+    rounding = f" ({most:.1g} where rounding alone is large)" if most > least else ""
     told = (
         f"{sound} of {len(reports)} ok: differences of log-probabilities in float32, tolerance "
-        f"{tolerance:g} nats; the own gap is in the model's own dtype and not judged"
+        f"{least:.1g} nats{rounding}; the own gap is in the model's own dtype and not judged"
     )
     say(told, hang=4)
     if sound < len(reports):
