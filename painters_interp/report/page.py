@@ -21,7 +21,7 @@ from pandas.api.types import is_numeric_dtype
 from ..errors import OutputError, TableError
 from ..figures import moving
 from ..storage import FORMATS, read_provenance, read_table, writable_file, write_whole
-from ..tables.showing import interval, short
+from ..tables.showing import measured, short
 from .drawing import DRAWINGS
 from .findings import summary
 
@@ -226,7 +226,7 @@ def _claims(table: pd.DataFrame) -> Iterator[str]:
     for row in table.to_dict("records"):
         verdict = str(row["verdict"])
         sign, kind = _SIGNS.get(verdict, ""), verdict if verdict in _SIGNS else "undecided"
-        found = f"{_short(row['value'])} {interval(row['low'], row['high'])}"
+        found = escape(measured(row["value"], row["low"], row["high"], str(row["unit"])))
         yield (
             f'<tr><td data-value="{escape(verdict)}"><span class="verdict {kind}">{sign} '
             f'{escape(verdict)}</span></td><td class="claim">{escape(str(row["claim"]))}</td>'

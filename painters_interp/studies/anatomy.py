@@ -34,7 +34,7 @@ def _calls(on: Setting) -> Work:
 def _carry_out(on: Setting) -> Found:
     plans = _plans(on.n)
     scan, fresh = (gains(on.loss(plans, texts)) for texts in (on.choosing, on.judging))
-    best = int(scan.where(variant="drop").values.argmax())
+    best = scan.where(variant="drop").largest
     judged = fresh.where(variant="drop")
     claims = [
         Claim(
@@ -46,7 +46,7 @@ def _carry_out(on: Setting) -> Found:
             tried=on.n,
         ),
         Claim(
-            f"A layer's update times {DAMPED} does no harm: mean loss that it adds, bits per byte",
+            f"A layer's update times {DAMPED} does no harm: mean loss that it adds",
             "harmless",
             fresh.where(variant="damped").of(lambda saved: -saved.mean(axis=-1)),
             below=0.01,
@@ -74,7 +74,7 @@ def _named(drops: Sampled) -> list[Claim]:
         ),
         *(
             Claim(
-                f"Dropping layer {layer} helps: loss that it saves, bits per byte",
+                f"Dropping layer {layer} helps: loss that it saves",
                 "helps (SmolLM2-135M)",
                 drops.where(layer=layer).mean(),
                 above=0,

@@ -32,14 +32,15 @@ def best_loops(scores: Sampled) -> Sampled:
         known = [np.isfinite(found[..., p]).all(axis=-1) for p in places]  # argmax would take NaN
         return np.where(np.stack(known, axis=-1), np.stack(each, axis=-1), np.nan)
 
-    return Sampled(pd.DataFrame({"affected": windows}), best(loops.values), best(loops.samples))
+    rows = pd.DataFrame({"affected": windows})
+    return Sampled(rows, best(loops.values), best(loops.samples), "loops")
 
 
 def slope(best: Sampled) -> Quantity:
     """Loops that the best number grows by with every further layer, by least squares."""
     m = best.rows["affected"].to_numpy(dtype=float)
     m -= m.mean()
-    return best.of(lambda k: (k * m).sum(axis=-1) / (m**2).sum())
+    return best.of(lambda k: (k * m).sum(axis=-1) / (m**2).sum(), "loops per layer")
 
 
 def grows(best: Sampled) -> list[Claim]:

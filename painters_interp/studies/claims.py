@@ -1,7 +1,8 @@
 """What a paper claims and published, and whether it holds here: by an interval, not a value."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from math import inf
 from typing import Any
@@ -11,31 +12,46 @@ import pandas as pd
 from jaxtyping import Float
 
 from .. import statistics
+from ..tables.showing import measured
 from ..terminal import WIDTH, folded
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
-COLUMNS = ("claim", "published", "value", "low", "high", "rule", "verdict", "tried")
+COLUMNS = ("claim", "published", "value", "low", "high", "unit", "rule", "verdict", "tried")
+# What numbers count in, beside what measures do.
+NATS, BITS, SCORE, RANKS = "nats per token", "bits per byte", "of the score", "rank correlation"
 
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """A number, and the same number on bootstrap samples of what it rests on."""
+    """A number, what it counts in, and the same number on bootstrap samples of what it rests on."""
 
     value: float
     samples: Float[np.ndarray, " resample"]
+    unit: str
 
     def __add__(self, other: "Quantity") -> "Quantity":
         with np.errstate(invalid="ignore"):  # samples without a scale are infinite
-            return Quantity(self.value + other.value, self.samples + other.samples)
+            return Quantity(
+                self.value + other.value, self.samples + other.samples, self._shared(other)
+            )
 
     def __sub__(self, other: "Quantity") -> "Quantity":
         with np.errstate(invalid="ignore"):
-            return Quantity(self.value - other.value, self.samples - other.samples)
+            return Quantity(
+                self.value - other.value, self.samples - other.samples, self._shared(other)
+            )
 
-    def __truediv__(self, other: "Quantity") -> "Quantity":
+    def over(self, other: "Quantity", unit: str) -> "Quantity":
+        """Their ratio, which counts in a unit of its own, such as "of all that is lost"."""
+        self._shared(other)
         with np.errstate(divide="ignore", invalid="ignore"):
             value = np.divide(self.value, other.value)
-            return Quantity(float(value), self.samples / other.samples)
+            return Quantity(float(value), self.samples / other.samples, unit)
+
+    def _shared(self, other: "Quantity") -> str:
+        if self.unit != other.unit:
+            raise TypeError(f"{self.unit} and {other.unit} are no numbers of one kind")
+        return self.unit
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -57,6 +73,15 @@ class Sampled:
     rows: pd.DataFrame
     values: Float[np.ndarray, " row"]
     samples: Float[np.ndarray, "resample row"]
+    unit: str
+
+    @classmethod
+    def together(cls, found: Collection[Quantity]) -> "Sampled":
+        """Numbers of one kind, on the same samples, a row each."""
+        [unit] = {one.unit for one in found}
+        values = np.array([one.value for one in found])
+        samples = np.stack([one.samples for one in found], axis=-1)
+        return cls(pd.DataFrame(index=range(len(found))), values, samples, unit)
 
     def where(self, **labels: Any) -> "Sampled":
         """The rows whose columns have these values; of a list or range, one of them."""
@@ -69,16 +94,42 @@ class Sampled:
     def at(self, chosen: Sequence[int] | np.ndarray) -> "Sampled":
         """The rows at these places, in this order."""
         places = np.asarray(chosen, dtype=int)
-        return Sampled(self.rows.iloc[places], self.values[places], self.samples[:, places])
+        return replace(
+            self,
+            rows=self.rows.iloc[places],
+            values=self.values[places],
+            samples=self.samples[:, places],
+        )
 
-    def of(self, function: Of) -> Quantity:
-        """What `function` makes of the rows' numbers, along their last axis."""
+    def of(self, function: Of, unit: str | None = None) -> Quantity:
+        """What `function` makes of the rows' numbers, along their last axis; `unit` if another."""
         with np.errstate(invalid="ignore"):
-            return Quantity(float(function(self.values)), np.asarray(function(self.samples)))
+            value, samples = float(function(self.values)), np.asarray(function(self.samples))
+        return Quantity(value, samples, self.unit if unit is None else unit)
 
     def mapped(self, rows: pd.DataFrame, matrix: Float[np.ndarray, "new row"]) -> "Sampled":
         """Other rows, each a weighted sum of these."""
-        return Sampled(rows, matrix @ self.values, self.samples @ matrix.T)
+        return Sampled(rows, matrix @ self.values, self.samples @ matrix.T, self.unit)
+
+    def ranked_with(self, other: "Sampled | Sequence[float] | np.ndarray") -> Quantity:
+        """Rank correlation with other rows on the same samples, or with fixed numbers.
+
+        NaN where nothing differs.
+        """
+        if isinstance(other, Sampled):
+            values, samples = other.values, other.samples
+        else:
+            values = samples = np.asarray(other, dtype=float)
+        return Quantity(
+            float(correlation(ranks(self.values), ranks(values))),
+            correlation(ranks(self.samples), ranks(samples)),
+            RANKS,
+        )
+
+    @property
+    def largest(self) -> int:
+        """The row of the largest number; what is no number is none."""
+        return int(np.where(np.isnan(self.values), -inf, self.values).argmax())
 
     def mean(self) -> Quantity:
         """Their mean."""
@@ -116,51 +167,56 @@ class Claim:
 
 
 def as_table(claims: Sequence[Claim]) -> pd.DataFrame:
-    """Claims as a table: claim, published, value, low, high, rule, verdict, tried."""
+    """Claims as a table: claim, published, value, low, high, unit, rule, verdict, tried."""
     rows = [
-        (c.sentence, c.published, c.found.value, *c.found.interval, c.rule, c.verdict, c.tried)
+        (
+            *(c.sentence, c.published, c.found.value, *c.found.interval, c.found.unit),
+            *(c.rule, c.verdict, c.tried),
+        )
         for c in claims
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def _found(row: Any) -> str:
+    return measured(row.value, row.low, row.high, row.unit)
+
+
 def as_lines(table: pd.DataFrame, width: int = WIDTH) -> str:
     """Such a table for a terminal: verdict, value with its interval, the rule, the sentence."""
     return "\n".join(
-        folded(f"{row.verdict:9} {_with_interval(row)} ({row.rule}): {row.claim}", 10, width)
+        folded(f"{row.verdict:9} {_found(row)} ({row.rule}): {row.claim}", 10, width)
         for row in table.itertuples(index=False)
     )
 
 
 def as_html(table: pd.DataFrame) -> str:
-    """Such a table for a notebook; whatever the sentences hold is escaped."""
+    """Such a table for a notebook; whatever the sentences hold is escaped, and no formula."""
     head = "".join(f"<th>{name}</th>" for name in ("verdict", "value [95 %]", "rule", "claim"))
     rows = (
-        (row.verdict, _with_interval(row), row.rule, row.claim)
-        for row in table.itertuples(index=False)
+        (row.verdict, _found(row), row.rule, row.claim) for row in table.itertuples(index=False)
     )
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    shown = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<table class="tex2jax_ignore mathjax_ignore">{shown}</table>'
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """Such a table as Markdown; bars in sentences are escaped."""
+    """Such a table as Markdown; what sentences and plans hold is read as it stands."""
     names = ("verdict", "claim", "found [95 %]", "published", "holds if", "tried")
     rows = (
-        (row.verdict, row.claim, _with_interval(row), row.published, row.rule, row.tried)
+        (row.verdict, row.claim, _found(row), row.published, row.rule, row.tried)
         for row in table.itertuples(index=False)
     )
-    cells = (names, ["---"] * len(names), *rows)
-    return "".join(
-        f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |\n"
-        for row in cells
-    )
+    cells = (names, ["---"] * len(names), *([_plain(cell) for cell in row] for row in rows))
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
 
 
-def _with_interval(row: Any) -> str:
-    return f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]"
+def _plain(cell: Any) -> str:
+    """A text without marks of Markdown, of HTML or of formulas."""
+    return re.sub(r"([\\`*_|[])", r"\\\1", escape(str(cell), quote=False)).replace("$", "&#36;")
 
 
 def ranks(values: Float[np.ndarray, "*resample row"]) -> Float[np.ndarray, "*resample row"]:
@@ -169,15 +225,6 @@ def ranks(values: Float[np.ndarray, "*resample row"]) -> Float[np.ndarray, "*res
 
     found: np.ndarray = rankdata(values, axis=-1, nan_policy="propagate")
     return found
-
-
-def spearman(fixed: Sequence[float] | np.ndarray) -> Of:
-    """The rank correlation of rows with `fixed` numbers of theirs; NaN where nothing differs."""
-
-    def of(values: np.ndarray) -> np.ndarray:
-        return correlation(ranks(values), ranks(np.asarray(fixed, dtype=float)))
-
-    return of
 
 
 def correlation(

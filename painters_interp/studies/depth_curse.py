@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import experiments
 from ..figures import depth_curves
-from .claims import Claim, spearman
+from .claims import Claim
 from .study import Found, Setting, Study, along, of_measure
 from .views import along_depth
 from .work import Work
@@ -27,15 +27,13 @@ def _carry_out(on: Setting) -> Found:
             Claim(
                 "The variance of the stream grows with depth: rank correlation",
                 "grows exponentially in models that normalise before layers",
-                variance.of(spearman(np.arange(len(variance.values)))),
+                variance.ranked_with(np.arange(len(variance.values))),
                 above=0,
             ),
             Claim(
                 "It grows up to the end: rank correlation over the second half",
                 "grows",
-                variance.where(place=range(half, on.n + 1)).of(
-                    spearman(np.arange(on.n + 1 - half))
-                ),
+                variance.where(place=range(half, on.n + 1)).ranked_with(np.arange(on.n + 1 - half)),
                 above=0,
             ),
             Claim(

@@ -5,23 +5,29 @@ from ..patching import resampled_effects
 from ..texts import in_pieces
 from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study, along, of_measure
+from .views import as_curves
 from .work import Work
 
 
 def _calls(on: Setting) -> Work:
-    return on.similarity_calls() + 2 * on.effects_calls()
+    return on.similarity_calls() + 2 * on.effects_calls() + on.lens_calls()
 
 
 def _carry_out(on: Setting) -> Found:
     found = on.similarity(["update_ratio", "update_cosine"])
     everywhere = _effects(on)
     later = _effects(on, _place(on))
+    lens = on.lens()
+    read = as_curves([lens[name] for name in ("lens_kl", "lens_overlap")], on.seed)
+    overlap = of_measure(lens["lens_overlap"], on.seed)
+    first, half, last = (overlap.where(place=[k]).mean() for k in (0, on.n // 2, on.n))
     ratio = of_measure(along(found, "update_ratio"), on.seed)
     return Found(
         tables={
             "depth": found.curves(),
             "effects": everywhere.rows,
             "effects_on_later_tokens": later.rows,
+            "lens": read,
         },
         judged=[
             Claim(
@@ -45,18 +51,26 @@ def _carry_out(on: Setting) -> Found:
                 _first_less_second(on.n, later),
                 above=0,
             ),
+            Claim(
+                "The second half makes the prediction: overlap of the five likeliest of "
+                f"lens and model, gained from state {on.n // 2} on above that gained before",
+                "the second half refines",
+                (last - half) - (half - first),
+                above=0,
+            ),
         ],
         drawings={
             "depth": lambda: depth_curves(found.curves()),
             "effects": lambda: effects_heatmap(everywhere.rows),
             "effects_on_later_tokens": lambda: effects_heatmap(later.rows),
+            "lens": lambda: depth_curves(read, columns=2),
         },
     )
 
 
 def _effects(on: Setting, at: int | None = None) -> Sampled:
     rows, samples = resampled_effects(on.model, on.texts, at=at, seed=on.seed)
-    return Sampled(rows, rows["value"].to_numpy(dtype=float), samples)
+    return Sampled(rows, rows["value"].to_numpy(dtype=float), samples, "of the update")
 
 
 def _place(on: Setting) -> int:
@@ -70,4 +84,4 @@ def _first_less_second(n: int, effects: Sampled) -> Quantity:
     return effects.where(dropped=first).mean() - effects.where(dropped=second).mean()
 
 
-STUDY = Study("2505.13898", "Do models use their depth", _calls, _carry_out, figures=3)
+STUDY = Study("2505.13898", "Do models use their depth", _calls, _carry_out, figures=4)

@@ -6,11 +6,10 @@ from jaxtyping import Float
 
 from ..damage import document_losses
 from ..figures import depth_curves
-from ..measures import curve_table
-from ..statistics import LEVEL, RESAMPLES
 from ..strategies import full
-from .claims import Claim, Quantity
+from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study, along, of_measure
+from .views import as_curves
 from .work import Work
 
 _EVEN = 0.05  # of depth: what does not count as a difference
@@ -29,8 +28,8 @@ def _carry_out(on: Setting) -> Found:
     curves, depths = [], {}
     for name, texts in read.items():
         ratio = along(on.similarity(["update_ratio"], texts=texts), "update_ratio")
-        curves.append(curve_table(ratio, LEVEL, RESAMPLES, on.seed).assign(texts=name))
-        depths[name] = of_measure(ratio, on.seed).of(_share_used)
+        curves.append(as_curves([ratio], on.seed).assign(texts=name))
+        depths[name] = of_measure(ratio, on.seed).of(_share_used, "of the layers")
     profile = pd.concat(curves, ignore_index=True)
     rows = [(name, depth.value, *depth.interval) for name, depth in depths.items()]
     return Found(
@@ -80,13 +79,12 @@ def _judged(depths: dict[str, Quantity], tasks: list[str]) -> list[Claim]:
         ),
     ]
     if len(tasks) > 1:
-        spread = np.stack([depths[name].samples for name in tasks])
-        values = [depths[name].value for name in tasks]
+        each = Sampled.together([depths[name] for name in tasks])
         claims.append(
             Claim(
                 f"Nor do tasks differ: the widest difference among {len(tasks)}",
                 "stable across tasks",
-                Quantity(max(values) - min(values), spread.max(axis=0) - spread.min(axis=0)),
+                each.of(lambda used: np.ptp(used, axis=-1)),
                 below=2 * _EVEN,
                 tried=len(tasks) * (len(tasks) - 1) // 2,
             )

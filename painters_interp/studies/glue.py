@@ -1,6 +1,5 @@
 """The paper's BERT half (arXiv 2407.09298): six variants on GLUE, frozen (A.9) and fine-tuned."""
 
-import numpy as np
 import pandas as pd
 
 from .. import experiments
@@ -8,12 +7,12 @@ from .. import strategies as s
 from ..figures import variant_curves
 from ..learning import Tuning
 from ..notices import warn
-from ..statistics import percentiles
 from ..tables import primary
-from .claims import Claim, Quantity, Sampled
+from .claims import Claim, Sampled
 from .learnt import LIMIT, Learnt, alike, learnt, means
 from .painters import ORDER, smaller_half
 from .study import Found, Study
+from .views import with_ends
 from .work import Work
 
 _SHARES = (1 / 3, 2 / 3)  # of the layers: windows under which models are fine-tuned
@@ -33,7 +32,7 @@ def _frozen(on: Learnt) -> Found:
     items = on.items(plans)
     table = on.scores(plans, items)
     found = means(table, items, on.seed)
-    lines = _with_ends(found)
+    lines = with_ends(found, "score")
     return Found(
         tables={"variants": table, "means": lines},
         judged=_judged(found, on.n),
@@ -42,19 +41,11 @@ def _frozen(on: Learnt) -> Found:
     )
 
 
-def _with_ends(found: Sampled) -> pd.DataFrame:
-    low, high = percentiles(found.samples)
-    return found.rows.assign(score_low=low, score_high=high)
-
-
 def _judged(found: Sampled, n: int) -> list[Claim]:
     sizes = smaller_half(found.rows, n)
     some = found.where(affected=sizes)
     mean = {name: some.where(variant=name).mean() for name in ORDER}
-    others = [mean[name] for name in ORDER if name != "repeat"]
-    least = Quantity(
-        min(one.value for one in others), np.min([one.samples for one in others], axis=0)
-    )
+    others = Sampled.together([one for name, one in mean.items() if name != "repeat"])
     return [
         Claim(
             f"Not all layers are needed: mean score with the {sizes[0]} middle layers skipped",
@@ -66,7 +57,7 @@ def _judged(found: Sampled, n: int) -> list[Claim]:
             "Repeating the centre layer is worst: the least of the other variants' mean scores, "
             f"windows of {sizes[0]} to {sizes[-1]} layers, less its own",
             "the worst on GLUE, too",
-            least - mean["repeat"],
+            others.of(lambda scores: scores.min(axis=-1)) - mean["repeat"],
             above=0,
         ),
         Claim(
@@ -105,7 +96,7 @@ def _tuned(on: Learnt) -> Found:
     told = alike(tables)
     _say_untaught(**told)
     found = {name: means(told[name], own, on.seed) for name, own in items.items()}
-    lines = _with_ends(found["tuned"])
+    lines = with_ends(found["tuned"], "score")
     altered = {
         name: one.where(variant=ORDER, affected=range(2, on.n + 1)).mean()
         for name, one in found.items()

@@ -17,7 +17,7 @@ from ..plans import Plan
 from ..progress import trial
 from ..storage import Kept
 from ..texts import in_pieces
-from .claims import Claim, Quantity, Sampled
+from .claims import NATS, Claim, Quantity, Sampled
 from .study import Found, Setting, Study
 from .work import Work
 
@@ -110,7 +110,8 @@ def _drawn(table: pd.DataFrame) -> Figure:
 
 def _losses(healed: Losses, seed: int) -> Sampled:
     values, samples = healed.resampled(seed=seed)
-    return Sampled(pd.DataFrame({"state": ["intact", "before", "after"]}), values, samples)
+    rows = pd.DataFrame({"state": ["intact", "before", "after"]})
+    return Sampled(rows, values, samples, NATS)
 
 
 def _gain(losses: Sampled) -> Quantity:
@@ -121,7 +122,7 @@ def _judged(name: str, losses: Sampled, gain: Quantity, control: Quantity) -> li
     intact, before = (losses.where(state=state).mean() for state in ("intact", "before"))
     return [
         Claim(
-            f"{name}: healing lowers the loss on texts unseen, nats per token",
+            f"{name}: healing lowers the loss on texts unseen",
             "fine-tuning under the plan helps",
             gain,
             above=0,
@@ -135,7 +136,7 @@ def _judged(name: str, losses: Sampled, gain: Quantity, control: Quantity) -> li
         Claim(
             f"{name}: most of the damage is healed: share of it",
             "most of it",
-            gain / (before - intact),
+            gain.over(before - intact, "of the damage"),
             above=0.5,
         ),
     ]

@@ -23,14 +23,14 @@ def _carry_out(on: Setting) -> Found:
         tables={"angles": found.table()},
         judged=[
             Claim(
-                "The last layer turns the stream more than the median layer (angular distance, "
-                "share of a half turn)",
+                "The last layer turns the stream more than the median layer: difference of "
+                "angular distances",
                 "a jump at the end",
                 last - others.of(lambda turned: np.median(turned, axis=-1)),
                 above=0,
             ),
             Claim(
-                "It turns it more than any other layer",
+                "It turns it more than the one of the others that turns it most",
                 "not reported",
                 last - others.of(lambda turned: turned.max(axis=-1)),
                 above=0,

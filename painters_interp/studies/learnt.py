@@ -25,7 +25,7 @@ from ..strategies import full
 from ..tables import labelled
 from ..tables.items import joined, summarise
 from ..tables.labels import labels_for
-from .claims import Sampled
+from .claims import SCORE, Sampled
 from .study import clear_of_chance, medians
 from .work import Work
 
@@ -216,7 +216,7 @@ def means(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> Sampled:
     each = [medians(rows, items, seed) for _, rows in clear.groupby("task", sort=False)]
     values, samples = ([getattr(one, name) for one in each] for name in ("values", "samples"))
     rows = each[0].rows.assign(tasks=len(each), score=np.mean(values, axis=0))
-    return Sampled(rows, np.mean(values, axis=0), np.mean(samples, axis=0))
+    return Sampled(rows, np.mean(values, axis=0), np.mean(samples, axis=0), SCORE)
 
 
 def alike(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

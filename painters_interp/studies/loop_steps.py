@@ -1,14 +1,12 @@
 """Steps of a loop (arXiv 2509.23314): they shrink, and turn towards a right angle."""
 
-import numpy as np
 import pandas as pd
 
 from ..figures import depth_curves
-from ..measures import Curve, curve_table
 from ..patching import loop_turns
-from ..statistics import LEVEL, RESAMPLES
 from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study, of_measure
+from .views import as_curves
 from .work import Work, total
 
 _TIMES = 8
@@ -32,13 +30,14 @@ def _carry_out(on: Setting) -> Found:
         for first, last in _blocks(on.n)
     }
     table = pd.concat(
-        [_table(curves, on.seed).assign(block=name) for name, curves in found.items()],
+        [as_curves(curves.values(), on.seed).assign(block=name) for name, curves in found.items()],
         ignore_index=True,
     )
     steps, turns = (
         [of_measure(curves[name], on.seed) for curves in found.values()]
         for name in ("loop_step", "loop_turn")
     )
+    table = table.dropna(subset=["value"])  # the first pass turns from none before it
     return Found(
         tables={"loops": table},
         judged=_judged(steps, turns),
@@ -46,14 +45,9 @@ def _carry_out(on: Setting) -> Found:
     )
 
 
-def _table(curves: dict[str, Curve], seed: int) -> pd.DataFrame:
-    parts = [curve_table(curve, LEVEL, RESAMPLES, seed) for curve in curves.values()]
-    return pd.concat(parts, ignore_index=True)
-
-
 def _judged(steps: list[Sampled], turns: list[Sampled]) -> list[Claim]:
     last = _TIMES - 1
-    shrunk = _mean([_at(block, last) / _at(block, 0) for block in steps])
+    shrunk = _mean([_at(block, last).over(_at(block, 0), "of the first step") for block in steps])
     first, end = (_mean([_at(block, k) for block in turns]) for k in (1, last))
     return [
         Claim(
@@ -85,9 +79,7 @@ def _at(block: Sampled, place: int) -> Quantity:
 
 
 def _mean(found: list[Quantity]) -> Quantity:
-    """Of numbers on the same samples of texts."""
-    samples = np.mean([one.samples for one in found], axis=0)
-    return Quantity(float(np.mean([one.value for one in found])), samples)
+    return Sampled.together(found).mean()
 
 
 STUDY = Study("2509.23314", "Steps of a loop shrink and turn", _calls, _carry_out)

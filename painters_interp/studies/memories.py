@@ -15,7 +15,7 @@ from ..notices import warn
 from ..plans import Plan
 from ..progress import trial
 from ..statistics import resamplings
-from .claims import Claim, Sampled
+from .claims import NATS, Claim, Sampled
 from .outline import Outline
 from .study import Setting
 from .work import Work
@@ -81,7 +81,7 @@ def judged(table: pd.DataFrame, seed: int) -> list[Claim]:
     return [
         Claim(
             "Part of what fails in parallel is the published cache, which averages keys and "
-            f"values: nats a token that it adds to right texts, mean over {len(added.rows)} plans",
+            f"values: surprisal that it adds to right texts, mean over {len(added.rows)} plans",
             "not told apart: only averaged decoding was run",
             added.mean(),
             above=0,
@@ -89,7 +89,7 @@ def judged(table: pd.DataFrame, seed: int) -> list[Claim]:
         Claim(
             "Most of it is the layers: share of all that is lost that exact decoding loses, too",
             "not told apart",
-            lost.mean() / (lost.mean() + added.mean()),
+            lost.mean().over(lost.mean() + added.mean(), "of all that is lost"),
             above=0.5,
         ),
     ]
@@ -108,7 +108,7 @@ def _differences(table: pd.DataFrame, seed: int) -> tuple[Sampled, Sampled]:
     rows = pd.DataFrame({"plan": altered})
     whole = wide[intact, "exact"].to_numpy(dtype=float)[:, None]
     added, lost = (
-        Sampled(rows, values.mean(axis=0), weights @ values)
+        Sampled(rows, values.mean(axis=0), weights @ values, NATS)
         for values in (averaged - exact, exact - whole)
     )
     return added, lost

@@ -53,7 +53,7 @@ def beaten(best: Quantity, null: Sampled, chosen: int, told: str) -> Claim:
     tried = len(null.values)
     return Claim(
         f"{told} saves more on fresh texts than the best of {tried} random repeats of the same "
-        f"cost, {null.rows['plan'].iloc[chosen]}: difference, bits per byte",
+        f"cost, {null.rows['plan'].iloc[chosen]}: difference",
         "no null reported",
         best - null.at([chosen]).mean(),
         above=0,

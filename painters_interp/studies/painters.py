@@ -23,7 +23,7 @@ from ..tables import above_chance, primary
 from ..tables.scores import median_intervals
 from . import matched, memories
 from .best_loops import TIMES, as_curve, best_loops, drawn, grows
-from .claims import Claim, Quantity, Sampled, correlation, ranks
+from .claims import Claim, Sampled, correlation
 from .sizes import GRACEFUL, SHARED, compared
 from .study import Found, Setting, Study, between, medians, of_measure
 from .work import Work
@@ -162,7 +162,7 @@ def _shared(cosine: Sampled, n: int) -> list[Claim]:
     return [
         Claim(
             SHARED,
-            "0.98 flattened in the middle, 0 to 0.14 with the last state (Llama2-7B)",
+            "flattened: 0.98 in the middle, -0.02 to 0.14 with the last state (Llama2-7B)",
             inner.at(apart).mean() - ends.mean(),
             above=0,
         )
@@ -210,12 +210,8 @@ def _variants(found: Sampled, n: int) -> list[Claim]:
     mean = {name: some.where(variant=name).mean() for name in ORDER}
     sizes = found.where(variant="skip").rows["affected"].astype(int)
     sixth = min(sizes, key=lambda size: abs(size - n / 6))
-    others = np.stack([mean[name].samples for name in ORDER if name != "repeat"])
-    least = Quantity(min(mean[name].value for name in ORDER[:-1]), others.min(axis=0))
-    order = Quantity(
-        float(correlation(ranks(_stacked(mean, "value")), _PUBLISHED)),
-        correlation(ranks(_stacked(mean, "samples")), _PUBLISHED),
-    )
+    means = Sampled.together(mean.values())
+    others = means.at(range(len(ORDER) - 1))  # the last is to be the worst
 
     def more(one: str, other: str, published: str) -> Claim:
         return Claim(
@@ -237,27 +233,20 @@ def _variants(found: Sampled, n: int) -> list[Claim]:
             "Repeating the centre layer is worst: the least of the other variants' mean scores "
             "less its own",
             "by far the worst",
-            least - mean["repeat"],
+            others.of(lambda scores: scores.min(axis=-1)) - mean["repeat"],
             above=0,
         ),
         Claim(
             "The variants rank as published, looped > random > reverse > parallel > skip > "
             "repeat: rank correlation",
             "1 (Llama2-7B)",
-            order,
+            means.ranked_with(range(len(ORDER), 0, -1)),
             above=0.5,
         ),
         more("looped", "parallel", "looping helps"),
         more("random", "reverse", "random order better than reversed"),
         more("parallel", "skip", "parallel better than skipping"),
     ]
-
-
-_PUBLISHED = np.arange(len(ORDER), 0, -1.0)
-
-
-def _stacked(mean: Mapping[str, Quantity], what: str) -> np.ndarray:
-    return np.stack([getattr(mean[name], what) for name in ORDER], axis=-1)
 
 
 def _order(table: pd.DataFrame, items: pd.DataFrame, on: Setting) -> list[Claim]:
@@ -301,7 +290,7 @@ def _distance(found: Sampled) -> list[Claim]:
             "The further a random order is from the layers' own, the more it costs: correlation "
             "of distance (share of pairs exchanged) and score, within windows",
             "not reported: means over ten seeds",
-            orders.of(lambda scores: correlation(scores @ rest, far)),
+            orders.of(lambda scores: correlation(scores @ rest, far), "correlation"),
             below=0,
         )
     ]

@@ -2,13 +2,12 @@
 
 from itertools import combinations
 
-import numpy as np
 import pandas as pd
 
 from .. import experiments
 from ..figures import heatmap
 from ..tables import from_matrices
-from .claims import Claim, Quantity, Sampled, correlation, ranks
+from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study
 from .work import Work, total
 
@@ -48,11 +47,12 @@ def _carry_out(on: Setting) -> Found:
         ),
     ]
     if len(by_task) > 1:
+        pairs = [agreement(a, b) for a, b in combinations(by_task.values(), 2)]
         judged.append(
             Claim(
                 "So do texts of other tasks: agreement of the halves less that between tasks",
                 "objective and texts move the ranking more than the search does",
-                halves - _mean([agreement(a, b) for a, b in combinations(by_task.values(), 2)]),
+                halves - Sampled.together(pairs).mean(),
                 above=0,
             )
         )
@@ -77,16 +77,7 @@ def _carry_out(on: Setting) -> Found:
 def agreement(one: Sampled, other: Sampled) -> Quantity:
     """Rank correlation of what dropping each layer costs, by two readings."""
     a, b = (some.where(variant="drop") for some in (one, other))
-    return Quantity(
-        float(correlation(ranks(a.values), ranks(b.values))),
-        correlation(ranks(a.samples), ranks(b.samples)),
-    )
-
-
-def _mean(found: list[Quantity]) -> Quantity:
-    return Quantity(
-        float(np.mean([q.value for q in found])), np.mean([q.samples for q in found], axis=0)
-    )
+    return a.ranked_with(b)
 
 
 def _matrix(rankings: dict[str, Sampled]) -> pd.DataFrame:

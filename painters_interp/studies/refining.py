@@ -1,13 +1,12 @@
 """Guess, then refine (arXiv 2510.18871): what early states would say."""
 
 import numpy as np
-import pandas as pd
 
 from ..figures import depth_curves
-from ..measures import Curve, curve_table
-from ..statistics import LEVEL, RESAMPLES
-from .claims import Claim, spearman
+from ..measures import Curve
+from .claims import Claim
 from .study import Found, Setting, Study, of_measure
+from .views import as_curves
 from .work import Work
 
 _SHOWN = ("lens_rank", "lens_frequent", "lens_agreement", "lens_kl")
@@ -19,17 +18,12 @@ def _calls(on: Setting) -> Work:
 
 def _carry_out(on: Setting) -> Found:
     lens = on.lens()
-    curves = _table([lens[name] for name in _SHOWN], on.seed)
+    curves = as_curves([lens[name] for name in _SHOWN], on.seed)
     return Found(
-        tables={"lens": curves, "settled": _table([lens["settled"]], on.seed)},
+        tables={"lens": curves, "settled": as_curves([lens["settled"]], on.seed)},
         judged=_judged(on, lens),
         drawings={"lens": lambda: depth_curves(curves, columns=2)},
     )
-
-
-def _table(curves: list[Curve], seed: int) -> pd.DataFrame:
-    parts = [curve_table(curve, LEVEL, RESAMPLES, seed) for curve in curves]
-    return pd.concat(parts, ignore_index=True)
 
 
 def _judged(on: Setting, lens: dict[str, Curve]) -> list[Claim]:
@@ -57,7 +51,7 @@ def _judged(on: Setting, lens: dict[str, Curve]) -> list[Claim]:
         Claim(
             "Refinement is steady: rank correlation of depth with the rank of the answer",
             "the answer's rank falls with depth",
-            rank.of(spearman(np.arange(on.n + 1))),
+            rank.ranked_with(np.arange(on.n + 1)),
             below=-0.5,
         ),
         Claim(

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from .. import experiments
 from ..figures import depth_curves
 from ..statistics import percentiles
-from .claims import Claim, Sampled, spearman
+from .claims import Claim, Sampled
 from .study import Found, Setting, Study, along, of_measure
 from .work import Work
 
@@ -77,14 +77,15 @@ def _judged(n: int, values: Sampled, influence: Sampled) -> list[Claim]:
         Claim(
             "Shapley values and block influence rank layers differently: their rank correlation",
             "the two differ",
-            values.of(spearman(influence.values)),
+            values.ranked_with(influence.values),
             below=0.9,
         ),
         Claim(
             f"A few layers carry most: share of the {few} largest of {n} in all that is positive",
             "a few cornerstone layers",
             values.of(
-                lambda v: np.sort(np.maximum(v, 0))[..., -few:].sum(-1) / np.maximum(v, 0).sum(-1)
+                lambda v: np.sort(np.maximum(v, 0))[..., -few:].sum(-1) / np.maximum(v, 0).sum(-1),
+                "of the sum",
             ),
             above=0.5,
         ),

@@ -3,18 +3,17 @@
 from collections.abc import Mapping
 from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from ..figures import similarity_panel, size_curves
 from ..tables import to_matrices
 from .best_loops import GROWS, drawn
-from .claims import Claim, Quantity
+from .claims import Claim, Sampled
 from .study import Found
 
 SHARED = (
-    "The middle layers share one space: mean cosine of middle states with each other less that "
-    "with the first and the last state"
+    "The middle layers share one space: mean cosine per token of middle states with each "
+    "other less that with the first and the last state"
 )
 GRACEFUL = "Not all layers are needed: score with about a sixth of the layers skipped"
 
@@ -54,7 +53,7 @@ def _of_all(found: Mapping[str, Found], sentence: str) -> list[Claim]:
     each = [claim for one in found.values() for claim in one.judged if claim.sentence == sentence]
     if len(each) < len(found):
         return []
-    samples = np.stack([claim.found.samples for claim in each]).min(axis=0)
-    least = Quantity(min(claim.found.value for claim in each), samples)
+    of = Sampled.together([claim.found for claim in each])
+    least = of.of(lambda found: found.min(axis=-1))
     words = f"Of all {len(each)} models, by the one with the least: {sentence}"
     return [Claim(words, each[0].published, least, each[0].above, tried=each[0].tried)]

@@ -1,13 +1,10 @@
 """Stages of inference (arXiv 2406.19384): what is kept without a layer, and what the lens says."""
 
-import pandas as pd
-
 from ..experiments import single_layers
 from ..figures import depth_curves
-from ..measures import curve_table
-from ..statistics import LEVEL, RESAMPLES
 from .claims import Claim, Sampled
 from .study import Found, Setting, Study, medians, of_measure
+from .views import as_curves
 from .work import Work
 
 _SHOWN = ("lens_entropy", "lens_agreement", "lens_overlap", "lens_kl")
@@ -24,10 +21,7 @@ def _carry_out(on: Setting) -> Found:
     kept = medians(scores, items, on.seed)
     found = on.lens()
     lens = {name: found[name] for name in _SHOWN}
-    curves = pd.concat(
-        [curve_table(curve, LEVEL, RESAMPLES, on.seed) for curve in lens.values()],
-        ignore_index=True,
-    )
+    curves = as_curves(lens.values(), on.seed)
     entropy, agreement = (
         of_measure(lens[name], on.seed) for name in ("lens_entropy", "lens_agreement")
     )

@@ -29,6 +29,7 @@ from ..evaluation import (
     time_per_call,
 )
 from ..experiments import plans as plans_of
+from ..figures import naming
 from ..measures import Curve, Matrix
 from ..models import Model, as_model, identity
 from ..patching import (
@@ -49,7 +50,7 @@ from ..tables.items import runs
 from ..tables.labels import labels_for
 from ..tables.scores import resampled_medians
 from ..texts import Texts, as_texts
-from .claims import Claim, Sampled, as_html, as_lines, as_markdown, as_table
+from .claims import BITS, NATS, SCORE, Claim, Sampled, as_html, as_lines, as_markdown, as_table
 from .work import Work
 
 LIMIT = 32  # items of each task
@@ -110,7 +111,7 @@ class Setting:
     def kl(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> Sampled:
         """KL to the intact model of every labelled plan, in nats per token of `texts`."""
         found, samples = resampled_kl(self.model, plans, texts or self.texts, self.seed)
-        return Sampled(found, found["kl"].to_numpy(dtype=float), samples)
+        return Sampled(found, found["kl"].to_numpy(dtype=float), samples, NATS)
 
     def kl_calls(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> Work:
         """What `kl` takes."""
@@ -129,7 +130,7 @@ class Setting:
         [run] = runs(items[items["metric"] == _BITS])
         places = pd.Index(run.plans).get_indexer(pd.Index(found["plan"]))
         values = found["value"].to_numpy(dtype=float)
-        return Sampled(found, values, run.resampled(self.seed)[:, places])
+        return Sampled(found, values, run.resampled(self.seed)[:, places], BITS)
 
     def loss_calls(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> Work:
         """What `loss` takes."""
@@ -246,14 +247,14 @@ def along(found: Similarity, name: str) -> Curve:
 
 def of_measure(found: Curve | Matrix, seed: int = 0) -> Sampled:
     """A measure of similarity over its documents: a row per place, or per row and column."""
-    weights = resamplings(len(found.documents), seed=seed)
+    weights, unit = resamplings(len(found.documents), seed=seed), naming.unit(found.name)
     if isinstance(found, Curve):
         rows = pd.DataFrame({"place": range(len(found.curve))})
-        return Sampled(rows, found.curve.to_numpy(dtype=float), found.resampled(weights))
+        return Sampled(rows, found.curve.to_numpy(dtype=float), found.resampled(weights), unit)
     places = np.indices(found.matrix.shape).reshape(2, -1)
     samples = found.resampled(weights).reshape(len(weights), -1)
     rows = pd.DataFrame({"row": places[0], "column": places[1]})
-    return Sampled(rows, found.matrix.to_numpy(dtype=float).ravel(), samples)
+    return Sampled(rows, found.matrix.to_numpy(dtype=float).ravel(), samples, unit)
 
 
 def clear_of_chance(table: pd.DataFrame) -> pd.DataFrame:
@@ -274,7 +275,7 @@ def medians(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> Sampled:
     """
     clear = clear_of_chance(table)
     found, samples = resampled_medians(clear, items, seed)
-    return Sampled(found, found["score"].to_numpy(dtype=float), samples)
+    return Sampled(found, found["score"].to_numpy(dtype=float), samples, SCORE)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -290,7 +291,7 @@ class Found:
 
     @cached_property
     def claims(self) -> pd.DataFrame:
-        """A row per claim: claim, published, value, low, high, rule, verdict, tried."""
+        """A row per claim: claim, published, value, low, high, unit, rule, verdict, tried."""
         return as_table(self.judged)
 
     def __repr__(self) -> str:

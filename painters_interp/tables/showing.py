@@ -53,7 +53,8 @@ class Results(pd.DataFrame):
             html: str | None = pd.DataFrame(self)._repr_html_()  # type: ignore[operator]
             return html
         most = pd.get_option("display.max_rows")
-        with pd.option_context("display.max_colwidth", _WIDEST):
+        asis = ("display.html.use_mathjax", False)  # a label with dollars is no formula
+        with pd.option_context("display.max_colwidth", _WIDEST, *asis):
             return readable(self).to_html(index=False, max_rows=most, border=0)
 
 
@@ -131,6 +132,19 @@ def short(number: Any) -> str:
     if float(number).is_integer() or abs(number) >= 1000:
         return f"{number:.0f}"
     return f"{number:.3f}" if abs(number) >= 0.0005 else f"{number:.1g}"
+
+
+def measured(value: Any, low: Any, high: Any, unit: str) -> str:
+    """A number of three digits with its interval, where there is one, and what it counts in.
+
+    Example:
+        >>> measured(0.02711, 0.0004125, 0.05, "nats"), measured(2.0, *[float("nan")] * 2, "layers")
+        ('0.0271 [0.000413, 0.05] nats', '2 layers')
+    """
+    if pd.isna(value):
+        return "no number"
+    ends = "" if pd.isna(low) or pd.isna(high) else f"[{low:.3g}, {high:.3g}] "
+    return f"{value:.3g} {ends}{unit}"
 
 
 def interval(low: Any, high: Any) -> str:

@@ -56,6 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "value": [0.91234, -2.0, np.nan],
             "low": [0.8, -3.0, np.nan],
             "high": [1.0, -1.0, np.nan],
+            "unit": ["nats", "of the score", "<b>"],
             "rule": ["above 0.5", "above 0", "below 1"],
             "verdict": ["holds", "fails", "undecided"],
             "tried": [1, 5, 1],
@@ -81,7 +82,15 @@ def test_it_holds_claims_figures_tables_and_provenance(folder: Path) -> None:
     kind, content = picture.split(",")
     assert kind == "data:image/png;base64"
     assert b64decode(content) == (folder / "similarity.png").read_bytes()
-    assert {"0.912 [0.800, 1.000]", EVIL, "0.9", "above 0.5", "10"} <= {*cells.of("td")}
+    assert {
+        "0.912 [0.8, 1] nats",
+        "-2 [-3, -1] of the score",
+        "no number",
+        EVIL,
+        "0.9",
+        "above 0.5",
+        "10",
+    } <= {*cells.of("td")}
     assert "model: same" in cells.of("p")  # what is alike in all rows is said once
     [noted] = [text for text in cells.of("pre") if "note" in text]
     assert "onerror" in noted

@@ -1,22 +1,26 @@
 """Claims are judged by intervals, and studies read what they say they read."""
 
+import re
+from dataclasses import replace
+from html import unescape
 from math import nan
 
 import numpy as np
 import pandas as pd
 import pytest
+from markdown import markdown
 from scipy import stats
 
 from painters_interp import Plan, studies
 from painters_interp.studies import Claim, Quantity, Sampled
-from painters_interp.studies.claims import as_table, correlation, ranks, spearman
+from painters_interp.studies.claims import as_markdown, as_table, correlation, ranks
 from painters_interp.studies.repeats import gains
 from painters_interp.studies.shapley import PERMUTATIONS, _orders, _plans, contributions
 
 
 def spread(low: float, high: float) -> Quantity:
     """A quantity whose middle 95 % is about low to high."""
-    return Quantity((low + high) / 2, np.linspace(low, high, 1001))
+    return Quantity((low + high) / 2, np.linspace(low, high, 1001), "nats")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +43,7 @@ def test_a_verdict_is_of_the_whole_interval(low, high, ends, verdict) -> None:
 
 
 def test_one_sample_without_a_number_leaves_it_undecided() -> None:
-    found = Quantity(1.0, np.array([1.0] * 99 + [nan]))
+    found = Quantity(1.0, np.array([1.0] * 99 + [nan]), "nats")
     assert Claim("a", "b", found, above=0).verdict == "undecided"
 
 
@@ -50,14 +54,14 @@ def test_the_table_of_claims() -> None:
     assert row._asdict() == pytest.approx(
         {
             **{"claim": "more", "published": "1 to 2", "value": 1.5, "low": 1.025, "high": 1.975},
-            **{"rule": "above 0.5 and below 3", "verdict": "holds", "tried": 7},
+            **{"unit": "nats", "rule": "above 0.5 and below 3", "verdict": "holds", "tried": 7},
         }
     )
 
 
 def sampled(rows: pd.DataFrame, seed: int = 0) -> Sampled:
     values = np.random.default_rng(seed).normal(size=(101, len(rows)))
-    return Sampled(rows, values[0], values[1:])
+    return Sampled(rows, values[0], values[1:], "nats")
 
 
 def test_rows_are_chosen_by_their_labels() -> None:
@@ -79,11 +83,41 @@ def test_what_is_computed_of_rows_stays_paired() -> None:
 
 def test_rank_correlations_are_scipys() -> None:
     some, fixed = sampled(pd.DataFrame({"k": range(7)})), np.array([3, 1, 1, 5, 9, 2, 2.0])
-    found = some.of(spearman(fixed))
+    found = some.ranked_with(fixed)
     assert found.value == pytest.approx(stats.spearmanr(some.values, fixed).statistic)
     expected = [stats.spearmanr(row, fixed).statistic for row in some.samples]
     np.testing.assert_allclose(found.samples, expected)
     assert np.isnan(correlation(ranks(np.ones(3)), ranks(np.arange(3.0))))
+
+
+def test_numbers_of_two_kinds_are_neither_added_nor_divided() -> None:
+    loss, score = spread(1, 2), replace(spread(1, 2), unit="of the score")
+    for both in (loss.__add__, loss.__sub__, lambda other: loss.over(other, "of it")):
+        with pytest.raises(TypeError, match="nats and of the score are no numbers of one kind"):
+            both(score)
+    assert loss.over(loss, "of it").interval == (1, 1)
+    assert loss.over(loss, "of it").unit == "of it"
+
+
+def test_rows_of_two_tables_on_the_same_samples_are_ranked_sample_by_sample() -> None:
+    one, other = (sampled(pd.DataFrame({"k": range(7)}), seed) for seed in (0, 1))
+    expected = [
+        stats.spearmanr(a, b).statistic for a, b in zip(one.samples, other.samples, strict=True)
+    ]
+    np.testing.assert_allclose(one.ranked_with(other).samples, expected)
+    assert one.ranked_with(other).unit == "rank correlation"
+
+
+def test_the_largest_number_is_one() -> None:
+    some = Sampled(pd.DataFrame(index=range(3)), np.array([nan, -2.0, -3.0]), np.ones((2, 3)), "")
+    assert some.largest == 1
+
+
+def test_markdown_shows_what_sentences_hold_as_it_stands() -> None:
+    table = as_table([Claim("0-12 15*4 [a](b) <i> $x$ | `_k_` \\", "a*b*c", spread(1, 2), above=0)])
+    [html] = re.findall(r"<td>(0-12.*?)</td>", markdown(as_markdown(table), extensions=["tables"]))
+    assert unescape(html) == table["claim"].item()
+    assert "<td>1.5 [1.02, 1.98] nats</td>" in markdown(as_markdown(table), extensions=["tables"])
 
 
 def test_what_a_plan_saves_is_told_against_the_intact_model() -> None:
@@ -113,8 +147,9 @@ def _calls(text: str) -> tuple[int, ...]:
 
 def test_what_was_found_shows_its_claims_as_lines_and_escaped_in_a_notebook() -> None:
     found = studies.Found({}, [Claim("A < B & C", "p. 3", spread(1, 2), above=0)])
-    assert repr(found).startswith("holds     1.5 [")
+    assert repr(found).startswith("holds     1.5 [1.02, 1.98] nats (above 0): ")
     assert repr(found).endswith(": A < B & C")
     html = found._repr_html_()
     assert "<td>A &lt; B &amp; C</td>" in html
+    assert "<td>1.5 [1.02, 1.98] nats</td>" in html
     assert html.count("<tr>") == 2

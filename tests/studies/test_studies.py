@@ -130,7 +130,7 @@ def test_every_claim_has_a_number_an_interval_and_a_verdict(found, id) -> None:
     claims = found(id).claims
     assert len(claims) > 1
     assert claims["claim"].is_unique
-    assert claims["published"].str.len().gt(0).all()
+    assert claims[["published", "unit"]].map(len).gt(0).all(axis=None)
     assert claims["verdict"].isin([studies.HOLDS, studies.FAILS, studies.UNDECIDED]).all()
     assert claims["rule"].str.contains("above|below").all()
     assert len(found(id).drawings) == studies.STUDIES[id].figures
@@ -160,6 +160,33 @@ def test_influence_is_ranked_on_texts_other_than_those_that_judge(found, model) 
     assert plan == str(s.drop(8, first))
     kl = painters.kl_to_intact(model, plan, TEXTS[1::2])["kl"].item()
     assert removed.query("plan == @plan")["kl"].iloc[0] == pytest.approx(kl)
+
+
+def test_what_is_kept_of_scores_is_the_median_over_tasks(found) -> None:
+    study = found("2403.03853")
+    [claim] = study.claims[study.claims["unit"].eq("of the score")].itertuples()
+    scores = normalise(primary(study.tables["scores"]))
+    assert claim.value == pytest.approx(scores[scores["affected"].eq(2)]["score"].median())
+
+
+def test_a_knee_is_told_by_what_a_quarter_costs_against_half(found) -> None:
+    tables = found("2403.17887").tables
+    kl = tables["blocks"].query("variant == 'least angle'").set_index("affected")["kl"]
+    scores = normalise(primary(tables["scores"])).groupby("affected")["score"].median()
+    [claim] = found("2403.17887").claims.query("unit == 'of what 4 cost'").itertuples()
+    assert claim.value == pytest.approx(kl[2] / kl[4] - (1 - scores[2]) / (1 - scores[4]))
+
+
+def test_scores_are_left_out_and_said_where_no_task_tells_anything(on) -> None:
+    class AtChance(studies.Setting):
+        def refuse_chance(self) -> None:
+            raise TableError("above chance on no task")
+
+    silent = AtChance(on.model, on.questions, TEXTS)
+    with pytest.warns(UserWarning, match="on no task; what is kept of scores is left out"):
+        found = carried_out(studies.STUDIES["2403.03853"], silent)
+    assert {*found.drawings} == {"influence", "removals", "drops"}
+    assert set(found.claims["unit"]) == {"nats per token", "rank correlation"}
 
 
 def test_greedy_removal_takes_the_cheapest_each_time(found) -> None:
