@@ -1,8 +1,8 @@
 """Many plans at once: beginnings that plans share are computed once.
 
 The plans form a prefix tree over steps. The residual stream is kept at each fork, the tree is
-walked depth first (on accelerators, wide), and blocks are called directly with the arguments that
-the model itself would have given them. The result equals `applied`, which the tests hold to.
+walked depth first, or wide where that is faster, and blocks are called directly with the arguments
+that the model itself would have given them. The result equals `applied`, which the tests hold to.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -183,13 +183,13 @@ def walk(
         waiting += [(child, s, stream) for s, child in reversed(node.children.items())]
 
 
-def copies_of(model: TransformerBridge, recording: Recording) -> Copies | None:
-    """For a walk in which forks go through layers together; None where they go one by one.
+def copies_of(model: TransformerBridge, recording: Recording, plans: int) -> Copies | None:
+    """For a walk of so many plans in which forks go through layers together.
 
-    Ask before a head stands in the place of the layers.
+    None where they go one by one. Ask before a head stands in the place of the layers.
     """
     size = recording.stream.shape[0] * recording.stream.shape[1]
-    wide, face = widths(recording.stream.device, size), recording.face
+    wide, face = widths(recording.stream.device, size, plans), recording.face
     if len(wide) == 1 or recording.repeated is None or (face is None and user_hooks(model)):
         return None
     if not copyable(model, face):
@@ -266,7 +266,7 @@ def read_out(
 
     for plan in plans:  # before something else stands in the place of the layers
         refuse_halves(model, plan)
-    copies = copies_of(model, recording)
+    copies = copies_of(model, recording, len(plans))
     with head(model, recording.face) as logits_of:
         read = reader(logits_of)
         for indices, stream in walk(model, plans, recording, advance, copies):

@@ -124,7 +124,7 @@ def final_features(
         for batch in _batches(model, texts):
             inputs = types_of(texts, batch)
             recording = record_on(face, model, batch.tokens, batch.mask, **inputs)
-            copies = copies_of(model, recording)
+            copies = copies_of(model, recording, len(plans))
             for places, stream in walk(model, plans, recording, copies=copies):
                 vectors = numbers(pooled(stream, batch.mask, pool, face.states))
                 for place in places:

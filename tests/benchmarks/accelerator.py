@@ -96,7 +96,7 @@ def _model(
 def _walk(model: TransformerBridge, plans: list[Plan], tokens: Tensor, wide: bool = False) -> None:
     recording, copies = record(model, tokens), None
     if wide and recording.repeated is not None:
-        forks = widths(torch.device("cuda"), tokens.numel())
+        forks = widths(torch.device("cuda"), tokens.numel(), len(plans))
         copies = {times: recording.repeated(times) for times in forks}
     if tokens.device.type == "cuda":
         torch.cuda.set_sync_debug_mode("error")

@@ -42,7 +42,7 @@ def main() -> None:
     print(
         f"{options.model}: {len(plans)} plans on {len(tokens)} items of {options.length} tokens; "
         f"{torch.get_num_threads()} threads; {single:,} layer calls one by one, {shared:,} shared "
-        f"({100 * shared / single:.1f} %); at most {residuals_alive(plans)} streams alive"
+        f"({100 * shared / single:.1f} %); depth first at most {residuals_alive(plans)} streams"
     )
     sample = [plans[k] for k in np.linspace(1, len(plans) - 1, options.sample).round().astype(int)]
     kl_to_intact(model, plans[:2], texts, options.items)  # warm up

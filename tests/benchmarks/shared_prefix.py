@@ -72,8 +72,8 @@ def main() -> None:
         f"{np.abs(found - expected).max():.1e} nats"
     )
     print(
-        f"    peak memory {floor:.0f} MiB with one plan, {peak:.0f} MiB with all; at most "
-        f"{residuals_alive(plans)} residual streams alive, "
+        f"    peak memory {floor:.0f} MiB with one plan, {peak:.0f} MiB with all; a walk depth "
+        f"first keeps {residuals_alive(plans)} residual streams, "
         f"{held * model.cfg.d_model * 4 / 2**20:.1f} MiB"
     )
 

@@ -1,4 +1,4 @@
-"""Forks that wait for the same layer go through it together, on accelerators, to the same end."""
+"""Forks that wait for the same layer go through it together, to the same end."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ SEQUENCES = [[3, 4, 5, 6], [3, 4, 7], [8, 9], [3, 4, 5, 10, 11]]
 
 @pytest.fixture
 def wide(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Processors walk as accelerators do; gives how many forks went through each layer together."""
+    """How many forks went through each layer together."""
     together: list[int] = []
     called = gathered._called
 
@@ -34,7 +34,6 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return called(forks, blocks, given)
 
     monkeypatch.setattr(gathered, "_called", noted)
-    monkeypatch.setattr(prefix_walk, "widths", lambda device, tokens: (1, 2, 4, 8, 16))
     return together
 
 
@@ -65,17 +64,21 @@ def test_rows_and_trees_end_at_the_same_streams(family: str, tiny_folder: Path) 
             narrow_and_wide(model, plans, lay_out(model, SEQUENCES, face))
 
 
-def test_scores_and_divergences_are_the_same(tiny_folder: Path, request: Any) -> None:
+def test_scores_and_divergences_are_the_same(
+    tiny_folder: Path, wide: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny.build("llama", torch.float64, tiny_folder)
     items = [{"question": "ab " * k, "choices": ["x", "yz"], "gold": 0} for k in (2, 3, 5)]
     asked = task("t", items)
-    narrow = evaluate(model, PLANS, asked), kl_to_intact(model, PLANS, ["abcd efg", "hij k"])
-    together = request.getfixturevalue("wide")
-    found = evaluate(model, PLANS, asked), kl_to_intact(model, PLANS, ["abcd efg", "hij k"])
-    for one, other in zip(narrow, found, strict=True):
+    together = evaluate(model, PLANS, asked), kl_to_intact(model, PLANS, ["abcd efg", "hij k"])
+    assert max(wide) >= 4
+    wide.clear()
+    monkeypatch.setattr(prefix_walk, "widths", lambda device, tokens, plans: (1,))
+    alone = evaluate(model, PLANS, asked), kl_to_intact(model, PLANS, ["abcd efg", "hij k"])
+    assert not wide
+    for one, other in zip(alone, together, strict=True):
         numbers = one.select_dtypes("number").columns
         assert (one[numbers] - other[numbers]).abs().max().max() < 1e-9
-    assert max(together) >= 4
 
 
 def test_few_calls_serve_many_plans(tiny_folder: Path) -> None:
@@ -96,7 +99,8 @@ def test_plans_go_in_parts_where_their_streams_have_no_room(
 ) -> None:
     model = tiny.build("llama", torch.float64, tiny_folder)
     placed = pad(model, SEQUENCES)
-    monkeypatch.setattr(gathered, "_NUMBERS_AT_ONCE", 5 * placed.recording.stream.numel())
+    few = gathered.Amounts(tokens=2**10, numbers=5 * placed.recording.stream.numel())
+    monkeypatch.setattr(gathered, "enough_for", lambda device: few)
     narrow_and_wide(model, [*PLANS, PLANS[3]], placed)
 
 
@@ -114,9 +118,23 @@ def test_where_copies_are_read_otherwise_forks_go_one_by_one(
     assert not prefix_walk._agrees(model, None)
 
 
-def test_on_a_processor_forks_go_one_by_one(tiny_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("device", "tokens", "plans", "widths"),
+    [
+        ("cuda", 121, 600, (1, 2, 4, 8, 16, 32, 64)),
+        ("cuda", 2_000, 600, (1, 2, 4, 8)),
+        ("cuda", 100_000, 600, (1,)),
+        ("cpu", 121, 600, (1, 2, 4, 8)),
+        ("cpu", 121, 3, (1, 2)),
+        ("cpu", 600, 600, (1,)),
+    ],
+)
+def test_as_many_go_together_as_a_device_has_use_for(
+    device: str, tokens: int, plans: int, widths: tuple[int, ...]
+) -> None:
+    assert gathered.widths(torch.device(device), tokens, plans) == widths
+
+
+def test_one_plan_goes_alone(tiny_folder: Path) -> None:
     model = tiny.build("llama", torch.float64, tiny_folder)
-    assert prefix_walk.copies_of(model, record(model, tiny.tokens())) is None
-    assert gathered.widths(torch.device("cuda"), 121) == (1, 2, 4, 8, 16, 32, 64)
-    assert gathered.widths(torch.device("cuda"), 2_000) == (1, 2, 4, 8)
-    assert gathered.widths(torch.device("cuda"), 100_000) == (1,)
+    assert prefix_walk.copies_of(model, record(model, tiny.tokens()), plans=1) is None

@@ -82,9 +82,9 @@ def test_features_are_read_where_no_hook_point_is(
 def test_forks_of_pairs_go_through_a_layer_together(
     encoder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = features(encoder, PAIRS, "mean")
-    monkeypatch.setattr(prefix_walk, "widths", lambda device, tokens: (1, 2, 4))
-    np.testing.assert_allclose(features(encoder, PAIRS, "mean"), alone, atol=1e-9)
+    together = features(encoder, PAIRS, "mean")
+    monkeypatch.setattr(prefix_walk, "widths", lambda device, tokens, plans: (1,))
+    np.testing.assert_allclose(features(encoder, PAIRS, "mean"), together, atol=1e-9)
 
 
 def test_a_line_break_joins_pairs_for_a_decoder(decoder: Any) -> None:
