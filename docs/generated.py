@@ -6,6 +6,7 @@ taken from where they lie.
 """
 
 import ast
+import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -20,6 +21,13 @@ PAPERS = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md",
           "security.md": "SECURITY.md"}  # fmt: skip
 FIGURES = ROOT / "figures"
 STUDY = "2407.09298"  # the folder of the paper's study there
+# What pages link to where it lies, and where that is in what is built.
+BUILT = {
+    "figures/README.md": "gallery/paper-study.md",
+    "figures/": "gallery/",
+    "tests/ZOO.md": "tried.md",
+    "painters_interp/__init__.pyi": "reference.md",
+}
 INTERNAL = {"errors", "streams", "texts", "execution"}  # beneath what users call
 LARGE = experiments.Shape(80, 8192, d_ff=28672, kv_width=1024, vocabulary=32_000)
 MODELS = {
@@ -93,11 +101,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put what the code reckons, and what stands beside the figures, where a page asks for it."""
+    """Put what is made in place of the lines that ask for it, and link to what is built.
+
+    In the repository such a line says where to look, and links lead to what lies there.
+    """
     made = {"costs": costs, "figures": study_figures, "claims": study_claims}
-    for name, text in made.items():
-        if f"<!-- {name} -->" in markdown:
-            markdown = markdown.replace(f"<!-- {name} -->", text())
+    asked = r"^.*<!-- (\w+) -->$"
+    markdown = re.sub(asked, lambda line: made[line[1]](), markdown, flags=re.MULTILINE)
+    top = "../" * page.file.src_uri.count("/")
+    for lies, built in BUILT.items():
+        markdown = markdown.replace(f"]({top}../../{lies}", f"]({top}{built}")
     return markdown
 
 

@@ -1,7 +1,7 @@
 """The documentation builds without a warning, and what it shows is run.
 
-Blocks of Python run page by page, in order, with a tiny random model of thirty layers in place of
-the default one; command lines are read by the command line's own parser.
+Blocks of Python run page by page, in order, with tiny random models in place of those that have
+names, one of thirty layers and an encoder; command lines are read by the command line's own parser.
 """
 
 import re
@@ -42,20 +42,25 @@ def place(page: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def thirty_layers(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """From a checkpoint, since what is exported must be known to come from somewhere."""
+def named_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """From checkpoints, since what is exported must be known to come from somewhere."""
     small = {"hidden_size": 24, "intermediate_size": 24, "head_dim": 6, "num_hidden_layers": 30}
-    return painters.load_model(tiny.save("llama", tmp_path_factory.mktemp("tiny"), **small))
+    decoder = tiny.save("llama", tmp_path_factory.mktemp("tiny"), **small)
+    encoder = tiny.save("bert", tmp_path_factory.mktemp("encoder"))
+    return {
+        "smollm2-135m": painters.load_model(decoder),
+        "minilm-l6": painters.load_model(encoder),
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:task .* left out")
 @pytest.mark.parametrize("page", blocks("python"), ids=place)
 def test_its_code_runs(
-    page: Path, thirty_layers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, named_models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(painters, "load_model", lambda name: thirty_layers)
+    monkeypatch.setattr(painters, "load_model", named_models.__getitem__)
     names: dict[str, object] = {}
     torch.manual_seed(0)
     for code in blocks("python")[page]:
@@ -95,6 +100,16 @@ def test_commands_that_texts_mention_have_these_options(page: str, line: str) ->
     command.make_parser(context).parse_args(words)
 
 
+def test_links_of_the_repository_lead_to_what_is_in_it() -> None:
+    links = [
+        (page, page.parent / link)
+        for page in [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("figures/**/*.md")]
+        for link in re.findall(r"\]\((?!http|#)([^)\s#]+)[^)]*\)", page.read_text("utf-8"))
+    ]
+    assert len(links) > 50
+    assert not [(page, link) for page, link in links if not link.is_file()]
+
+
 def test_every_verb_is_shown() -> None:
     shown = {shlex.split(line)[1] for _, line in LINES if line.startswith("painters ")}
     assert shown == {*get_command(app).commands}
@@ -107,7 +122,7 @@ def test_every_page_of_the_gallery_shows_its_figure() -> None:
     del pages["paper-study"]  # which is made of the page beside the figures
     for name, text in pages.items():
         assert (ROOT / "figures" / f"{name}.png").is_file()
-        assert f"]({name}.png)" in text
+        assert f"]({'../' * 3}figures/{name}.png)" in text
 
 
 def test_the_version_is_said_in_one_place_and_repeated_rightly() -> None:

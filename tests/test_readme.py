@@ -35,12 +35,6 @@ def test_sixty_seconds_are_enough() -> None:
     assert len(README.splitlines()) <= 150
 
 
-def test_what_it_links_to_is_there() -> None:
-    links = re.findall(r"\]\((?!http)(.*?)\)", README)
-    assert "figures/variants.png" in links
-    assert not [link for link in links if not (ROOT / link).is_file()]
-
-
 ROWS = re.findall(r"^\| .*? \| `([a-z_.]+[a-z])` \| `([a-z-]+)` \|$", README, re.MULTILINE)
 
 
