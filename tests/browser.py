@@ -39,8 +39,9 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
-    def open(self, path: Path, width: int, height: int = 900) -> None:
+    def open(self, path: Path, width: int, height: int = 900, media: str = "screen") -> None:
         """Show a file in a window of so many pixels, once it is loaded whole."""
+        self._call("Emulation.setEmulatedMedia", media=media)
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self._call("Emulation.setDeviceMetricsOverride", **size)
         self._loaded = False

@@ -23,6 +23,7 @@ LIBRARIES = {
     "lm_eval": "lm-eval",
     "gguf": "gguf",
     "ray": "ray",
+    "matplotlib": "matplotlib",
 }
 # By these a name is reached that is one's own, or that a class of one's own overrides.
 OWN = ("self", "cls", "super")

@@ -4,16 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.collections import QuadMesh
+from matplotlib.collections import PatchCollection, QuadMesh
 from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.markers import CARETDOWN, CARETRIGHT
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from ..errors import TableError
 from . import naming, style
@@ -35,7 +36,7 @@ class Meaning:
 
 
 # Perceptually uniform, and of one lightness after another, so that they also read in greyscale:
-# light is alike, near, harmless. Effects that have a sign are white at 0.
+# light is alike, near, harmless. Effects that have a sign are white at 0, and hatched below.
 SIMILARITY = Meaning("viridis", "lighter: more alike")
 DISTANCE = Meaning("mako_r", "darker: further apart")
 DAMAGE = Meaning("rocket_r", "darker: more damage")
@@ -62,6 +63,8 @@ MARK: dict[str, Any] = {
 }  # fmt: skip
 _SMALLER = 1.4  # is the type beside a bar than a title's
 _ZERO = 0.01  # of a scale: what is nearer to 0 does not change sign
+_FAINT = 0.05  # of the way to an end: what is nearer to 0 looks white
+_BELOW_ZERO, _HATCH = "//////", "0.15"
 _BELOW = 5.5  # lines that a bar takes below a panel
 _MAP = 0.65  # of a figure, beside its labels and colour bar
 _OF_A_CELL = 0.4  # the most that a mark may take
@@ -88,6 +91,9 @@ def draw(
     # Rasterised: as vector cells, PDF viewers draw hairlines between neighbours.
     mesh = ax.pcolormesh(values.to_numpy(float), norm=norm, cmap=meaning.colours, rasterized=True)
     tell_cells(mesh, values, beside)
+    if meaning.signed:
+        below = np.argwhere(values.to_numpy(float) < -_FAINT * (norm.vmax or 0))
+        ax.add_collection(_hatched((column, row, 1, 1) for row, column in below))
     ax.set_facecolor(MISSING)
     ax.invert_yaxis()
     if square:
@@ -95,6 +101,15 @@ def draw(
     for spine in ax.spines.values():
         spine.set_visible(False)
     name(ax, values)
+
+
+def _hatched(boxes: Iterable[tuple[float, float, float, float]]) -> PatchCollection:
+    """Lines over what lies below 0, so that its colours are told from those above without hue."""
+    patches = [Rectangle((x, y), width, height) for x, y, width, height in boxes]
+    with mpl.rc_context({"hatch.linewidth": 0.3}):
+        return PatchCollection(
+            patches, hatch=_BELOW_ZERO, facecolor="none", edgecolor=_HATCH, linewidth=0
+        )
 
 
 def name(ax: Axes, values: pd.DataFrame, each: bool = False) -> None:
@@ -162,6 +177,9 @@ def bar(
         more = _BELOW * naming.points("axes.labelsize") / 72
         figure.set_figheight(figure.get_figheight() + more)
     low, high = made.norm.vmin or 0.0, made.norm.vmax or 0.0
+    if meaning.signed:
+        box = (low, 0, -low, 1) if below else (0, low, 1, -low)
+        made.ax.add_collection(_hatched([box]))
     if min(-low, high) > _ZERO * (high - low):
         along = made.ax.get_xaxis_transform() if below else made.ax.get_yaxis_transform()
         tip = CARETDOWN if below else CARETRIGHT

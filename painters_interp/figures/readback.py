@@ -19,13 +19,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
+from ..borrowed.of_matplotlib import dashes_of
 from ..errors import TableError
 from . import cells
 from .told import told
 
-_DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
+_LINES = ("-", "--", ":", "-.")  # what is no line at all is another style
 _MARKERS = {"o": "circle", "s": "square", "D": "diamond", "v": "triangle-down", "d": "diamond-tall",
             "^": "triangle-up", "P": "cross", "X": "x", "|": "line-ns-open"}  # fmt: skip
+_PIXELS = 1.6  # of a page to a point on paper
 _COLOURS = 32  # of a map; between them plotly mixes
 _EXPLAINED = re.compile(r" \([ijk, ]+: [^)]*\)")  # what the letters of an axis stand for
 _MINUS = "\N{MINUS SIGN}"
@@ -268,15 +270,15 @@ def _is(label: str, place: float) -> bool:
 def _look(line: Line2D) -> dict[str, Any]:
     """Colour, dashes and markers of a line."""
     dashes, marker = line.get_linestyle(), str(line.get_marker())
-    drawn = dashes in _DASHES
+    drawn = dashes in _LINES
     marked = marker in _MARKERS
     modes = "+".join([*(["lines"] if drawn else []), *(["markers"] if marked else [])])
-    colour = to_hex(line.get_color())
+    colour, width = to_hex(line.get_color()), _PIXELS * line.get_linewidth()
+    lengths = [f"{width * length:.3g}px" for length in dashes_of(line)]
     edge = to_hex(line.get_markeredgecolor()) if marked else colour
     return {
         "mode": modes or "none",
-        "line": {"color": colour, "width": 1.6 * line.get_linewidth(),
-                 "dash": _DASHES.get(str(dashes), "solid")},
+        "line": {"color": colour, "width": width, "dash": ",".join(lengths) or "solid"},
         "marker": {"color": to_hex(line.get_markerfacecolor()) if marked else colour,
                    "symbol": _MARKERS.get(marker, "circle"),
                    "size": max(3.0, 2 * line.get_markersize()),

@@ -257,7 +257,7 @@ def _details(part: _Folder, name: str, table: pd.DataFrame) -> str:
     """A table to be opened: columns that are the same in all rows are said once, above."""
     shown = table.head(_MOST_ROWS)
     same = [c for c in table if len(table) > 1 and table[c].astype(str).nunique() == 1]
-    told = ", ".join(f"{column}: {_text(table[column].iloc[0])}" for column in same)
+    told = ", ".join(f"{c}: {text}" for c in same if (text := _text(table[c].iloc[0])))
     rest = [column for column in table if column not in same]
     head = {str(column): is_numeric_dtype(table[column]) for column in rest}
     rows = f"{len(table):,} row{'s'[: len(table) != 1]}"

@@ -19,7 +19,7 @@ def scores_kept(on: Setting, plans: pd.DataFrame, judge: Callable[[Sampled], lis
     try:
         on.refuse_chance()
     except TableError as reason:
-        warn(f"{reason}; what is kept of scores is left out")
+        warn(f"what is kept of scores is left out: {reason}")
         return Found({}, [])
     items = on.items(plans)
     table = on.scores(plans, items)

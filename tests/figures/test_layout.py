@@ -169,3 +169,15 @@ def test_rows_and_columns_are_named_as_they_stand() -> None:
     ]
     assert shown == names
     figure.draw_without_rendering()
+
+
+def test_what_lies_below_nothing_is_hatched_and_so_is_its_half_of_the_bar() -> None:
+    values = pd.DataFrame([[-1.0, 1.0, -0.01], [np.nan, -0.5, 0.0]])
+    ax, bar = figures.heatmap(values, label="effect", meaning="effect").axes
+    [hatched] = [c for c in ax.collections if c.get_hatch()]
+    corners = {tuple(path.vertices.min(axis=0)) for path in hatched.get_paths()}
+    assert corners == {(0, 0), (1, 1)}
+    [half] = [c for c in bar.collections if c.get_hatch()]
+    assert half.get_datalim(bar.transData).intervaly.tolist() == [-1, 0]
+    plain = figures.heatmap(values, label="value")
+    assert not [c for ax in plain.axes for c in ax.collections if c.get_hatch()]

@@ -148,6 +148,8 @@ def test_a_browser_shows_it(folder: Path, tmp_path: Path, width: int) -> None:
         tab.open(out, width)
         tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert tab.run("document.documentElement.scrollWidth <= window.innerWidth")
+        claims = "document.querySelector('.whole')"
+        assert tab.run(f"{claims}.scrollWidth <= {claims}.clientWidth")
         assert tab.run("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
         moving = "[...document.querySelectorAll('.interactive')]"
         assert tab.run(f"{moving}.map(e => e.querySelectorAll('.live .hm').length)") == [2]
@@ -162,6 +164,9 @@ def test_a_browser_shows_it(folder: Path, tmp_path: Path, width: int) -> None:
             tab.run(f"{by.format(name)}.click()")
             orders.append(tab.run(f"[...{column}].map(r => r.cells[1].textContent)"))
         assert orders == [["9", "10", ""], ["10", "9", ""], ["10", "", "9"]]
+        tab.open(out, 718, media="print")  # a page of paper, where nothing scrolls
+        tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+        assert tab.run("document.documentElement.scrollWidth <= window.innerWidth")
     assert tab.said == []
     assert not [address for address in tab.asked if not address.startswith(("file:", "data:"))]
 

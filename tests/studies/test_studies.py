@@ -183,7 +183,9 @@ def test_scores_are_left_out_and_said_where_no_task_tells_anything(on) -> None:
             raise TableError("above chance on no task")
 
     silent = AtChance(on.model, on.questions, TEXTS)
-    with pytest.warns(UserWarning, match="on no task; what is kept of scores is left out"):
+    with pytest.warns(
+        UserWarning, match="what is kept of scores is left out: above chance on no task"
+    ):
         found = carried_out(studies.STUDIES["2403.03853"], silent)
     assert {*found.drawings} == {"influence", "removals", "drops"}
     assert set(found.claims["unit"]) == {"nats per token", "rank correlation"}
