@@ -68,6 +68,11 @@ class _Cells:
     rows: Int[Tensor, "cell each"]
     piece: slice
 
+    @property
+    def each(self) -> int:
+        """How many rows see a cell."""
+        return self.rows.shape[1]
+
     def kept(self, places: dict[int, int]) -> "Iterator[_Cells]":
         """What is left of them when only some rows stay, and where these are then."""
         left = [[places[row] for row in seeing if row in places] for seeing in self.rows.tolist()]
@@ -121,18 +126,8 @@ class Cascade(Room):
         """Put cells together that as many rows see, so that there are few products."""
         alike: defaultdict[tuple[int, int], list[_Cells]] = defaultdict(list)
         for cells in self._cells:
-            alike[cells.piece.start, cells.rows.shape[1]].append(cells)
-        self._cells = [
-            some[0]
-            if len(some) == 1
-            else _Cells(
-                torch.cat([cells.keys for cells in some]),
-                torch.cat([cells.values for cells in some]),
-                torch.cat([cells.rows for cells in some]),
-                some[0].piece,
-            )
-            for some in alike.values()
-        ]
+            alike[cells.piece.start, cells.each].append(cells)
+        self._cells = [some[0] if len(some) == 1 else _joined(some) for some in alike.values()]
 
     def keep(self, rows: Int[Tensor, " row"]) -> None:
         """Let go of all rows but these."""
@@ -178,42 +173,49 @@ class Cascade(Room):
         self._asked = True
         grouped = query.reshape(len(query), keys.shape[1], -1, query.shape[-1])
         scaled = grouped * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-        weights = (
-            self._masked(self._scores(scaled, keys), mask)
-            .softmax(-1, dtype=_wide(query))
-            .to(query.dtype)
-        )
-        out = (weights[..., -keys.shape[2] :] @ values).to(_wide(query))
-        for cells in self._cells:
-            seen = _together(weights[..., cells.piece][cells.rows]) @ cells.values
-            out[cells.rows] += _apart(seen, cells.rows.shape[1])
-        return out.to(query.dtype).flatten(1, 2).unsqueeze(1)
+        before = self._layout.pieces[-1].stop
+        each = torch.arange(len(query), device=query.device).unsqueeze(1)
+        own = _Cells(keys, values, each, slice(before, before + keys.shape[2]))
+        seen = [(cells, self._scores(cells, scaled, mask)) for cells in (*self._cells, own)]
+        largest = scaled.new_full((*scaled.shape[:3], 1), -torch.inf, dtype=_wide(query))
+        for cells, scores in seen:
+            top = _apart(scores.amax(-1, keepdim=True), cells.each)
+            largest[cells.rows] = torch.maximum(largest[cells.rows], top)
+        total = torch.zeros_like(largest)
+        out = total.new_zeros((*scaled.shape[:3], values.shape[-1]))
+        for cells, scores in seen:
+            weights = scores.sub_(_together(largest[cells.rows])).exp_()
+            total[cells.rows] += _apart(weights.sum(-1, keepdim=True), cells.each)
+            out[cells.rows] += _apart(weights.to(query.dtype) @ cells.values, cells.each)
+        return (out / total).to(query.dtype).flatten(1, 2).unsqueeze(1)
 
     def _scores(
-        self, query: Float[Tensor, "row head group d_key"], keys: Tensor
-    ) -> Float[Tensor, "row head group column"]:
-        """Products with all keys that a row sees; minus infinity for what it does not."""
-        before = self._layout.pieces[-1].stop
-        scores = query.new_full((*query.shape[:3], before + keys.shape[2]), -torch.inf)
-        scores[..., before:] = query @ keys.mT
-        for cells in self._cells:
-            found = _together(query[cells.rows]) @ cells.keys.mT
-            scores[..., cells.piece][cells.rows] = _apart(found, cells.rows.shape[1])
-        return scores
-
-    def _masked(self, scores: Tensor, mask: Tensor | None) -> Tensor:
-        """Scores with what a layer's mask says of the columns of the text that they stand for."""
-        places = self._places[:, : scores.shape[-1]].to(scores.device)
+        self, cells: _Cells, query: Float[Tensor, "row head group d_key"], mask: Tensor | None
+    ) -> Float[Tensor, "cell head all column"]:
+        """Products of all that see these cells with their keys, and what the layer's mask says."""
+        scores = (_together(query[cells.rows]) @ cells.keys.mT).to(_wide(query))
+        places = self._places[:, cells.piece].to(scores.device)
+        for_each = scores.view(*scores.shape[:2], cells.each, -1, scores.shape[-1])
         if self._layout.gaps:
-            scores = scores.masked_fill((places < 0)[:, None, None], -torch.inf)
+            gaps = (places < 0)[cells.rows]
+            for_each.masked_fill_(gaps[:, None, :, None], -torch.inf)
         if mask is None:
             return scores
-        mask = mask.squeeze(2).expand(len(scores), -1, -1)
+        mask = mask.squeeze(2).expand(len(query), -1, -1)
         told = mask.gather(-1, places.clamp(min=0)[:, None].expand(-1, mask.shape[1], -1))
-        told = told[:, :, None] if mask.shape[1] == 1 else told.view_as(scores)
+        heads = (1, 1) if mask.shape[1] == 1 else query.shape[1:3]
+        told = told.view(len(query), *heads, -1)[cells.rows].transpose(1, 2)
         if told.dtype == torch.bool:
-            return scores.masked_fill(~told, -torch.inf)
-        return scores + told
+            for_each.masked_fill_(~told, -torch.inf)
+        else:
+            for_each += told
+        return scores
+
+
+def _joined(some: Sequence[_Cells]) -> _Cells:
+    held = [(cells.keys, cells.values, cells.rows) for cells in some]
+    keys, values, rows = map(torch.cat, zip(*held, strict=True))
+    return _Cells(keys, values, rows, some[0].piece)
 
 
 def _wide(tensor: Tensor) -> torch.dtype:

@@ -76,9 +76,9 @@ def written(
 
     def likeliest(logits: Tensor, rows: Sequence[int]) -> tuple[Tensor, Sequence[int]]:
         see(logits)
-        following = logits.to(torch.float32).argmax(-1)  # NaN, where there is one
-        lost = logits.gather(-1, following[:, None]).squeeze(-1).isnan()
-        return following, texts.add(rows, *_fetched(following, lost))
+        largest = logits.to(torch.float32).max(-1)  # NaN, where there is one
+        lost = largest.values.isnan()
+        return largest.indices, texts.add(rows, *_fetched(largest.indices, lost))
 
     decode(face, plans, prompts, style, windows, likeliest, advance)
     found = texts.found()
