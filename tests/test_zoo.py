@@ -130,7 +130,7 @@ def decoded_as_generated(model: TransformerBridge, tokens: Tensor, prefill: int 
 
 
 def cached_gap(model: TransformerBridge, plan: Plan) -> float:
-    tokens = tiny.tokens(2, 46)
+    tokens = tiny.tokens(2, 43)
     told = any(kind in model.cfg.model_name for kind in ("Mamba", "Bamba"))
     decoding = decoded_as_generated if told else decoded
     with applied(model, plan):
@@ -150,18 +150,14 @@ def padding_gap(model: TransformerBridge, plan: Plan) -> float:
     """A short sequence padded left and right beside a long one, in both orders of the batch."""
     long, short = tiny.tokens(1, 24, seed=1), tiny.tokens(1, 15, seed=2)
     pad, ones = torch.zeros(1, 9, dtype=torch.long), torch.ones(1, 15, dtype=torch.long)
+    rows = torch.cat([long, torch.cat([pad, short], dim=1), torch.cat([short, pad], dim=1)])
+    real = torch.cat([torch.ones_like(long), torch.cat([pad, ones], 1), torch.cat([ones, pad], 1)])
     gaps = []
     with applied(model, plan):
         alone = model(short)[0]
-        for left in (True, False):
-            row = torch.cat([pad, short] if left else [short, pad], dim=1)
-            real = torch.cat([pad, ones] if left else [ones, pad], dim=1)
-            for order in (slice(None), [1, 0]):
-                tokens = torch.cat([long, row])[order]
-                mask = torch.cat([torch.ones_like(long), real])[order]
-                logits = model(tokens, attention_mask=mask)
-                place = 1 if order == slice(None) else 0
-                gaps.append(gap(logits[place][real[0].bool()], alone))
+        for order in ([0, 1, 2], [2, 1, 0]):
+            logits = model(rows[order], attention_mask=real[order])[order]
+            gaps += [gap(logits[row][real[row].bool()], alone) for row in (1, 2)]
     return max(gaps) if all(g == g for g in gaps) else float("nan")
 
 
