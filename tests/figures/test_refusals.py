@@ -60,6 +60,8 @@ def test_a_table_of_another_experiment_or_none(draw: Callable[..., Any], stem: s
 @pytest.mark.parametrize(("draw", "stem"), STEMS.items(), ids=lambda x: getattr(x, "__name__", x))
 def test_a_table_without_rows_numbers_or_a_column(draw: Callable[..., Any], stem: str) -> None:
     table = storage.read_table(FOLDER / stem)
+    if stem == "single_layers":  # two of its panels
+        table = table[table["task"].isin(table["task"].unique()[:2])]
     assert outcome(draw, table.iloc[:0]) == "refused"
     numbers = table.select_dtypes("float").columns
     assert outcome(draw, table.assign(**dict.fromkeys(numbers, np.nan))) == "refused"

@@ -142,7 +142,7 @@ def test_every_claim_has_a_number_an_interval_and_a_verdict(found, id) -> None:
 @pytest.mark.parametrize("id", studies.STUDIES)
 def test_what_is_written_can_be_read_again(found, id, tmp_path: Path) -> None:
     study = found(id)
-    written = study.save(tmp_path)
+    written = study.save(tmp_path, formats="svg")
     assert {path.stem for path in written} >= {*study.tables, *study.drawings, "claims"}
     claims = storage.read_table(tmp_path / "claims")
     pd.testing.assert_frame_equal(claims, study.claims, check_dtype=False)

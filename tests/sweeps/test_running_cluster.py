@@ -112,8 +112,8 @@ def end(process: subprocess.Popen[Any], head: Head) -> None:
 
 @pytest.fixture(scope="module")
 def asked(checkpoint: Path) -> dict[str, Any]:
-    """Two shards of a tiny model under enough plans to take a while."""
-    given = {"models": str(checkpoint), "tasks": "probe_facts", "experiments": "suite"}
+    """Two shards of a tiny model under a few plans."""
+    given = {"models": str(checkpoint), "tasks": "probe_facts", "experiments": "variants"}
     return {**given, "limits": 16, "items_per_shard": 8}
 
 
