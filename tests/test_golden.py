@@ -49,15 +49,19 @@ def test_every_method_gives_the_published_codes_numbers(
     assert len(cases) == 28
     tokens = torch.tensor([cases[0]["token_ids"]])
     plans = [plan_of(case) for case in cases]
-    losses = -token_logprobs(default_model, plans, tokens).mean(dim=(1, 2))
-    assert losses.isfinite().all()
-    assert losses.tolist() == pytest.approx([case["nll"] for case in cases], abs=1e-3)
+    losses = torch.full((len(plans),), torch.nan)
     with head(default_model) as logits_of:
         for indices, stream in walk(default_model, plans, record(default_model, tokens)):
-            top = logits_of(stream[:, -1]).log_softmax(-1).topk(5)
+            logprobs = logits_of(stream[0]).log_softmax(-1)
+            losses[indices] = -logprobs[:-1].gather(-1, tokens[0, 1:, None]).mean()
+            top = logprobs[-1].topk(5)
             for case in (cases[i] for i in indices):
-                assert top.indices[0].tolist() == case["top_ids"]
-                assert top.values[0].tolist() == pytest.approx(case["top_logprobs"], abs=1e-3)
+                assert top.indices.tolist() == case["top_ids"]
+                assert top.values.tolist() == pytest.approx(case["top_logprobs"], abs=1e-3)
+    assert losses.isfinite().all()
+    assert losses.tolist() == pytest.approx([case["nll"] for case in cases], abs=1e-3)
+    some = -token_logprobs(default_model, plans[::4], tokens).mean(dim=(1, 2))
+    assert some.tolist() == pytest.approx(losses[::4].tolist(), abs=1e-4)
 
 
 @torch.no_grad()

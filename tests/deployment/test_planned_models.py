@@ -78,15 +78,21 @@ def test_what_the_bridge_returns_of_itself_is_the_planned_model(model: Transform
     held.close()
 
 
-@pytest.mark.parametrize("ends", ["", "raise ValueError('the last line')"])
-def test_a_script_may_end_without_closing_it(checkpoint: Path, ends: str) -> None:
+def test_a_script_may_end_without_closing_it(checkpoint: Path) -> None:
+    """As it ought to, and in its child with an error."""
     script = f"""
+import os
 import painters_interp as painters
 held = painters.planned(painters.load_model({str(checkpoint)!r}), "0-2 5")
-{ends}
+if os.fork() == 0:
+    raise ValueError("the last line")
+_, status = os.wait()
+print(os.waitstatus_to_exitcode(status))
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert run.stderr.strip().splitlines()[-1:] == ["ValueError: the last line"][: len(ends)]
+    assert (run.returncode, run.stdout.split()) == (0, ["1"])
+    assert run.stderr.strip().splitlines()[-1:] == ["ValueError: the last line"]
+    assert run.stderr.count("Error") == 1
     assert "Exception ignored" not in run.stderr
 
 

@@ -18,7 +18,7 @@ PLANS = ["0-2 5", "5-0"]
 
 @pytest.fixture(scope="module")
 def task(letters: pd.DataFrame) -> Any:
-    return examples(letters.head(32), name="letters")
+    return examples(letters.head(20), name="letters")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_only_what_is_missing_is_learnt(
 def test_other_questions_are_asked_anew(
     encoder: Any, letters: pd.DataFrame, tiny_folder: Path, tmp_path: Path, asked: list[list[str]]
 ) -> None:
-    def ask(model: Any = encoder, rows: int = 32, **own: Any) -> None:
+    def ask(model: Any = encoder, rows: int = 20, **own: Any) -> None:
         task = examples(letters.head(rows), name="letters")
         classify(model, PLANS[:1], task, store=tmp_path, **own)
 
@@ -68,7 +68,7 @@ def test_other_questions_are_asked_anew(
         {"seed": 1},
         {"pool": "first"},
         {"limit": 12},
-        {"rows": 40},
+        {"rows": 24},
         {"model": edited},
         {"train": "all", "tuning": SHORT},
         {"train": "all", "tuning": Tuning(epochs=2, rate=1e-3, batch=8)},
