@@ -1,5 +1,6 @@
 """Shared fixtures: everything runs offline, on tiny random models or the fetched default."""
 
+import gc
 import os
 import socket
 import sys
@@ -78,6 +79,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for place, (_, together) in enumerate(groupby(part, key=_group)):
             halves[place % 2].extend(together)
     items[:] = [item for half in halves for item in half]
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported out of collections of garbage: of it alone each takes half a second.
+
+    Also where the package asks for one, between two models.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _is_long(item: pytest.Item) -> bool:

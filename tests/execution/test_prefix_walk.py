@@ -54,16 +54,8 @@ def test_a_plan_given_twice_ends_at_one_stream(llama: TransformerBridge) -> None
     assert sorted(map(sorted, ends)) == [[0, 2], [1]]
 
 
-@pytest.fixture
-def small_heap() -> Iterator[None]:
-    """Let the garbage collector pass over what other tests left: each round would take a second."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("small_heap")
 def test_holds_no_more_residual_streams_than_stated(llama: TransformerBridge) -> None:
+    gc.freeze()  # what other tests left: each collection would take a second
     made: list[weakref.ref[torch.Tensor]] = []
     most = 0
 
