@@ -25,13 +25,14 @@ from .options import (
     loaded,
     look_of,
     model_of,
-    one_of,
     whole_numbers,
+    word_option,
 )
 from .outputs import folder_for, try_tables, write_all
 
 _MEASURES = "cosine,angular,cka,block_influence"
-_PAIRS = ("depth", "all")
+PAIRS = ("depth", "all")
+MAPS = ("ridge", "orthogonal")
 
 
 def logit_lens(
@@ -116,10 +117,10 @@ def stitch(
     ],
     model: Model = DEFAULT_MODEL,
     pairs: Annotated[
-        str, typer.Option(help="Pairs of states: at the same relative 'depth', or 'all'.")
+        str, word_option(PAIRS, "Pairs of states: at the same relative 'depth', or 'all'.")
     ] = "depth",
     method: Annotated[
-        str, typer.Option(help="How to find it, the map: ridge or orthogonal.")
+        str, word_option(MAPS, "How to find it, the map: ridge or orthogonal.")
     ] = "ridge",
     texts: Texts = None,
     limit: Documents = None,
@@ -140,11 +141,8 @@ def stitch(
     """
     from .. import stitching
     from ..models import identity
-    from ..stitching.maps import METHODS
     from ..storage import provenance
 
-    one_of(pairs, _PAIRS, "--pairs")
-    one_of(method, METHODS, "--method")
     lines, look = lines_of(texts), look_of(venue, formats)
     folder = folder_for(model, out)
     try_tables(folder, ["stitching"])

@@ -34,8 +34,14 @@ KINDS = {
 }
 
 
+def _kind(word: str) -> str:
+    if word not in KINDS:
+        raise PaintersError(f"no grid {word!r}; there are {', '.join(KINDS)}")
+    return word
+
+
 def grid(
-    kind: Annotated[str, typer.Argument(help=f"{', '.join(KINDS)}.")],
+    kind: Annotated[str, typer.Argument(callback=_kind, help=f"{', '.join(KINDS)}.")],
     model: Model = DEFAULT_MODEL,
     texts: Texts = None,
     limit: Documents = 16,
@@ -58,8 +64,6 @@ def grid(
     from ..plans import shared_calls
     from ..storage import provenance
 
-    if kind not in KINDS:
-        raise PaintersError(f"no grid {kind!r}; there are {', '.join(KINDS)}")
     look = look_of(venue, formats)
     name, lines, folder = KINDS[kind], lines_of(texts), folder_for(model, out)
     try_tables(folder, [name])

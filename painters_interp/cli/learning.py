@@ -9,6 +9,7 @@ from ..terminal import room, say
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
+    POOLS,
     Data,
     Device,
     Dtype,
@@ -29,15 +30,16 @@ from .options import (
     loaded,
     look_of,
     model_of,
-    one_of,
     path_of,
     plans_in,
+    word_option,
 )
 from .outputs import folder_for, try_drawn, try_folder, try_tables, write_all, write_drawn
 
 if TYPE_CHECKING:
     from ..learning import Examples, Readers
 
+TRAINED = ("head", "all")
 TextColumn = Annotated[
     str | None, typer.Option("--text", help="Column of texts, in files of your own.")
 ]
@@ -57,7 +59,8 @@ def classify(
     second: SecondColumn = None,
     label: LabelColumn = "label",
     train: Annotated[
-        str, typer.Option(help="head (the model is frozen), or all: fine-tuned under each plan.")
+        str,
+        word_option(TRAINED, "head (the model is frozen), or all: fine-tuned under each plan."),
     ] = "head",
     epochs: Annotated[
         int, typer.Option(min=1, max=1000, help="Passes over the texts; with --train all.")
@@ -70,7 +73,7 @@ def classify(
     ] = None,
     pool: Annotated[
         str | None,
-        typer.Option(help="Which state is a text's: mean (encoders), last (decoders) or first."),
+        word_option(POOLS, "Which state is a text's: mean (encoders), last (decoders) or first."),
     ] = None,
     limit: Limit = None,
     store: Store = None,
@@ -111,7 +114,6 @@ def classify(
         try_folder(store)
     if train != "all" and (checkpoints is not None or epochs != 3):
         raise PaintersError("--epochs and --checkpoints are of --train all; add that")
-    one_of(train, ("head", "all"), "--train")
     recipe = Tuning(epochs=epochs, folder=checkpoints) if train == "all" else None
     computable(device, dtype)
     chosen = tasks_of(tasks, data, text, second, label)
@@ -177,7 +179,7 @@ def readers(
     second: SecondColumn = None,
     label: LabelColumn = "label",
     pool: Annotated[
-        str, typer.Option(help="Which state is a text's: mean over tokens, first or last.")
+        str, word_option(POOLS, "Which state is a text's: mean over tokens, first or last.")
     ] = "mean",
     limit: Limit = None,
     out: Out = None,
@@ -195,9 +197,7 @@ def readers(
     """
     from .. import learning
     from ..errors import TaskError
-    from ..learning.features import POOLS
 
-    one_of(pool, POOLS, "--pool")
     look = look_of(venue, formats)
     folder = folder_for(model, out)
     try_tables(folder, ["readers"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .. import plans
 from ..arguments import LARGEST_SEED
 from ..errors import PaintersError, PlanError, TaskError
 from ..plans import MAX_CALLS
@@ -76,10 +77,13 @@ Model = Annotated[
         help="smollm2-135m, minilm-l6, a hub id, a checkpoint directory or a .gguf file.",
     ),
 ]
-# A plan is --plan behind every command that takes one; where plans are what a command is about,
-# they may stand as its words, too.
-_PLAN = "A plan in quotes, such as '0-12 17-29'"
-Plan = Annotated[str | None, typer.Option("--plan", help=f"{_PLAN}.")]
+
+
+def _readable(text: str | None) -> str | None:
+    """A plan that some model could have: no model is needed to find a slip of the pen."""
+    if text is not None:
+        plans.Plan.parse(text, n_layers=MAX_CALLS)
+    return text
 
 
 def _apart(texts: list[str] | None) -> list[str] | None:
@@ -87,7 +91,16 @@ def _apart(texts: list[str] | None) -> list[str] | None:
     if not texts:
         return texts
     parted = ([part.strip() for part in text.split(";") if part.strip()] for text in texts)
-    return [plan for text, plans in zip(texts, parted, strict=True) for plan in plans or [text]]
+    found = [plan for text, some in zip(texts, parted, strict=True) for plan in some or [text]]
+    for plan in found:
+        _readable(plan)
+    return found
+
+
+# A plan is --plan behind every command that takes one; where plans are what a command is about,
+# they may stand as its words, too.
+_PLAN = "A plan in quotes, such as '0-12 17-29'"
+Plan = Annotated[str | None, typer.Option("--plan", callback=_readable, help=f"{_PLAN}.")]
 
 
 Plans = Annotated[
@@ -99,7 +112,10 @@ Plans = Annotated[
         callback=_apart,
     ),
 ]
-PlanWord = Annotated[str | None, typer.Argument(metavar="[PLAN]", help=f"{_PLAN}; or with --plan.")]
+PlanWord = Annotated[
+    str | None,
+    typer.Argument(metavar="[PLAN]", callback=_readable, help=f"{_PLAN}; or with --plan."),
+]
 PlanWords = Annotated[
     list[str] | None,
     typer.Argument(metavar="[PLAN]...", help="Plans in quotes; or with --plan.", callback=_apart),
@@ -175,7 +191,29 @@ Store = Annotated[
         help="Folder where results are kept; what is there is not run again.",
     ),
 ]
-Dtype = Annotated[str | None, typer.Option(help="float32 (default), bfloat16, float16, float64.")]
+# Words that rooms know, said here because to ask a room takes seconds.
+VENUES = ("neurips", "icml", "iclr", "aaai", "acl", "cvpr", "jmlr", "nature", "slide")
+FORMATS = ("pdf", "png", "svg")
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+CACHES = ("exact", "averaged")
+POOLS = ("mean", "last", "first")
+
+
+def word_option(known: Sequence[str], what: str) -> Any:
+    """An option that is one word out of `known`; any other is refused before anything is loaded."""
+
+    def among(param: typer.CallbackParam, word: str | None) -> str | None:
+        return word if word is None else one_of(word, known, param.opts[0])
+
+    return typer.Option(callback=among, help=what)
+
+
+def _formats(text: str) -> str:
+    return ",".join(chosen(text, FORMATS, "format"))
+
+
+Dtype = Annotated[str | None, word_option(DTYPES, "float32 (default), bfloat16, float16, float64.")]
+Cache = Annotated[str, word_option(CACHES, "How texts are written: exact or averaged.")]
 Device = Annotated[
     str | None,
     typer.Option(
@@ -194,25 +232,20 @@ TableOut = Annotated[
 PlainOut = Annotated[
     Path | None, out_option("<file>", "OUT.csv and OUT.json; only printed if not given.")
 ]
-Venue = Annotated[
-    str | None,
+Venue = Annotated[str | None, word_option(VENUES, f"Whose columns and type: {', '.join(VENUES)}.")]
+Formats = Annotated[
+    str,
     typer.Option(
-        help="Whose columns and type: neurips, icml, iclr, aaai, acl, cvpr, jmlr, nature, slide."
+        callback=_formats,
+        help=f"Of figures, comma separated: {', '.join(FORMATS)}; all if not given.",
     ),
 ]
-Formats = Annotated[
-    str, typer.Option(help="Of figures, comma separated: pdf, png, svg; all if not given.")
-]
-ALL_FORMATS = "pdf,png,svg"
+ALL_FORMATS = ",".join(FORMATS)
 
 
 def look_of(venue: str | None, formats: str) -> dict[str, Any]:
-    """How figures are to be saved, as arguments of `report.draw`. Raises PaintersError."""
-    from ..figures import FORMATS, VENUES
-
-    if venue is not None:
-        one_of(venue, VENUES, "--venue")
-    return {"venue": venue, "formats": chosen(formats, FORMATS, "format")}
+    """How figures are to be saved, as arguments of `report.draw`."""
+    return {"venue": venue, "formats": listed(formats)}
 
 
 def plans_named(words: Sequence[str] | None, options: Sequence[str] | None) -> list[str]:
@@ -235,18 +268,18 @@ def plans_in(
 
     Nothing stands for the model as it is: that is compared with in any case.
     """
-    if not (plans := plans_named(words, options) or plans_of(model)):
+    if not (found := plans_named(words, options) or plans_of(model)):
         raise PlanError("no plan; give one in quotes, such as '0-12 17-29'")
-    return plans
+    return found
 
 
 def plan_in(word: str | None, option: str | None, model: str = DEFAULT_MODEL) -> str:
     """The one plan that a command line names, or its recipe. Raises PlanError for none, or two."""
     words, options = ([text] if text is not None else None for text in (word, option))
-    plans = plans_in(words, options, model)
-    if len(plans) > 1:
+    found = plans_in(words, options, model)
+    if len(found) > 1:
         raise PlanError(f"two plans, {word!r} and --plan {option!r}; give one")
-    return plans[0]
+    return found[0]
 
 
 def computable(device: str | None, dtype: str | None) -> None:
@@ -327,13 +360,11 @@ def whole_numbers(text: str | None, option: str) -> list[int] | None:
 
 def layers_in(text: str | None, n_layers: int, option: str = "--layers") -> list[int] | None:
     """The layers that '0-29' or '0 5 10' names: nothing but single layers, each once."""
-    from ..plans import Plan
-
     if text is None:
         return None
-    plan = Plan.parse(text, n_layers=n_layers)
+    plan = plans.Plan.parse(text, n_layers=n_layers)
     layers = plan.layer_calls
-    if plan != Plan.parse(" ".join(map(str, layers)), n_layers=n_layers):
+    if plan != plans.Plan.parse(" ".join(map(str, layers)), n_layers=n_layers):
         raise PlanError(
             f"{option} {text!r} says more than which layers; write it as '0-5' or '0 5'"
         )

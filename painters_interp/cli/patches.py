@@ -156,8 +156,11 @@ def _answers(metric: str, right: str | None, wrong: str | None) -> tuple[str, ..
         raise PatchError("--wrong is compared with the right answer; give --right too")
     words = {"--right": right, "--wrong": wrong}
     given = [option for option, word in words.items() if word is not None]
-    if idle := given[_READS.get(metric, 0) :]:
+    read = _READS.get(metric, 0)
+    if idle := given[read:]:
         raise PatchError(f"--metric {metric} does not read {' or '.join(idle)}; leave it out")
+    if len(given) < read:
+        raise PatchError(f"--metric {metric} reads answers; give {' and '.join([*words][:read])}")
     return tuple(word for word in words.values() if word is not None) or None
 
 

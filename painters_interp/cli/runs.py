@@ -76,9 +76,10 @@ def run(
 
     Example: painters run --experiments single_layers,variants --limit 16
     """
+    wanted, look = chosen(experiments, EXPERIMENTS, "experiment"), look_of(venue, formats)
+
     from ..report import PAGE, writable_page
 
-    wanted, look = chosen(experiments, EXPERIMENTS, "experiment"), look_of(venue, formats)
     folder = folder_for(model, out)
     try_tables(folder, wanted)
     writable_page(folder / PAGE)

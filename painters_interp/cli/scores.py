@@ -9,6 +9,7 @@ from ..terminal import room
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
+    Cache,
     Chat,
     Data,
     Device,
@@ -53,7 +54,7 @@ def evaluate(
     include: Include = None,
     trust: Trust = False,
     chat: Chat = False,
-    cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
+    cache: Cache = "exact",
     out: TableOut = None,
     items: Annotated[
         bool, typer.Option("--items", help="Also write every single item: OUT.items.parquet.")
@@ -79,7 +80,6 @@ def evaluate(
     from ..evaluation import prepare, results, score_items
     from ..evaluation.measurements import MEASUREMENTS, TASK_METRICS
     from ..execution import as_plan
-    from ..execution.slots import CACHES
     from ..report import items_beside
     from ..storage import write_table
     from ..strategies import full
@@ -89,7 +89,6 @@ def evaluate(
     if items and out is None:
         raise PaintersError("--items needs a place to write to; add --out")
     given, look = plans_in(plans, plan, model), look_of(venue, formats)
-    one_of(cache, CACHES, "--cache")
     further = listed(metrics)
     for name in further:
         one_of(name, [name for name in MEASUREMENTS if name != TASK_METRICS], "--metrics")

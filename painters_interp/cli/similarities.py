@@ -23,7 +23,7 @@ from .options import (
     loaded,
     look_of,
     model_of,
-    one_of,
+    word_option,
 )
 from .outputs import folder_for, try_tables, write_all
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..comparison import Similarity
 
 _MEASURES = "cosine,cosine_centered,cosine_flat,cka,block_influence,update_ratio"
+CENTERS, VIEWS = ("texts", "document"), ("keep", "drop", "both")
 _TABLES = ("similarity", "depth", "massive")
 _NULLS = ("similarity_shuffled", "similarity_random")
 
@@ -50,10 +51,10 @@ def similarity(
         ),
     ] = None,
     center: Annotated[
-        str, typer.Option(help="Mean of cosine_centered: of all 'texts' or of each 'document'.")
+        str, word_option(CENTERS, "Mean of cosine_centered: of all 'texts' or of each 'document'.")
     ] = "texts",
     massive: Annotated[
-        str, typer.Option(help="'keep' massive activations, 'drop' them, or show 'both'.")
+        str, word_option(VIEWS, "'keep' massive activations, 'drop' them, or show 'both'.")
     ] = "keep",
     keep_first: Annotated[
         bool, typer.Option("--keep-first", help="Count each text's first token, too.")
@@ -74,14 +75,11 @@ def similarity(
     Example: painters similarity --texts my_documents.txt --measures cosine,cka
     """
     from .. import comparison
-    from ..comparison.passes import VIEWS
     from ..execution import as_plan
     from ..measures import BETWEEN_STATES, MEASURES
     from ..models import identity, random_weights
 
     names = [*MEASURES] if measures == "all" else chosen(measures, [*MEASURES], "measure")
-    one_of(center, ("texts", "document"), "--center")
-    one_of(massive, [*VIEWS], "--massive")
     lines, look = lines_of(texts), look_of(venue, formats)
     folder = folder_for(model, out)
     try_tables(folder, (*_TABLES, *(_NULLS if nulls else ())))

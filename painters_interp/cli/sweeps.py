@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from ..terminal import room
-from .options import Device, one_of, out_option, path_of
+from .options import Device, out_option, path_of, word_option
 
+EXECUTORS = ("local", "ray")
 _PAUSE = 2.0  # seconds between two looks
 
 
@@ -18,7 +19,7 @@ def sweep(
     ],
     out: Annotated[Path, out_option("<folder>", "a folder of them.")],
     executor: Annotated[
-        str, typer.Option(help="Who does the work: local (this process) or ray.")
+        str, word_option(EXECUTORS, "Who does the work: local (this process) or ray.")
     ] = "local",
     shard: Annotated[
         str | None, typer.Option(help="A part alone, such as 3/16: a job of an array.")
@@ -48,9 +49,7 @@ def sweep(
     """
     from ..sweeps import read_spec
     from ..sweeps import sweep as carried_out
-    from ..sweeps.running import EXECUTORS
 
-    one_of(executor, EXECUTORS, "--executor")
     found = carried_out(
         read_spec(spec), out, executor, shard=shard, collect=collect, address=address,
         workers=workers, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,

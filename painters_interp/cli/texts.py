@@ -8,6 +8,7 @@ import typer
 
 from .options import (
     DEFAULT_MODEL,
+    Cache,
     Device,
     Dtype,
     Model,
@@ -16,7 +17,6 @@ from .options import (
     Plans,
     computable,
     loaded,
-    one_of,
     plans_of,
 )
 from .outputs import try_table
@@ -35,7 +35,7 @@ def generate(
         list[str] | None,
         typer.Option(help="Write no further than to this text; give it again for another."),
     ] = None,
-    cache: Annotated[str, typer.Option(help="How texts are written: exact or averaged.")] = "exact",
+    cache: Cache = "exact",
     model: Model = DEFAULT_MODEL,
     out: PlainOut = None,
     dtype: Dtype = None,
@@ -48,13 +48,11 @@ def generate(
     Example: painters generate "Once upon a time" --plans "0-12 17-29; 0-12 16-13 17-29"
     """
     from ..execution import as_plan
-    from ..execution.slots import CACHES
     from ..generation import generate as written
     from ..models import identity
     from ..storage import provenance, write_table
     from ..strategies import full
 
-    one_of(cache, CACHES, "--cache")
     if out is not None:
         try_table(out)
     computable(device, dtype)

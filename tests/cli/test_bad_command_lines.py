@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 import tiny
 
-from painters_interp import cli, models
+from painters_interp import cli, figures, models
+from painters_interp.cli import depths, options, similarities, sweeps
+from painters_interp.comparison import passes
+from painters_interp.execution import slots
+from painters_interp.learning import features
+from painters_interp.models.device import dtype_of
+from painters_interp.stitching import maps
+from painters_interp.sweeps import running
 
 LOAD = lru_cache(models.load_model)
 HUGE = "9" * 400
@@ -332,3 +339,18 @@ def test_an_interruption_of_the_work_is_a_line_and_130(monkeypatch, capsys) -> N
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert (stop.value.code, capsys.readouterr().err) == (130, "painters: interrupted\n")
+
+
+def test_words_that_are_said_without_a_room_are_those_of_the_room() -> None:
+    said = {
+        options.VENUES: figures.VENUES,
+        options.FORMATS: figures.FORMATS,
+        options.CACHES: slots.CACHES,
+        options.POOLS: features.POOLS,
+        depths.MAPS: maps.METHODS,
+        sweeps.EXECUTORS: running.EXECUTORS,
+        similarities.VIEWS: tuple(passes.VIEWS),
+    }
+    assert [{*words} for words in said] == [{*words} for words in said.values()]
+    for name in options.DTYPES:
+        assert str(dtype_of(name)) == f"torch.{name}"

@@ -66,8 +66,9 @@ def test_effects(patch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("residual", "abcd", "abe"), "different numbers of tokens"),
+        (("residual", "abcd", "abe", "--metric", "kl"), "different numbers of tokens"),
         (("residual", "abcd", "abed"), "give --right and --wrong"),
+        (("across", "abcd", "--metric", "logprob"), "reads answers; give --right"),
         (("residual", "abcd", "abed", "--wrong", "y"), "give --right too"),
         (("residual", "abcd", "abed", "--metric", "acc"), "no metric 'acc'"),
         (("across", "abcd", "--positions", "one"), "'one' are no whole numbers"),
