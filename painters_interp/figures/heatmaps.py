@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ..errors import TableError
 from ..tables import median_over_tasks, require, scored, to_matrices
+from ..tables.matrices import sides_of
 from . import cells, naming, style, wishes
 from .legends import legend_below
 
@@ -140,7 +141,7 @@ def similarity_panel(
     limits: cells.Limits | None = None,
     columns: int = 3,
     zones: Sequence[int] = (),
-    axis: str | tuple[str, str] = "state",
+    axis: str | tuple[str, str] | None = None,
     meaning: str = "similarity",
     *,
     axes: wishes.Panels = None,
@@ -156,7 +157,8 @@ def similarity_panel(
         limits: Of the colour scale.
         columns: How many panels stand side by side at most.
         zones: As in `similarity_heatmap`.
-        axis: As there.
+        axis: What stands downwards and across, or a word for both; states if not given, in a table
+            of two models those of each.
         meaning: As in `heatmap`.
         axes: Draw into these axes, one for each matrix.
 
@@ -173,6 +175,8 @@ def similarity_panel(
         ['one', 'other']
     """
     given, beside = _given(matrices)
+    axis = axis or _axis(matrices)
+    heading = naming.measure_label if isinstance(matrices, pd.DataFrame) else naming.heading
     if not given:
         raise TableError("no matrices to draw; needed: at least one, by title")
     columns = style.in_a_row(min(columns, len(given)), maps=True)
@@ -193,7 +197,7 @@ def similarity_panel(
         shown, more = matrix if of_two else _square(matrix), beside.get(title)
         cells.draw(ax, shown, own, means, square=square, beside=more)
         cells.zone_lines(ax, zones, len(shown))
-        ax.set_title(naming.wrapped(naming.heading(title), side))
+        ax.set_title(naming.wrapped(heading(title), side))
         ax.set_xlabel(naming.wrapped(across, side))
         if not shared:
             name = "distance" if means is cells.DISTANCE else label
@@ -218,6 +222,14 @@ def _given(
     given = to_matrices(matrices)
     ends = {end: to_matrices(matrices, end) for end in ("low", "high") if end in matrices}
     return given, {title: {end: of[title] for end, of in ends.items()} for title in given}
+
+
+def _axis(matrices: Mapping[str, Any] | pd.DataFrame) -> str | tuple[str, str]:
+    sides = sides_of(matrices) if isinstance(matrices, pd.DataFrame) else None
+    if sides is None:
+        return "state"
+    down, across = map(naming.plain, sides)
+    return f"state of {down}", f"state of {across}"
 
 
 def _is_distance(title: str) -> bool:

@@ -51,7 +51,7 @@ def reader_heatmap(
     matrices = to_matrices(table)
     if missing := [name for name in readings if name not in matrices]:
         raise TableError(f"no reading {missing[0]!r}; the table has {', '.join(matrices)}")
-    shown = {_TITLES.get(name, name): matrices[name] for name in readings}
+    shown = {_TITLES.get(name, naming.plain(name)): matrices[name] for name in readings}
     low = float(table["chance"].min())
     return similarity_panel(
         shown,

@@ -15,16 +15,11 @@ from ..experiments import GRIDS
 from ..notices import warn
 from ..tables import above_chance, primary, require
 from ..tables.scores import median_intervals, select_and_report
-from .saved import Saved, read, sides_of
+from .saved import Saved, read
 
 
 def _similarity(saved: Saved) -> Figure:
-    sides = sides_of(saved.table)
-    return figures.similarity_panel(
-        saved.table,
-        label="similarity",
-        axis="state" if sides is None else (f"state of {sides[0]}", f"state of {sides[1]}"),
-    )
+    return figures.similarity_panel(saved.table, label="similarity")
 
 
 def _variants(saved: Saved) -> Figure:

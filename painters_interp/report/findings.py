@@ -17,7 +17,8 @@ from ..tables import (
     summarise_seeds,
     to_matrices,
 )
-from .saved import read, sides_of
+from ..tables.matrices import sides_of
+from .saved import read
 
 FALSE_DISCOVERIES = 0.05
 

@@ -90,14 +90,6 @@ def read(path: str | Path) -> Saved:
     return Saved(Results(table), rows, facts)
 
 
-def sides_of(table: pd.DataFrame) -> tuple[str, str] | None:
-    """The models whose states are rows and columns, or the null in place of one; None if alike."""
-    if not {"source", "target"} <= {*table}:
-        return None
-    [sides] = table[["source", "target"]].drop_duplicates().itertuples(index=False, name=None)
-    return (str(sides[0]), str(sides[1]))
-
-
 def _refuse_words(table: pd.DataFrame, name: str) -> None:
     """Raise TableError where a word stands in a column of numbers."""
     for column in _NUMBERS & {*map(str, table)}:

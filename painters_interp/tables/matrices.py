@@ -62,3 +62,22 @@ def to_matrices(table: pd.DataFrame, value: str = "value") -> dict[str, pd.DataF
         )
         for name, part in table.groupby("measure", sort=False)
     }
+
+
+def sides_of(table: pd.DataFrame) -> tuple[str, str] | None:
+    """The models whose states are rows and columns, or the null in place of one; None if alike.
+
+    Args:
+        table: Of `similarity`.
+
+    Returns:
+        Both names.
+
+    Example:
+        >>> sides_of(pd.DataFrame({"source": ["a"], "target": ["shuffled tokens"]}))
+        ('a', 'shuffled tokens')
+    """
+    if not {"source", "target"} <= {*table}:
+        return None
+    [sides] = table[["source", "target"]].drop_duplicates().itertuples(index=False, name=None)
+    return (str(sides[0]), str(sides[1]))

@@ -12,7 +12,7 @@ from conftest import drawings, scores
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from painters_interp import experiments, figures
+from painters_interp import experiments, figures, tables
 from painters_interp.errors import TableError
 
 DRAWINGS = drawings()
@@ -201,3 +201,12 @@ def test_effects_with_a_sign_are_white_at_nothing():
     assert mesh.get_clim() == (-3, 3)
     with pytest.raises(TableError, match="no meaning 'colour'"):
         figures.heatmap([[1.0]], meaning="colour")
+
+
+def test_states_of_two_models_are_named_and_names_are_no_formulas() -> None:
+    table = tables.from_matrices({"a$x_1$": pd.DataFrame(np.eye(3))})
+    ax = figures.similarity_panel(table.assign(source="$m$", target="shuffled tokens")).axes[0]
+    shown = ax.get_title(), ax.get_ylabel(), ax.get_xlabel()
+    assert shown == (r"a\$x_1\$", r"state of \$m\$", "state of shuffled tokens")
+    reading = figures.reader_heatmap(table.assign(chance=0.0), ["a$x_1$"]).axes[0]
+    assert reading.get_title() == r"a\$x_1\$"
