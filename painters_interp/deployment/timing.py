@@ -119,6 +119,45 @@ def latency(
     return Results(typed(labelled(labels, pd.DataFrame(rows))))
 
 
+@counting(length=1, repeats=2, seed=0)
+def resampled_ratio(
+    model: Model, plan: Plan, length: int = 128, repeats: int = 10, seed: int = 0
+) -> tuple[Float[np.ndarray, " turn"], Float[np.ndarray, " resample"]]:
+    """How long a plan takes to read a prompt, over the intact model beside it, turn by turn.
+
+    Members of its groups go together where the model allows it, as in `latency`.
+
+    Args:
+        model: see `latency`.
+        plan: the plan.
+        length: tokens of the prompt.
+        repeats: turns.
+        seed: of the order, the tokens and the bootstrap.
+
+    Returns:
+        The ratio of each turn, and their median on bootstrap samples of turns.
+
+    Raises:
+        PaintersError: as `latency`.
+        PlanError: as `latency`.
+
+    Example:
+        >>> ratios, medians = resampled_ratio(model, plan, length=8, repeats=3)
+        >>> len(ratios), medians.ndim
+        (3, 1)
+    """
+    model = as_model(model)
+    _refuse(model, [length], 0, repeats)
+    with measuring(model), torch.no_grad():
+        own = _overlapped(model, [plan]).get(plan) or _Runner.of(model, plan)
+        runners = [_Runner.of(model, full(plan.n_layers)), own]
+        prompt = _prompt(model, 1, length, seed)
+        with progress("latency", (repeats + 1) * len(runners)) as advance:
+            base, taken = _turns(runners, prompt, 0, repeats, seed, advance)
+    ratios = taken[:, 0] / base[:, 0]
+    return ratios, _medians(ratios, seed)
+
+
 def _numbers(name: str, given: int | Sequence[int]) -> list[int]:
     numbers = [*dict.fromkeys(several(given, int))]
     if not numbers:

@@ -1,5 +1,7 @@
 """Do language models use their depth efficiently (arXiv 2505.13898)."""
 
+import numpy as np
+
 from ..figures import depth_curves, effects_heatmap
 from ..patching import resampled_effects
 from ..texts import in_pieces
@@ -31,16 +33,16 @@ def _carry_out(on: Setting) -> Found:
         },
         judged=[
             Claim(
-                "Updates shrink against the stream: mean ratio in the first half of the layers "
+                "Updates shrink against the stream: ratio of the median layer in the first half "
                 "less that in the second",
                 "smaller in the second half",
-                ratio.where(place=range(on.n // 2)).mean()
-                - ratio.where(place=range(on.n // 2, on.n)).mean(),
+                _median(ratio.where(place=range(on.n // 2)))
+                - _median(ratio.where(place=range(on.n // 2, on.n))),
                 above=0,
             ),
             Claim(
                 "Skipping a layer of the first half changes later layers more than skipping one "
-                "of the second (relative change of their updates)",
+                "of the second (median of the relative changes of their updates)",
                 "little effect of the second half",
                 _first_less_second(on.n, everywhere),
                 above=0,
@@ -81,7 +83,12 @@ def _place(on: Setting) -> int:
 
 def _first_less_second(n: int, effects: Sampled) -> Quantity:
     first, second = range(n // 2), range(n // 2, n)
-    return effects.where(dropped=first).mean() - effects.where(dropped=second).mean()
+    return _median(effects.where(dropped=first)) - _median(effects.where(dropped=second))
+
+
+def _median(found: Sampled) -> Quantity:
+    """Which one layer, such as the first, does not decide."""
+    return found.of(lambda values: np.median(values, axis=-1))
 
 
 STUDY = Study("2505.13898", "Do models use their depth", _calls, _carry_out, figures=4)

@@ -87,6 +87,22 @@ def test_says_whether_launching_members_together_has_paid(
     assert "token_overlapped" not in painters.latency(decoder, plans, **SHORT)
 
 
+def test_a_plan_is_timed_beside_the_intact_model_with_its_members_together(
+    decoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = {
+        "overlapped": iter([9.0, 1.0, 2.0, 3.0]),
+        "a model of its own": iter([9.0, 4.0, 4.0, 4.0]),
+    }
+    monkeypatch.setattr(
+        timing._Runner, "seconds", lambda self, tokens, new: (next(spans[self.runs_as]), np.nan)
+    )
+    plan = painters.Plan.parse("0-1 (2|3) 4-5", 6)
+    ratios, medians = timing.resampled_ratio(decoder, plan, length=8, repeats=3)
+    assert ratios.tolist() == [0.25, 0.5, 0.75]  # the first turn warms up
+    assert {*medians} == {0.25, 0.5, 0.75}
+
+
 def test_hooks_see_members_in_turn_so_that_nothing_is_overlapped(decoder: Any) -> None:
     with decoder.hooks(fwd_hooks=[("blocks.1.hook_out", lambda stream, hook: stream)]):
         asked = {**SHORT, "groups": "overlapped"}
