@@ -2,17 +2,14 @@
 
 import os
 import shutil
-import time
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from platformdirs import user_cache_dir
 
 from ..errors import OutputError
-
-_ABANDONED_AFTER = 3600.0  # seconds; a conversion takes minutes at most
+from ..storage.files import part_of, remove_abandoned
 
 
 def cache_folder() -> Path:
@@ -28,10 +25,10 @@ def appearing(folder: Path) -> Iterator[Path]:
     wins and the other's work is dropped: a lock would do no better, and shared file systems
     of clusters often have none.
     """
-    part = folder.parent / f".{folder.name}-{uuid.uuid4().hex}"
+    part = part_of(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
+        remove_abandoned(folder)
         part.mkdir()
     except OSError as error:
         raise OutputError(
@@ -51,11 +48,3 @@ def _rename(part: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():  # otherwise another process was first, with the same content
             raise
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed runs left behind; young folders may belong to a running process."""
-    for part in folder.parent.glob(f".{folder.name}-*"):
-        with suppress(FileNotFoundError):  # its process has just finished
-            if time.time() - part.stat().st_mtime > _ABANDONED_AFTER:
-                shutil.rmtree(part, ignore_errors=True)

@@ -1,14 +1,18 @@
 """Files that appear whole or not at all, and places tried before there is anything to write."""
 
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from ..errors import OutputError
+
+_ABANDONED_AFTER = 3600.0  # seconds since a file was begun in it
 
 
 def writable_folder(path: str | Path) -> Path:
@@ -126,6 +130,23 @@ def room_for(size: int, path: str | Path) -> None:
         )
 
 
+def part_of(folder: Path) -> Path:
+    """A hidden folder beside `folder`, of a name of its own, to become it once it is whole."""
+    return folder.with_name(f".{folder.name}-{uuid4().hex}")
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed runs have left of `folder`; what is young may be of one that is running.
+
+    Meant for the start of the next one: nobody else knows of it.
+    """
+    named = re.compile(rf"\.{re.escape(folder.name)}-[0-9a-f]{{32}}")
+    for part in folder.parent.iterdir():
+        with suppress(FileNotFoundError):  # its process has just finished
+            if named.fullmatch(part.name) and time.time() - part.stat().st_mtime > _ABANDONED_AFTER:
+                shutil.rmtree(part, ignore_errors=True)
+
+
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """An empty folder beside `folder`, which takes its place when the block succeeds.
@@ -147,9 +168,11 @@ def replacing(folder: Path) -> Iterator[Path]:
         ['note.txt']
     """
     place = folder.resolve()
-    parent = writable_folder(place.parent)
-    part, gone = (parent / f".{place.name}-{uuid4().hex}" for _ in range(2))
+    writable_folder(place.parent)
+    part = part_of(place)
+    gone = place.with_name(f"{part.name}.old")  # never taken for what was not finished
     try:
+        remove_abandoned(place)
         part.mkdir()
         yield part
         with suppress(FileNotFoundError):

@@ -35,7 +35,7 @@ from transformers import (
     T5Config,
 )
 
-from painters_interp import check, kl_to_intact, recipe, similarity
+from painters_interp import check, kl_to_intact, recipe, similarity, storage
 from painters_interp.borrowed import of_transformer_lens
 from painters_interp.errors import ModelError, OutputError, UnsupportedModelError
 from painters_interp.models import (
@@ -427,14 +427,17 @@ def test_full_disk_is_one_clear_line(
 # The cache.
 
 
-def test_leftovers_of_killed_runs_are_removed_once_old(tmp_path: Path) -> None:
-    dead, running = tmp_path / ".it-dead", tmp_path / ".it-running"
-    dead.mkdir()
-    running.mkdir()
-    os.utime(dead, (0, time.time() - 7200))
-    with cache.appearing(tmp_path / "it") as part:
+@pytest.mark.parametrize("making", [cache.appearing, storage.replacing])
+def test_leftovers_of_killed_runs_are_removed_once_old(making: Any, tmp_path: Path) -> None:
+    old, dead, running = f".it-{'a' * 32}.old", f".it-{'d' * 32}", f".it-{'e' * 32}"
+    others = [".it-2", f".it-2-{'f' * 32}"]
+    for name in (old, dead, running, *others):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (0, time.time() - 7200 * (name != running)))
+    with making(tmp_path / "it") as part:
         (part / "file").write_text("whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".it-running", "it"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == sorted([old, running, *others, "it"])
 
 
 def test_second_of_two_processes_keeps_what_the_first_made(tmp_path: Path) -> None:
