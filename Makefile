@@ -3,6 +3,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 OLDEST := .venv-oldest/bin
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+# Compiled once, and not by every process that a test starts.
+PYTEST += PYTHONDONTWRITEBYTECODE=
 WORKERS ?= 2
 # Without types checked at run time: the classes of older pandas cannot be named with their contents.
 UNCHECKED := --shapes-unchecked
