@@ -35,6 +35,7 @@ _TERMS = (
     (r"\blayers=", "--layers "),
     (r"\bshard=", "--shard-size "),
     (r"\b(cache|center|massive|metrics?|limit|seed|store|tasks|plan|dtype|device)=", r"--\1 "),
+    (r"\btext= ", "--text "),
     (r"\b(calls|time|method|objective|batch|length|repeats)=", r"--\1 "),
     (r"\b(source_positions|num_fewshot)=", lambda found: f"--{found[1].replace('_', '-')} "),
 )  # fmt: skip

@@ -252,7 +252,8 @@ def _text_columns(
         text = next((column for column in _TEXTS if column in known), None)
         if text is None:
             raise TaskError(
-                f"task {name!r}: no column of texts is named; it has {', '.join(known)}"
+                f"task {name!r}: no column of texts is named; it has {', '.join(known)}; give "
+                "text= the name of one"
             )
         if second is None and text.endswith("1"):
             second = next((column for column in _SECONDS if column in known), None)
