@@ -138,8 +138,9 @@ def _of_tasks(
 
 
 def _halves(texts: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    refuse_few(len(texts))
-    return tuple(texts[::2]), tuple(texts[1::2])
+    distinct = tuple(dict.fromkeys(texts))  # a text that has chosen cannot judge
+    refuse_few(len(distinct))
+    return distinct[::2], distinct[1::2]
 
 
 def _digest(facts: Any) -> str:

@@ -64,6 +64,6 @@ def refuse_few(texts: int) -> None:
     """Raise TextError for fewer texts than can be parted in two halves."""
     if texts < FEWEST:
         raise TextError(
-            f"a search chooses on half of the texts and judges on the others: {texts} are too few; "
-            f"give {FEWEST} or more"
+            "a search chooses on half of the texts and judges on the others, equal ones counted "
+            f"once: {texts} are too few; give {FEWEST} or more"
         )

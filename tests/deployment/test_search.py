@@ -232,6 +232,7 @@ class TestSearch:
             ({"edits": "shake"}, PlanError, "no edit 'shake'; there are drop"),
             ({"edits": []}, PlanError, "no edits"),
             ({"texts": TEXTS[:3]}, TextError, "3 are too few; give 4 or more"),
+            ({"texts": TEXTS[:3] * 2}, TextError, "3 are too few; give 4 or more"),
             ({"method": "anneal"}, PaintersError, "not one of greedy, beam"),
             ({"objective": "x"}, PaintersError, "not one of kl, loss, tasks"),
             ({"tasks": "probe_facts"}, PaintersError, "texts are not read where tasks are scored"),
