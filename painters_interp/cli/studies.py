@@ -245,11 +245,11 @@ def _drawing(study: "Study", look: dict[str, Any]) -> float:
 
 def _fitting(on: Any, work: float, beside: float, seconds: float) -> int:
     """So many items of each task fit; PaintersError where that would be too few to tell."""
-    fitting = int(on.most * (seconds - beside) / work)
-    if fitting < _FEWEST:
-        needed = beside + work * _FEWEST / on.most
+    fitting, fewest = int(on.most * (seconds - beside) / work), min(_FEWEST, on.most)
+    if fitting < fewest:
+        needed = beside + work * fewest / on.most
         raise PaintersError(
-            f"the budget is too small: {_FEWEST} items of each task take about {_readable(needed)}"
+            f"the budget is too small: {fewest} items of each task take about {_readable(needed)}"
         )
     return fitting
 
