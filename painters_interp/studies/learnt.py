@@ -31,6 +31,7 @@ from .work import Work
 
 LIMIT = 400  # examples to learn from, and to score
 _TRIED = 64  # examples that a pace is measured on, at most
+_PLANS = 4  # that a head is timed under
 _OF_A_CLASS = 4
 _STEPS = (1, 3)  # of training: what they differ by is a pace
 
@@ -142,12 +143,16 @@ class Learnt:
         return sum(self._of_copies(task, plans, tuning) for task in self.tasks)
 
     def _of_heads(self, plans: Sequence[Plan], calls: int) -> float:
-        """The pace of calls, and beside that what each head takes, which grows with examples."""
-        intact, few, pace = [full(self.n)], self._few(self.tasks[0], _TRIED), self.pace()
-        one = self._trial(few, intact, None)
-        beside = max(0.0, one - pace * self._number([few], intact, None))
+        """The pace of calls, what each head takes beside that, which grows with examples, and what
+        is done once: the first of a few plans takes both, and the others heads alone."""
+        few, pace, some = self._few(self.tasks[0], _TRIED), self.pace(), plans[:_PLANS]
+        one, all_of_them = (
+            self._trial(few, part, None) - pace * self._number([few], part, None)
+            for part in (some[:1], some)
+        )
+        head = max(0.0, all_of_them - one) / max(1, len(some) - 1)
         share = sum(len(task.train) for task in self.tasks) / len(few.train)
-        return pace * calls + beside * share * len(plans)
+        return pace * calls + max(0.0, one - head) + head * share * len(plans)
 
     def _of_copies(self, task: Examples, plans: Sequence[Plan], tuning: Tuning) -> float:
         """What steps on some of the task take, and what a copy of the model takes beside them.
