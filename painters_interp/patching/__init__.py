@@ -4,6 +4,8 @@ from .across_layers import crossing as crossing
 from .corpus_lens import LENS as LENS
 from .corpus_lens import corpus_lens as corpus_lens
 from .corpus_lens import lens_calls as lens_calls
+from .erasing import erasure as erasure
+from .erasing import erasure_calls as erasure_calls
 from .layer_effects import effects as effects
 from .layer_effects import effects_calls as effects_calls
 from .layer_effects import resampled_effects as resampled_effects

@@ -72,7 +72,7 @@ def corpus_lens(model: Model, texts: Texts, frequent: int = 50) -> dict[str, Cur
         for batch in batched(model, pieces, _TOKENS_AT_ONCE):
             seen, owner = _seen(model, batch), _documents(batch, owners)
             with head(model) as logits_of:  # in which no layer runs
-                for rows in _parts(seen[0], int(model.cfg.d_vocab)):
+                for rows in in_parts(seen[0], int(model.cfg.d_vocab)):
                     found, first, kind = _compared(logits_of, [s[rows] for s in seen], common)
                     documents = owner[rows]
                     np.add.at(sums.transpose(1, 0, 2), documents, numbers(found).transpose(2, 0, 1))
@@ -109,10 +109,14 @@ def lens_calls(model: Model, texts: Texts) -> int:
     """
     model = as_model(model)
     pieces, _ = in_pieces(model, as_texts(texts))
-    layer = sum(weight.numel() for weight in model.blocks[0].parameters())
-    share = int(model.cfg.d_vocab) * int(model.cfg.d_model) / max(1, layer)
     n = len(model.blocks)
-    return int(sum(map(len, pieces)) * (n + (n + 1) * share))
+    return int(sum(map(len, pieces)) * (n + (n + 1) * head_share(model)))
+
+
+def head_share(model: TransformerBridge) -> float:
+    """What the head takes of a token, in calls of a layer."""
+    layer = sum(int(weight.numel()) for weight in model.blocks[0].parameters())
+    return int(model.cfg.d_vocab) * int(model.cfg.d_model) / max(1, layer)
 
 
 def _most_common(pieces: Sequence[Sequence[int]], frequent: int) -> Int[Tensor, " frequent"]:
@@ -136,7 +140,7 @@ def _documents(batch: Batch, owners: Sequence[int]) -> Int[np.ndarray, " token"]
     return np.repeat([owners[index] for index in batch.indices], batch.lengths)
 
 
-def _parts(rows: Tensor, vocabulary: int) -> list[slice]:
+def in_parts(rows: Tensor, vocabulary: int) -> list[slice]:
     """So many tokens at a time that the logits of one state fit."""
     size = max(1, _LOGITS_AT_ONCE // vocabulary)
     return [slice(start, start + size) for start in range(0, len(rows), size)]

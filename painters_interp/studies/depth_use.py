@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..figures import depth_curves, effects_heatmap
-from ..patching import resampled_effects
+from ..patching import erasure, resampled_effects
 from ..texts import in_pieces
 from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study, along, of_measure
@@ -12,13 +12,14 @@ from .work import Work
 
 
 def _calls(on: Setting) -> Work:
-    return on.similarity_calls() + 2 * on.effects_calls() + on.lens_calls()
+    return on.similarity_calls() + 2 * on.effects_calls() + on.lens_calls() + on.erasure_calls()
 
 
 def _carry_out(on: Setting) -> Found:
     found = on.similarity(["update_ratio", "update_cosine"])
     everywhere = _effects(on)
     later = _effects(on, _place(on))
+    erased = erasure(on.model, on.texts)
     lens = on.lens()
     read = as_curves([lens[name] for name in ("lens_kl", "lens_overlap")], on.seed)
     overlap = of_measure(lens["lens_overlap"], on.seed)
@@ -29,6 +30,7 @@ def _carry_out(on: Setting) -> Found:
             "depth": found.curves(),
             "effects": everywhere.rows,
             "effects_on_later_tokens": later.rows,
+            "erasure": as_curves([erased], on.seed),
             "lens": read,
         },
         judged=[
@@ -36,21 +38,27 @@ def _carry_out(on: Setting) -> Found:
                 "Updates shrink against the stream: ratio of the median layer in the first half "
                 "less that in the second",
                 "smaller in the second half",
-                _median(ratio.where(place=range(on.n // 2)))
-                - _median(ratio.where(place=range(on.n // 2, on.n))),
+                _halves_apart(on.n, ratio, "place"),
                 above=0,
             ),
             Claim(
                 "Skipping a layer of the first half changes later layers more than skipping one "
                 "of the second (median of the relative changes of their updates)",
                 "little effect of the second half",
-                _first_less_second(on.n, everywhere),
+                _halves_apart(on.n, everywhere, "dropped"),
                 above=0,
             ),
             Claim(
                 "The same of later tokens, where one token alone misses the layer",
                 "nearly none of the second half",
-                _first_less_second(on.n, later),
+                _halves_apart(on.n, later, "dropped"),
+                above=0,
+            ),
+            Claim(
+                "Later tokens need an earlier one in the first half: KL to the intact model where "
+                "its state is exchanged for a mean there, less that in the second (median states)",
+                "answers hardly depend on it in the second half",
+                _halves_apart(on.n, of_measure(erased, on.seed), "place"),
                 above=0,
             ),
             Claim(
@@ -65,6 +73,7 @@ def _carry_out(on: Setting) -> Found:
             "depth": lambda: depth_curves(found.curves()),
             "effects": lambda: effects_heatmap(everywhere.rows),
             "effects_on_later_tokens": lambda: effects_heatmap(later.rows),
+            "erasure": lambda: erased.plot(),
             "lens": lambda: depth_curves(read, columns=2),
         },
     )
@@ -81,9 +90,10 @@ def _place(on: Setting) -> int:
     return max(0, min(map(len, pieces)) // 2 - 1)
 
 
-def _first_less_second(n: int, effects: Sampled) -> Quantity:
-    first, second = range(n // 2), range(n // 2, n)
-    return _median(effects.where(dropped=first)) - _median(effects.where(dropped=second))
+def _halves_apart(n: int, found: Sampled, along: str) -> Quantity:
+    """The median where `along` lies in the first half of depth, less that in the second."""
+    first, second = ({along: places} for places in (range(n // 2), range(n // 2, n)))
+    return _median(found.where(**first)) - _median(found.where(**second))
 
 
 def _median(found: Sampled) -> Quantity:
@@ -91,4 +101,4 @@ def _median(found: Sampled) -> Quantity:
     return found.of(lambda values: np.median(values, axis=-1))
 
 
-STUDY = Study("2505.13898", "Do models use their depth", _calls, _carry_out, figures=4)
+STUDY = Study("2505.13898", "Do models use their depth", _calls, _carry_out, figures=5)

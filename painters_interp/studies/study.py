@@ -36,6 +36,8 @@ from ..patching import (
     corpus_lens,
     effects,
     effects_calls,
+    erasure,
+    erasure_calls,
     lens_calls,
     loop_calls,
     loop_turns,
@@ -197,6 +199,10 @@ class Setting:
         """What the effects of every layer on all texts take."""
         read = partial(effects, self.model)
         return self._work(partial(effects_calls, self.model), None, read)
+
+    def erasure_calls(self) -> Work:
+        """What the erasure of a token at every state of all texts takes."""
+        return self._work(partial(erasure_calls, self.model), None, partial(erasure, self.model))
 
     def loop_calls(self, first: int, last: int, times: int) -> Work:
         """What the steps of a loop over all texts take."""
