@@ -142,7 +142,8 @@ def resampled_ratio(
         PlanError: as `latency`.
 
     Example:
-        >>> ratios, medians = resampled_ratio(model, plan, length=8, repeats=3)
+        >>> skipped = painters.Plan.parse("0-2 5", 6)
+        >>> ratios, medians = resampled_ratio(model, skipped, length=8, repeats=3)
         >>> len(ratios), medians.ndim
         (3, 1)
     """

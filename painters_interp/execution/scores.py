@@ -42,9 +42,11 @@ def score_targets(
 
     def read(logits: Tensor, span: slice) -> Tensor:
         target = targets[span, None].expand(len(logits), -1, 1)
-        logprobs = logits.gather(-1, target) - logits.logsumexp(-1, keepdim=True)
-        hits = logits.argmax(-1, keepdim=True) == target
-        return torch.cat([logprobs, hits.to(logprobs)], dim=-1)
+        largest = logits.max(-1, keepdim=True)
+        own = logits.gather(-1, target) - largest.values
+        # In place, for nobody else reads them: with room made anew it takes twice as long.
+        total = logits.sub_(largest.values).exp_().sum(-1, keepdim=True)
+        return torch.cat([own - total.log(), (largest.indices == target).to(own)], dim=-1)
 
     found = read_out(model, plans, recording, sources, lambda logits_of: read, advance)
     return Scores(found[..., 0], found[..., 1].bool())

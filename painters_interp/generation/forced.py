@@ -23,7 +23,7 @@ from ..texts import pad_of
 from .ending import Ending
 from .reading import Advance, Padded
 from .rooms import windows
-from .routes import MEMORY, Way, bytes_needed, in_parts, way_to_write
+from .routes import Way, bytes_needed, in_parts, room_on, way_to_write
 from .writing import Style, decode
 
 _ALONE = 32  # texts that are decoded together under one plan
@@ -77,7 +77,7 @@ def forced_under(
     continuations: Sequence[Sequence[int]],
     cache: str = "exact",
     advance: Advance = lambda calls: None,
-    memory: int = MEMORY,
+    memory: int | None = None,
 ) -> list[list[Nats]]:
     """The same under many plans, which go through one schedule, as texts do that are written.
 
@@ -90,7 +90,7 @@ def forced_under(
         continuations: Token ids of what follows each prompt.
         cache: "exact" or "averaged", as for `applied`.
         advance: Told the token-layer calls that are made or spared, those of pads among them.
-        memory: Bytes of keys and values.
+        memory: Bytes of keys, values and logits; as for `texts_under` if not given.
 
     Returns:
         An array for each plan and continuation, as [plan][continuation], shape (token,).
@@ -120,6 +120,7 @@ def forced_under(
     if not plans or not pairs:
         return [[] for _ in plans]
     longest = max(len(prompt) + len(text) for prompt, text in pairs)
+    memory = room_on(device_of(model)) if memory is None else memory
     with measuring(model):
         way = way_to_write(model, plans, longest, given=True)
         if isinstance(way, Way):

@@ -24,7 +24,7 @@ from ..execution.guards import Untold, nats_apart
 from ..execution.kinds import few_layers
 from ..execution.rotary import rotated_alike
 from ..execution.widening import in_float32
-from ..models import device_of
+from ..models import device_of, memory_of
 from ..notices import warn
 from ..plans import Plan, Step
 from ..plans.sharing import prefix_tree
@@ -39,8 +39,9 @@ T = TypeVar("T")
 # Bytes for texts after some prompts under some plans.
 Needed = Callable[[Sequence[Plan], Sequence[Ids]], int]
 
-# Bytes for keys, values and logits of texts that are written together.
-MEMORY = 4 << 30
+# Of a device's memory, for keys, values and logits of texts that are written together; and how many
+# bytes at most where a process may be given less than there is.
+_SHARE, _MOST = 4, 6 << 30
 _ALONE = 8  # prompts that are continued together under one plan
 _TOLERANCE = 1e-3
 # Settings of generation that leave greedy decoding alone, or that are given.
@@ -64,7 +65,7 @@ def texts_under(
     ending: Ending,
     cache: str = "exact",
     advance: Advance = lambda calls: None,
-    memory: int = MEMORY,
+    memory: int | None = None,
 ) -> list[list[Written]]:
     """What the model writes greedily after every prompt under every plan.
 
@@ -78,7 +79,8 @@ def texts_under(
         ending: What ends a text, besides what the model's own settings call an end.
         cache: "exact" or "averaged", as for `applied`.
         advance: Told the token-layer calls that are made or spared, those of pads among them.
-        memory: Bytes of keys and values.
+        memory: Bytes of keys, values and logits; a quarter of the device's if not given, on a
+            processor 6 GiB at most.
 
     Returns:
         What was written, as [plan][prompt].
@@ -105,6 +107,7 @@ def texts_under(
     # Equal prompts have equal texts; prompts of one length are padded least together.
     order = sorted(dict.fromkeys(prompts), key=lambda ids: (-len(ids), ids))
     longest = max(map(len, prompts), default=0) + ending.new
+    memory = room_on(device_of(model)) if memory is None else memory
     with measuring(model):
         way = way_to_write(model, plans, longest)
         if isinstance(way, Way):
@@ -185,6 +188,12 @@ def _one_by_one(
             again = text.tokens is None and padded
             found += written_alone(model, plan, [ids], style) if again else [text]
     return found
+
+
+def room_on(device: torch.device) -> int:
+    """Bytes that texts may take if nobody says how many."""
+    share = memory_of(device) // _SHARE
+    return min(share, _MOST) if device.type == "cpu" else share
 
 
 def batches(

@@ -8,7 +8,7 @@ import lazy_loader
 
 _NAMES = {
     "copies": ["copied", "refuse_copying", "stock_copy"],
-    "device": ["device_of", "lacks_float64", "numbers", "widened"],
+    "device": ["device_of", "lacks_float64", "memory_of", "numbers", "widened"],
     "door": ["Model", "as_model", "load_model"],
     "edits": ["edited_weight"],
     "headless": ["has_head", "refuse_headless"],

@@ -3,6 +3,7 @@ from .copies import refuse_copying as refuse_copying
 from .copies import stock_copy as stock_copy
 from .device import device_of as device_of
 from .device import lacks_float64 as lacks_float64
+from .device import memory_of as memory_of
 from .device import numbers as numbers
 from .device import widened as widened
 from .door import Model as Model

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -67,6 +68,26 @@ def device_of(model: Any) -> torch.device:
             device: torch.device = weight.device
             return device
     raise ModelError(f"{model.cfg.model_name} has no weights, so it computes nowhere")
+
+
+def memory_of(place: torch.device) -> int:
+    """How many bytes a device has; 16 GiB are taken for granted where it does not say.
+
+    Args:
+        place: The device.
+
+    Returns:
+        Bytes, those that are in use among them.
+
+    Example:
+        >>> memory_of(torch.device("cpu")) > 1 << 20
+        True
+    """
+    if place.type == "cpu":
+        return int(psutil.virtual_memory().total)
+    if place.type == "cuda":
+        return int(torch.cuda.get_device_properties(place).total_memory)
+    return 16 << 30
 
 
 def widened(tensor: Tensor) -> Tensor:

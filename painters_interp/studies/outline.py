@@ -61,6 +61,10 @@ class Outline(Setting):
         """Every layer left out once, from there on."""
         return self._counted(self.n * (self.n + 1) // 2, None)
 
+    def erasure_calls(self) -> Work:
+        """Two passes, the layers behind every state, and heads at half of the tokens."""
+        return self._counted(6 * self.n + self.n * (self.n + 1) // 2, None)
+
     def loop_calls(self, first: int, last: int, times: int) -> Work:
         """The loop, and the layers around it."""
         return self._counted(self.n + (last + 1 - first) * (times - 1), None)

@@ -21,7 +21,7 @@ from painters_interp import applied
 from painters_interp.errors import PlanError, TextError, UnsupportedModelError
 from painters_interp.execution import plain
 from painters_interp.execution.fused import FUSED
-from painters_interp.generation import Ending, texts_under
+from painters_interp.generation import Ending, routes, texts_under
 from painters_interp.generation.routes import Way, batches, bytes_needed, way_to_write
 from painters_interp.generation.writing import Style
 from painters_interp.plans import Plan
@@ -154,6 +154,16 @@ def test_memory_splits_prompts_and_then_plans_and_changes_nothing(
         for some, chosen in parts:
             taken = needed([several[k] for k in chosen], [longest_first[k] for k in some])
             assert taken <= memory or len(some) == len(chosen) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "gib", "room"), [("cpu", 8, 2), ("cpu", 512, 6), ("cuda", 80, 20), ("mps", 16, 4)]
+)
+def test_texts_take_a_quarter_of_the_memory_there_is(
+    monkeypatch: pytest.MonkeyPatch, device: str, gib: int, room: int
+) -> None:
+    monkeypatch.setattr(routes, "memory_of", lambda place: gib << 30)
+    assert routes.room_on(torch.device(device)) == room << 30
 
 
 def test_beginnings_that_texts_and_plans_share_take_memory_once(tiny_folder: Path) -> None:
