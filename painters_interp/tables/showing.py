@@ -138,7 +138,7 @@ def measured(value: Any, low: Any, high: Any, unit: str) -> str:
     """A number of three digits with its interval, where there is one, and what it counts in.
 
     Example:
-        >>> measured(0.02711, 0.0004125, 0.05, "nats"), measured(2.0, *[float("nan")] * 2, "layers")
+        >>> measured(0.02711, 0.0004132, 0.05, "nats"), measured(2.0, *[float("nan")] * 2, "layers")
         ('0.0271 [0.000413, 0.05] nats', '2 layers')
     """
     if pd.isna(value):
