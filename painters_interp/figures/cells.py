@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import PatchCollection, QuadMesh
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import CenteredNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.markers import CARETDOWN, CARETRIGHT
@@ -185,7 +186,12 @@ def bar(
         tip = CARETDOWN if below else CARETRIGHT
         made.ax.plot(0, 1 if below else 0, marker=tip, markersize=4, markeredgewidth=0,
                      color=style.INK, transform=along, clip_on=False)  # fmt: skip
-    return made.long_axis
+    return axis_along(made)
+
+
+def axis_along(bar: Colorbar) -> Axis:
+    """The axis on which a bar has its values."""
+    return bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis
 
 
 def missing(axes: Sequence[Axes]) -> list[Patch]:

@@ -122,7 +122,7 @@ class _Panel:
         values = _filled(mesh.get_array())
         known, (rows, columns) = told(mesh), values.shape
         down, across = known.names or ([str(i) for i in range(rows)], [*map(str, range(columns))])
-        bar = mesh.colorbar.long_axis.get_label_text() if mesh.colorbar is not None else ""
+        bar = "" if mesh.colorbar is None else cells.axis_along(mesh.colorbar).get_label_text()
         of = bar.split("\n")[0] or "value"
         ends = [_EXPLAINED.sub("", _plain(label)) or alone for label, alone in
                 ((self.ax.get_ylabel(), "row"), (self.ax.get_xlabel(), "column"))]  # fmt: skip
@@ -308,7 +308,7 @@ def _bar(ax: Axes) -> Iterator[dict[str, Any]]:
         if isinstance(mesh, QuadMesh) and mesh.colorbar is not None and mesh.colorbar.ax is ax
     ]
     for mesh, bar in meshes:
-        box, norm, axis = ax.get_position(), mesh.norm, bar.long_axis
+        box, norm, axis = ax.get_position(), mesh.norm, cells.axis_along(bar)
         upright = bar.orientation == "vertical"
         where = {"orientation": "v", "xanchor": "left", "y": box.y0, "yanchor": "bottom",
                  "len": box.height} if upright else {
