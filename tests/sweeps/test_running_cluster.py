@@ -22,7 +22,7 @@ from painters_interp.errors import PaintersError
 from painters_interp.sweeps.connection import connected
 from painters_interp.sweeps.journal import notes
 
-_PATIENCE = 180  # seconds for what takes ten where nothing else runs
+_PATIENCE = 300  # seconds for what takes ten where nothing else runs
 _TOKEN = "0123456789abcdef" * 4
 
 
