@@ -240,9 +240,10 @@ def read_out(
     """Numbers read from each plan's logits at the residual rows (batch, pos) of `sources`.
 
     `reader` is given the head and returns what to keep of a piece of logits, which are float32
-    (float64 for a float64 model). Logits are computed at `sources` only, for several finished
-    plans together, so that the head's weights are read once for all of them. On a model with hooks
-    of the user every plan runs by itself, and instead of a head `reader` is given the identity.
+    (float64 for a float64 model), and may be written over. Logits are computed at `sources` only,
+    for several finished plans together, so that the head's weights are read once for all of them.
+    On a model with hooks of the user every plan runs by itself, and instead of a head `reader` is
+    given the identity.
     """
     dtype = torch.promote_types(recording.stream.dtype, torch.float32)
     most = max(1, _LOGITS_AT_ONCE // int(model.cfg.d_vocab))

@@ -54,7 +54,7 @@ def erasure(model: Model, texts: Texts) -> Curve:
     texts = as_texts(texts)
     pieces, owners = in_pieces(model, texts)
     batches = batched(model, pieces, _TOKENS_AT_ONCE)
-    sums, counts = np.zeros((2, len(texts), len(model.blocks) + 1))
+    sums, counts = np.zeros((len(texts), len(model.blocks) + 1)), np.zeros((len(texts), 1))
     total = erasure_calls(model, texts)
     with measuring(model), progress("erasure", total) as advance:
         means = _means(model, batches)
@@ -67,7 +67,7 @@ def erasure(model: Model, texts: Texts) -> Curve:
             advance(round(total * sum(batch.lengths) / sum(map(len, pieces))))
     say_nan("erasure", int(np.isnan(sums).any(axis=1).sum()), len(texts), "texts")
     everyone = tuple(range(len(texts)))
-    return Curve(sums / np.where(counts == 0, np.nan, counts), everyone, "state", "erasure")
+    return Curve(sums / counts, everyone, "state", "erasure")
 
 
 def erasure_calls(model: Model, texts: Texts) -> int:
