@@ -34,6 +34,16 @@ def say(text: str, hang: int = 0) -> None:
     print(folded(text, hang, room()))
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it: seconds, and minutes where there are more than 90.
+
+    Example:
+        >>> duration(42.3), duration(600)
+        ('42 s', '10 min')
+    """
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
+
+
 def folded(text: str, hang: int = 0, width: int = WIDTH) -> str:
     """A text in lines of so many columns; the second and following begin `hang` columns in.
 

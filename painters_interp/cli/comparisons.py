@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import PaintersError, TableError
-from ..terminal import room
 from .options import ALL_FORMATS, Formats, Plans, Seed, TableOut, Venue, look_of, path_of
-from .outputs import try_drawn, write_drawn
+from .outputs import print_table, try_drawn, write_drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,15 +41,12 @@ def compare(
     """
     from .. import items
     from ..storage import provenance
-    from ..tables import readable
-    from ..tables.showing import printed
 
     look = look_of(venue, formats)
-    if out is not None:
-        try_drawn(out)
+    try_drawn(out)
     table, first, second = _both(results, plan or [])
     found = items.compare(table, first, second, seed)
-    print(printed(readable(found), width=room()))
+    print_table(found)
     if out is not None:
         asked = {"results": [str(path) for path in results], "first": first, "second": second}
         for path in write_drawn(found, out, provenance(**asked, seed=seed), look):

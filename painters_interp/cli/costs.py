@@ -57,8 +57,7 @@ def cost(
     from ..experiments import cost as reckoned
     from ..storage import provenance, write_table
 
-    if out is not None:
-        try_table(out)
+    try_table(out)
     shape = Shape(
         n_layers, d_model, d_ff or round(8 * d_model / 3), kv_width or d_model, vocabulary
     )

@@ -33,7 +33,6 @@ from .options import (
     Tasks,
     Texts,
     Venue,
-    computable,
     listed,
     loaded,
     look_of,
@@ -45,11 +44,11 @@ from .options import (
     whole_numbers,
 )
 from .outputs import (
-    folder_for,
+    folder_of_tables,
+    print_table,
     try_drawn,
     try_folder,
     try_table,
-    try_tables,
     write_all,
     write_drawn,
 )
@@ -176,11 +175,9 @@ def search(
     read = None if goal == "tasks" else documents(lines_of(texts), limit)
     if read is not None:
         refuse_few(len(read))
-    look, folder = look_of(venue, formats), folder_for(model, out)
-    try_tables(folder, ["search", "rounds"])
-    if store is not None:
-        try_folder(store)
-    computable(device, dtype)
+    look = look_of(venue, formats)
+    folder = folder_of_tables(model, out, ["search", "rounds"])
+    try_folder(store)
     bridge = loaded(model, device, dtype)
     if calls is not None:
         refuse_calls(calls, len(bridge.blocks))
@@ -258,16 +255,13 @@ def latency(
     Example: painters latency "0-12 17-29" --batch 1,8
     """
     from ..storage import provenance, read_table
-    from ..tables import readable
-    from ..tables.showing import printed
 
     given, look = plans_in(plans, plan, model), look_of(venue, formats)
     rows, tokens = whole_numbers(batch, "--batch"), whole_numbers(length, "--length")
     if scores is not None and (out is None or len(rows or []) * len(tokens or []) != 1):
         raise PaintersError("--scores are drawn with --out, for one --batch and one --length")
     judged = None if scores is None else _judged(read_table(scores))
-    if out is not None:
-        try_drawn(out)
+    try_drawn(out)
 
     from .. import deployment
     from ..execution import as_plan
@@ -278,11 +272,12 @@ def latency(
     asked: dict[str, Any] = {"new": new, "repeats": repeats, "seed": seed}
     asked["groups"] = "overlapped" if overlapped else "in turn"
     table = deployment.latency(bridge, labelled, rows or 1, tokens or 128, **asked)
+    written: list[Path] = []
     if out is not None:
         facts = provenance(**identity(bridge), **asked)
         written = write_drawn(table, out, facts, look, judged)
-    print(printed(readable(table), width=room()))
-    for path in written if out is not None else ():
+    print_table(table)
+    for path in written:
         print(path)
 
 
@@ -329,8 +324,7 @@ def per_input(
     from ..storage import read_provenance, write_table
     from ..tables import per_input as found_of
 
-    if out is not None:
-        try_table(out)
+    try_table(out)
     table, facts = items_in(items), read_provenance(items)
     if not isinstance(layers := facts.get("n_layers"), int):
         raise PaintersError(f"{items} does not say how many layers its model has; give another")

@@ -21,14 +21,13 @@ from .options import (
     Texts,
     Venue,
     chosen,
-    computable,
     loaded,
     look_of,
     model_of,
     whole_numbers,
     word_option,
 )
-from .outputs import folder_for, try_tables, write_all
+from .outputs import folder_of_tables, write_one
 
 _MEASURES = "cosine,angular,cka,block_influence"
 PAIRS = ("depth", "all")
@@ -59,13 +58,12 @@ def logit_lens(
     from ..storage import provenance
 
     places, look = whole_numbers(positions, "--positions"), look_of(venue, formats)
-    folder = folder_for(model, out)
-    try_tables(folder, ["logit_lens"])
+    folder = folder_of_tables(model, out, ["logit_lens"])
     bridge = loaded(model, device, dtype)
     asked = read(bridge, prompt).places(places)
     table = readout(bridge, prompt, plan, asked, top=top)
     facts = provenance(**identity(bridge), prompt=prompt, plan=plan, positions=asked)
-    _write(table, "logit_lens", folder, facts, look)
+    write_one("logit_lens", table, folder, facts, look)
 
 
 def damage(
@@ -98,15 +96,14 @@ def damage(
     from ..storage import provenance
 
     names, look = chosen(measures, MEASURES, "measure"), look_of(venue, formats)
-    lines, folder = lines_of(texts), folder_for(model, out)
-    try_tables(folder, ["damage"])
+    lines, folder = lines_of(texts), folder_of_tables(model, out, ["damage"])
     bridge = loaded(model, device, dtype)
     read, plans = documents(lines, limit), damages(len(bridge.blocks), longest)
     points, rho = predict_damage(bridge, read, names, plans, seed=seed)
     facts = provenance(**identity(bridge), texts=len(read), longest=longest, seed=seed)
     ends = rho.rename(columns={"low": "rho_low", "high": "rho_high"})
     table = points.merge(ends, on=["measure", "variant"])
-    _write(table, "damage", folder, facts, look)
+    write_one("damage", table, folder, facts, look)
     for row in rho.itertuples(index=False):
         print(f"{row.measure:16}{row.variant:12}rho {row.rho:.2f} [{row.low:.2f}, {row.high:.2f}]")
 
@@ -144,9 +141,7 @@ def stitch(
     from ..storage import provenance
 
     lines, look = lines_of(texts), look_of(venue, formats)
-    folder = folder_for(model, out)
-    try_tables(folder, ["stitching"])
-    computable(device, dtype)
+    folder = folder_of_tables(model, out, ["stitching"])
     source = loaded(model, device, dtype)
     other = source if target == model else loaded(target, device, dtype)
     read = documents(lines, limit)
@@ -159,10 +154,4 @@ def stitch(
     table = stitching.stitch(source, other, read, **how)
     asked: dict[str, Any] = {"method": method, "pairs": pairs, "texts": len(read), "seed": seed}
     facts = provenance(**identity(source), target=identity(other), **asked)
-    _write(table, "stitching", folder, facts, look)
-
-
-def _write(table: Any, name: str, folder: Any, facts: Any, look: Any) -> None:
-    """The table, what produced it, and its figure; their paths are printed."""
-    for path in write_all({name: table}, folder, {name: facts}, look):
-        print(path)
+    write_one("stitching", table, folder, facts, look)

@@ -16,7 +16,6 @@ from .options import (
     TableOut,
     Texts,
     Venue,
-    computable,
     loaded,
     look_of,
     plans_in,
@@ -45,15 +44,13 @@ def kl(
     """
     given = plans_in(plans, plan, model)
     lines, look = lines_of(texts), look_of(venue, formats)
-    if out is not None:
-        try_drawn(out)
+    try_drawn(out)
 
     from ..damage import kl_to_intact
     from ..execution import as_plan
     from ..models import identity
     from ..storage import provenance
 
-    computable(device, dtype)
     bridge = loaded(model, device, dtype)
     chosen = {text: as_plan(text, bridge) for text in given}
     read = documents(lines, limit)

@@ -22,7 +22,7 @@ from .options import (
     loaded,
     look_of,
 )
-from .outputs import folder_for, try_tables, write_all
+from .outputs import folder_of_tables, write_one
 
 # What one types, and the experiment it stands for.
 KINDS = {
@@ -65,8 +65,8 @@ def grid(
     from ..storage import provenance
 
     look = look_of(venue, formats)
-    name, lines, folder = KINDS[kind], lines_of(texts), folder_for(model, out)
-    try_tables(folder, [name])
+    name, lines = KINDS[kind], lines_of(texts)
+    folder = folder_of_tables(model, out, [name])
     bridge = loaded(model, device, dtype)
     n_layers = len(bridge.blocks)
     table = experiments.GRIDS[name](n_layers, layers_in(layers, n_layers))
@@ -74,14 +74,12 @@ def grid(
         raise PaintersError(f"a grid of {kind} needs more layers than these; give two or more")
     read = documents(lines, limit)
     plans = experiments.plans(table)
-    told = f"{len(plans)} plans, {shared_calls(plans):,} shared layer calls"
-    print(f"{told}, {len(read)} documents")
+    calls = f"{shared_calls(plans):,} shared layer calls"
+    print(f"{len(plans)} plans, {calls}, {len(read)} documents")
     found = kl_to_intact(bridge, table, read)
     facts = provenance(**identity(bridge), texts=len(read), layers=layers)
-    for path in write_all({name: found}, folder, {name: facts}, look):
-        print(path)
+    write_one(name, found, folder, facts, look)
     altered = found[found["variant"] != "intact"].sort_values("kl")
     for word, row in (("least", altered.iloc[0]), ("most", altered.iloc[-1])):
-        told = f"{word} changed by {row['plan']}: {row['kl']:.3g} nats per token"
-        say(told, hang=4)
+        say(f"{word} changed by {row['plan']}: {row['kl']:.3g} nats per token", hang=4)
     print(f"median {altered['kl'].median():.3g} nats per token")

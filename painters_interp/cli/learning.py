@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..terminal import room, say
+from ..terminal import say
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
@@ -34,7 +34,15 @@ from .options import (
     plans_in,
     word_option,
 )
-from .outputs import folder_for, try_drawn, try_folder, try_tables, write_all, write_drawn
+from .outputs import (
+    FIGURES,
+    folder_of_tables,
+    print_table,
+    try_drawn,
+    try_folder,
+    write_all,
+    write_drawn,
+)
 
 if TYPE_CHECKING:
     from ..learning import Examples, Readers
@@ -100,18 +108,15 @@ def classify(
     from ..report import items_beside
     from ..storage import write_table
     from ..strategies import full
-    from ..tables import labelled, readable
+    from ..tables import labelled
     from ..tables.items import summarise
     from ..tables.labels import labels_for
-    from ..tables.showing import printed
 
     if items and out is None:
         raise PaintersError("--items needs a place to write to; add --out")
     given, look = plans_in(plans, plan, model), look_of(venue, formats)
-    if out is not None:
-        try_drawn(out)
-    if store is not None:
-        try_folder(store)
+    try_drawn(out)
+    try_folder(store)
     if train != "all" and (checkpoints is not None or epochs != 3):
         raise PaintersError("--epochs and --checkpoints are of --train all; add that")
     recipe = Tuning(epochs=epochs, folder=checkpoints) if train == "all" else None
@@ -124,7 +129,7 @@ def classify(
     found = classify_items(bridge, named, chosen, **asked, tuning=recipe, store=store)
     labels = labels_for(named, len(bridge.blocks))
     table = labelled(labels, summarise(found, intact=str(intact)))
-    print(printed(readable(table.drop(columns="label")), width=room()))
+    print_table(table.drop(columns="label"))
     if out is not None:
         facts = facts_of(bridge, chosen, **asked, data=data, epochs=epochs if recipe else None)
         written = [write_table(found, items_beside(out), facts)] if items else []
@@ -199,8 +204,7 @@ def readers(
     from ..errors import TaskError
 
     look = look_of(venue, formats)
-    folder = folder_for(model, out)
-    try_tables(folder, ["readers"])
+    folder = folder_of_tables(model, out, ["readers"])
     computable(device, dtype)
     chosen = tasks_of(tasks, data, text, second, label)
     if len(chosen) != 1:
@@ -212,7 +216,7 @@ def readers(
     for reading in learning.READINGS:
         say(f"{reading}: {_told(found, reading)}", hang=4)
     for path in write_all({"readers": found.table()}, folder, {"readers": facts}, look):
-        if path.suffix in (".pdf", ".png", ".svg"):
+        if path.suffix in FIGURES:
             print(path)
 
 

@@ -41,8 +41,7 @@ def models() -> None:
 
     for row in catalog():
         state = f"{row['state']}; " if row["state"] else ""
-        told = f"{row['name']:14}{row['source']} (licence: {row['licence']})"
-        say(told, hang=14)
+        say(f"{row['name']:14}{row['source']} (licence: {row['licence']})", hang=14)
         say(f"{'':14}{state}{row['location']}", hang=14)
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError, TableError
 from ..notices import warn
+from ..terminal import room
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_FIGURES = (".pdf", ".png", ".svg")
+FIGURES = (".pdf", ".png", ".svg")  # what their files end in
 
 
 def folder_for(model: str | Sequence[str], out: Path | None) -> Path:
@@ -36,6 +37,13 @@ def _name_of(model: str) -> str:
     return re.sub(r'[<>:"|?*\x00-\x1f]', "_", name) or "model"
 
 
+def folder_of_tables(model: str | Sequence[str], out: Path | None, names: Iterable[str]) -> Path:
+    """`folder_for`, in which these tables can be written. Raises OutputError."""
+    folder = folder_for(model, out)
+    try_tables(folder, names)
+    return folder
+
+
 def write_all(
     tables: Mapping[str, "pd.DataFrame"],
     folder: Path,
@@ -54,9 +62,30 @@ def write_all(
     return written + (report.draw(folder, drawable, **look) if drawable else [])
 
 
-def try_drawn(path: Path) -> None:
-    """Raise OutputError unless the table at `path` and a figure of it can be written."""
-    if path.suffix in _FIGURES:
+def write_one(
+    name: str,
+    table: "pd.DataFrame",
+    folder: Path,
+    facts: Mapping[str, Any],
+    look: Mapping[str, Any],
+) -> None:
+    """`write_all` of a single table; what was written is printed."""
+    for path in write_all({name: table}, folder, {name: facts}, look):
+        print(path)
+
+
+def print_table(table: "pd.DataFrame") -> None:
+    """Print the columns of a table of results that one looks at, as wide as the terminal is."""
+    from ..tables.showing import printed, readable
+
+    print(printed(readable(table), width=room()))
+
+
+def try_drawn(path: Path | None) -> None:
+    """Raise OutputError unless the table at `path`, if any, and a figure of it can be written."""
+    if path is None:
+        return
+    if path.suffix in FIGURES:
         raise OutputError(f"{path} is to name a table; what figures are written as say --formats")
     try_tables(path.parent, [path.name])
 
@@ -108,7 +137,7 @@ def try_tables(folder: Path, names: Iterable[str]) -> None:
 
     for name in names:
         table, _ = writable(folder / name), writable(items_beside(folder / name))
-        for ending in _FIGURES:
+        for ending in FIGURES:
             figure = writable_file(table.with_suffix(ending))
             # A figure has no facts of its own: it is of the table whose name it bears.
             if figure.exists() and not table.exists():
@@ -118,18 +147,19 @@ def try_tables(folder: Path, names: Iterable[str]) -> None:
                 )
 
 
-def try_table(path: Path, items: bool = False) -> None:
-    """Raise OutputError unless the table at `path` (and its items) can be written."""
-    from ..report import items_beside
-    from ..storage import writable
+def try_table(path: Path | None) -> None:
+    """Raise OutputError unless the table at `path`, if any, can be written."""
+    if path is not None:
+        from ..storage import writable
 
-    writable(path)
-    if items:
-        writable(items_beside(path))
+        writable(path)
 
 
-def try_folder(folder: Path) -> None:
-    """Raise OutputError unless something can be written in the folder; leaves nothing behind."""
+def try_folder(folder: Path | None) -> None:
+    """Raise OutputError unless the folder, if any, can be written in; leaves nothing behind."""
+    if folder is None:
+        return
+
     from ..storage import writable_file
 
     if folder.exists() and not folder.is_dir():

@@ -1,7 +1,6 @@
 """`painters patch ...`: tensors moved from one run into another."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,11 +25,7 @@ from .options import (
     plans_named,
     whole_numbers,
 )
-from .outputs import folder_for, try_tables, write_all
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from transformer_lens.model_bridge import TransformerBridge
+from .outputs import folder_of_tables, write_one
 
 Positions = Annotated[
     str | None, typer.Option(help="Token positions, such as 3,4 or -2,-1; all if not given.")
@@ -64,15 +59,18 @@ def residual(
     Example: painters patch residual "The capital of France is" "The capital of Italy is"
     --right " Paris" --wrong " Rome"
     """
+    from ..models import identity
     from ..patching import patch_residual
+    from ..storage import provenance
 
     answers, places = _answers(metric, right, wrong), whole_numbers(positions, "--positions")
     look = look_of(venue, formats)
-    folder = _folder(model, out, "patch_residual")
+    folder = folder_of_tables(model, out, ["patch_residual"])
     bridge = loaded(model, device, dtype)
     table = patch_residual(bridge, clean, corrupted, metric, plan, places, answers=answers)
     asked = {"clean": clean, "corrupted": corrupted, "right": right, "wrong": wrong, "plan": plan}
-    _write(table, "patch_residual", folder, bridge, asked | {"positions": positions}, look)
+    facts = provenance(**identity(bridge), **asked, positions=positions)
+    write_one("patch_residual", table, folder, facts, look)
 
 
 def across(
@@ -99,19 +97,21 @@ def across(
 
     Example: painters patch across "The capital of France is" --positions -1
     """
+    from ..models import identity
     from ..patching import crossing
+    from ..storage import provenance
 
     answers, places = _answers(metric, right, wrong), whole_numbers(positions, "--positions")
     taken = whole_numbers(source_positions, "--source-positions")
     look = look_of(venue, formats)
-    folder = _folder(model, out, "patch_across")
+    folder = folder_of_tables(model, out, ["patch_across"])
     bridge = loaded(model, device, dtype)
     table = crossing(
         bridge, source, target, metric, plan, places, source_positions=taken, answers=answers
     )
     asked = {"source": source, "target": target, "positions": positions, "plan": plan}
     asked |= {"source_positions": source_positions, "right": right, "wrong": wrong}
-    _write(table, "patch_across", folder, bridge, asked, look)
+    write_one("patch_across", table, folder, provenance(**identity(bridge), **asked), look)
 
 
 def effects(
@@ -134,16 +134,18 @@ def effects(
 
     Example: painters patch effects --texts my_documents.txt --at 4
     """
+    from ..models import identity
     from ..patching import effects as measured
+    from ..storage import provenance
 
     look = look_of(venue, formats)
-    lines, folder = lines_of(texts), _folder(model, out, "patch_effects")
+    lines, folder = lines_of(texts), folder_of_tables(model, out, ["patch_effects"])
     bridge = loaded(model, device, dtype)
     read = documents(lines, limit)
     plans = plans_named(words, plan) or None
     table = measured(bridge, read, plans, at)
-    asked = {"texts": len(read), "changed_at": at, "plans": plans}
-    _write(table, "patch_effects", folder, bridge, asked, look)
+    facts = provenance(**identity(bridge), texts=len(read), changed_at=at, plans=plans)
+    write_one("patch_effects", table, folder, facts, look)
 
 
 def _answers(metric: str, right: str | None, wrong: str | None) -> tuple[str, ...] | None:
@@ -162,26 +164,3 @@ def _answers(metric: str, right: str | None, wrong: str | None) -> tuple[str, ..
     if len(given) < read:
         raise PatchError(f"--metric {metric} reads answers; give {' and '.join([*words][:read])}")
     return tuple(word for word in words.values() if word is not None) or None
-
-
-def _folder(model: str, out: Path | None, name: str) -> Path:
-    folder = folder_for(model, out)
-    try_tables(folder, [name])
-    return folder
-
-
-def _write(
-    table: "pd.DataFrame",
-    name: str,
-    folder: Path,
-    bridge: "TransformerBridge",
-    asked: Any,
-    look: Any,
-) -> None:
-    """The table, what produced it, and its figure; their paths are printed."""
-    from ..models import identity
-    from ..storage import provenance
-
-    facts = provenance(**identity(bridge), **asked)
-    for path in write_all({name: table}, folder, {name: facts}, look):
-        print(path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import PaintersError
-from ..terminal import say
+from ..terminal import duration, say
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
@@ -23,12 +23,11 @@ from .options import (
     Tasks,
     Venue,
     chosen,
-    computable,
     loaded,
     look_of,
     task_names,
 )
-from .outputs import folder_for, try_folder, try_tables, write_report
+from .outputs import folder_of_tables, try_folder, write_report
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -80,12 +79,9 @@ def run(
 
     from ..report import PAGE, writable_page
 
-    folder = folder_for(model, out)
-    try_tables(folder, wanted)
+    folder = folder_of_tables(model, out, wanted)
     writable_page(folder / PAGE)
-    if store is not None:
-        try_folder(store)
-    computable(device, dtype)
+    try_folder(store)
     bridge = loaded(model, device, dtype)
     wanted = _possible(wanted, len(bridge.blocks))
     _carry_out(bridge, wanted, tasks, data, limit, seed, every_window, folder, store, look)
@@ -135,7 +131,8 @@ def _carry_out(
         questions, items = _questions(bridge, task_names(tasks, written=True), data, limit, seed)
         asked = stages.Asked(bridge, questions, folder, {"limit": items, "data": data})
         planned.append(stages.decodings(asked, every_window))
-    print(f"Estimate: {_readable(sum(s.seconds for s in planned) + stages.drawing(wanted))}")
+    seconds = sum(stage.seconds for stage in planned) + stages.drawing(wanted)
+    print(f"Estimate: about {duration(seconds)}")
     with progress("painters run", sum(stage.calls for stage in planned)):
         written = [name for stage in planned for name in stage.write()]
     drawn = report.draw(folder, written, **look)
@@ -166,7 +163,3 @@ def _questions(
         print(f"{told} (--limit sets another)")
         questions = prepare(bridge, names, data, items, seed=seed)
     return questions, items
-
-
-def _readable(seconds: float) -> str:
-    return f"about {seconds / 60:.0f} min" if seconds > 90 else f"about {seconds:.0f} s"

@@ -1,11 +1,11 @@
 """`painters evaluate`: plans on benchmark tasks."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import PaintersError
-from ..terminal import room
 from .options import (
     ALL_FORMATS,
     DEFAULT_MODEL,
@@ -27,7 +27,6 @@ from .options import (
     Tasks,
     Trust,
     Venue,
-    computable,
     listed,
     loaded,
     look_of,
@@ -35,7 +34,7 @@ from .options import (
     plans_in,
     task_names,
 )
-from .outputs import try_drawn, try_folder, write_drawn
+from .outputs import print_table, try_drawn, try_folder, write_drawn
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -83,8 +82,6 @@ def evaluate(
     from ..report import items_beside
     from ..storage import write_table
     from ..strategies import full
-    from ..tables import readable
-    from ..tables.showing import printed
 
     if items and out is None:
         raise PaintersError("--items needs a place to write to; add --out")
@@ -93,11 +90,8 @@ def evaluate(
     for name in further:
         one_of(name, [name for name in MEASUREMENTS if name != TASK_METRICS], "--metrics")
     names = task_names(tasks)
-    if out is not None:
-        try_drawn(out)
-    if store is not None:
-        try_folder(store)
-    computable(device, dtype)
+    try_drawn(out)
+    try_folder(store)
     bridge = loaded(model, device, dtype)
     labelled = {"intact": full(len(bridge.blocks))} | {p: as_plan(p, bridge) for p in given}
     questions = prepare(
@@ -105,14 +99,15 @@ def evaluate(
     )
     found = score_items(bridge, labelled, questions, cache=cache, store=store, metrics=further)
     table = results(bridge, labelled, questions, found, cache)
+    written: list[Path] = []
     if out is not None:
         asked: dict[str, Any] = {"limit": limit, "data": data, "num_fewshot": num_fewshot}
         asked |= {"include": include, "trust": trust, "cache": cache}
         facts = facts_of(bridge, questions, **asked)
-        written = [write_table(found, items_beside(out), facts)] if items else []
-        written = [*write_drawn(table, out, facts, look), *written]
-    print(printed(readable(table.drop(columns="label")), width=room()))
-    for path in written if out is not None else ():
+        kept = [write_table(found, items_beside(out), facts)] if items else []
+        written = [*write_drawn(table, out, facts, look), *kept]
+    print_table(table.drop(columns="label"))
+    for path in written:
         print(path)
 
 

@@ -19,13 +19,12 @@ from .options import (
     Texts,
     Venue,
     chosen,
-    computable,
     loaded,
     look_of,
     model_of,
     word_option,
 )
-from .outputs import folder_for, try_tables, write_all
+from .outputs import FIGURES, folder_of_tables, write_all
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,9 +80,7 @@ def similarity(
 
     names = [*MEASURES] if measures == "all" else chosen(measures, [*MEASURES], "measure")
     lines, look = lines_of(texts), look_of(venue, formats)
-    folder = folder_for(model, out)
-    try_tables(folder, (*_TABLES, *(_NULLS if nulls else ())))
-    computable(device, dtype)
+    folder = folder_of_tables(model, out, (*_TABLES, *(_NULLS if nulls else ())))
     bridge = loaded(model, device, dtype)
     steps = None if plan is None else as_plan(plan, bridge)
     second = None if other is None else loaded(other, device, dtype)
@@ -112,7 +109,7 @@ def similarity(
         trained = {fact: identity(bridge)[fact] for fact in ("model", "revision")}
         facts["similarity_random"] = _facts(blank, asked | {"in_place_of": trained}, None)
     for path in write_all(tables, folder, facts, look):
-        if path.suffix in (".pdf", ".png", ".svg"):
+        if path.suffix in FIGURES:
             print(path)
 
 

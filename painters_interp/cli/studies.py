@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import OutputError, PaintersError
-from ..terminal import room, say
+from ..terminal import duration, room, say
 from .documents import lines_of
 from .options import (
     ALL_FORMATS,
@@ -27,7 +27,6 @@ from .options import (
     Tasks,
     Texts,
     Venue,
-    computable,
     loaded,
     look_of,
     model_of,
@@ -97,11 +96,9 @@ def study(
     folder = folder_for(model, out) / chosen.id
     try_folder(folder)
     writable_page(folder / PAGE)
-    if store is not None:
-        try_folder(store)
+    try_folder(store)
     lines = None if texts is None else lines_of(texts)
     names = None if tasks is None else task_names(tasks)
-    computable(device, dtype)
     bridges = [loaded(one, device, dtype) for one in model]
     asked: dict[str, Any] = {"data": data, "limit": limit or chosen.limit, "texts": lines}
     setting = partial(_settings, chosen, bridges, names, seed=seed, store=store)
@@ -115,7 +112,7 @@ def study(
         asked["limit"] = _fitting(every[0], work, beside, seconds)
         every = setting(**asked)
         work *= _calls(every, chosen) / before
-    total = f"about {_readable(beside + work)}, {_readable(beside)} of it to load and draw"
+    total = f"about {duration(beside + work)}, {duration(beside)} of it to load and draw"
     say(f"{chosen.title}: {every[0].told}, {total}", hang=4)
     facts = {name: asked[name] for name in ("data", "limit")}
     for place, on in _places(folder, chosen, every):
@@ -249,13 +246,9 @@ def _fitting(on: Any, work: float, beside: float, seconds: float) -> int:
     if fitting < fewest:
         needed = beside + work * fewest / on.most
         raise PaintersError(
-            f"the budget is too small: {fewest} items of each task take about {_readable(needed)}"
+            f"the budget is too small: {fewest} items of each task take about {duration(needed)}"
         )
     return fitting
-
-
-def _readable(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"
 
 
 def _refuse_others(folder: Path, facts: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ from .options import (
     New,
     PlainOut,
     Plans,
-    computable,
     loaded,
     plans_of,
 )
@@ -53,9 +52,7 @@ def generate(
     from ..storage import provenance, write_table
     from ..strategies import full
 
-    if out is not None:
-        try_table(out)
-    computable(device, dtype)
+    try_table(out)
     bridge = loaded(model, device, dtype)
     intact = full(len(bridge.blocks))
     named = [as_plan(text, bridge) for text in plan or plans_of(model)]
