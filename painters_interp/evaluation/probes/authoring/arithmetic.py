@@ -6,27 +6,9 @@ Most items show one worked example first, so that a small model knows what is as
 import random
 from collections.abc import Callable, Sequence
 
-from .item import Item, distractors
+from .item import NUMBERS, THINGS, Item, distractors
 
-_WORDS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-]
-_THINGS = ("apples", "coins", "books", "eggs", "pens", "cups", "cards", "balls", "bells", "stones")
+_WORDS = ["zero", *NUMBERS]
 
 Draw = Callable[[random.Random], Item]
 
@@ -70,7 +52,7 @@ def _one_more(rng: random.Random) -> Item:
 
 
 def _things(rng: random.Random) -> Item:
-    thing, a, b = rng.choice(_THINGS), rng.randint(1, 6), rng.randint(2, 6)
+    thing, a, b = rng.choice(THINGS), rng.randint(1, 6), rng.randint(2, 6)
     r = a + b
     noun = thing if a > 1 else thing.removesuffix("s")
     question = (

@@ -7,6 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+NAMES = "Tom Anna Ben Mary Sam Lucy Jack Emma Paul Kate Omar Rosa".split()
+THINGS = "apples coins books eggs pens cups cards balls bells stones".split()
+NUMBERS = (  # from one to twenty
+    "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty"
+).split()
+
 
 @dataclass(frozen=True)
 class Kinded:

@@ -2,140 +2,22 @@
 
 import random
 from collections.abc import Callable, Sequence
+from string import ascii_uppercase
 
-from .item import Item, distractors
+from .item import NAMES, NUMBERS, Item, distractors
 
-_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-_MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
-_LETTERS = [
-    "A",
-    "B",
-    "C",
-    "D",
-    "E",
-    "F",
-    "G",
-    "H",
-    "I",
-    "J",
-    "K",
-    "L",
-    "M",
-    "N",
-    "O",
-    "P",
-    "Q",
-    "R",
-    "S",
-    "T",
-    "U",
-    "V",
-    "W",
-    "X",
-    "Y",
-    "Z",
-]
-_NUMBERS = [
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-]
-_ORDINALS = [
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-]
-_NOUNS = [
-    "apple",
-    "river",
-    "candle",
-    "horse",
-    "window",
-    "spoon",
-    "tiger",
-    "garden",
-    "pencil",
-    "bread",
-    "castle",
-    "button",
-    "lemon",
-    "bridge",
-    "violin",
-    "basket",
-    "mirror",
-    "rabbit",
-    "hammer",
-    "pillow",
-    "ladder",
-    "carrot",
-    "bottle",
-    "wagon",
-]
-_NAMES = [
-    "Tom",
-    "Anna",
-    "Ben",
-    "Mary",
-    "Sam",
-    "Lucy",
-    "Jack",
-    "Emma",
-    "Paul",
-    "Kate",
-    "Omar",
-    "Rosa",
-]
-_FOODS = ["tea", "milk", "cake", "soup", "rice", "fish", "bread", "honey", "cheese", "pasta"]
-_CITIES = [
-    "Paris",
-    "London",
-    "Rome",
-    "Berlin",
-    "Madrid",
-    "Vienna",
-    "Athens",
-    "Cairo",
-    "Tokyo",
-    "Moscow",
-]
-_ANIMALS = ["lion", "bear", "wolf", "fox", "deer", "goat", "horse", "tiger", "camel", "rabbit"]
+_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+_MONTHS = (
+    "January February March April May June July August September October November December"
+).split()
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
+_NOUNS = (
+    "apple river candle horse window spoon tiger garden pencil bread castle button lemon "
+    "bridge violin basket mirror rabbit hammer pillow ladder carrot bottle wagon"
+).split()
+_FOODS = "tea milk cake soup rice fish bread honey cheese pasta".split()
+_CITIES = "Paris London Rome Berlin Madrid Vienna Athens Cairo Tokyo Moscow".split()
+_ANIMALS = "lion bear wolf fox deer goat horse tiger camel rabbit".split()
 
 # Sequences that people know, hand-written: shown | next | wrong answers, one or two of them shown.
 _KNOWN = """
@@ -200,7 +82,7 @@ def _pattern(rng: random.Random) -> Item:
 
 
 def _story(rng: random.Random) -> Item:
-    name = rng.choice(_NAMES)
+    name = rng.choice(NAMES)
     opening, words, thing = rng.choice(
         [
             (f"First {name} had", _FOODS, "thing"),
@@ -221,10 +103,10 @@ _KINDS: list[tuple[int, Draw]] = [
     (9, _continue("calendar", _MONTHS, step=1, shown=3, cyclic=True)),
     (7, _continue("calendar_skip", _DAYS, step=2, shown=3, cyclic=True)),
     (11, _continue("calendar_skip", _MONTHS, step=2, shown=4, cyclic=True)),
-    (8, _continue("letters", _LETTERS, step=1, shown=4, cyclic=False)),
-    (8, _continue("letters_skip", _LETTERS, step=2, shown=4, cyclic=False)),
-    (8, _continue("number_words", _NUMBERS, step=2, shown=4, cyclic=False)),
-    (8, _continue("number_words_down", _NUMBERS, step=-1, shown=4, cyclic=False)),
+    (8, _continue("letters", ascii_uppercase, step=1, shown=4, cyclic=False)),
+    (8, _continue("letters_skip", ascii_uppercase, step=2, shown=4, cyclic=False)),
+    (8, _continue("number_words", NUMBERS, step=2, shown=4, cyclic=False)),
+    (8, _continue("number_words_down", NUMBERS, step=-1, shown=4, cyclic=False)),
     (5, _continue("ordinals", _ORDINALS, step=1, shown=3, cyclic=False)),
     (18, _copy),
     (15, _pattern),

@@ -9,11 +9,7 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from .item import Kinded, spread
-
-_NAMES = ("Tom", "Anna", "Ben", "Mary", "Sam", "Lucy", "Jack", "Emma", "Paul", "Kate", "Omar",
-          "Rosa")  # fmt: skip
-_THINGS = ("apples", "coins", "books", "eggs", "pens", "cups", "cards", "balls", "bells", "stones")
+from .item import NAMES, THINGS, Kinded, spread
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ def _sum(question: str, worked: str) -> Draw:
     """Two numbers to be added, in words with the places {one} {other} {things} {a} {b}."""
 
     def draw(rng: random.Random) -> Problem:
-        (one, other), things = rng.sample(_NAMES, 2), rng.choice(_THINGS)
+        (one, other), things = rng.sample(NAMES, 2), rng.choice(THINGS)
         a, b = rng.randint(2, 9), rng.randint(2, 9)
         told = {"one": one, "other": other, "things": things, "a": a, "b": b}
         return _problem(
@@ -56,7 +52,7 @@ def _sum(question: str, worked: str) -> Draw:
 
 
 def _lose(rng: random.Random) -> Problem:
-    (one, other), things = rng.sample(_NAMES, 2), rng.choice(_THINGS)
+    (one, other), things = rng.sample(NAMES, 2), rng.choice(THINGS)
     a = rng.randint(4, 12)
     b = rng.randint(2, a - 1)
     return _problem(
@@ -67,7 +63,7 @@ def _lose(rng: random.Random) -> Problem:
 
 
 def _boxes(rng: random.Random) -> Problem:
-    one, things = rng.choice(_NAMES), rng.choice(_THINGS)
+    one, things = rng.choice(NAMES), rng.choice(THINGS)
     a, b = rng.randint(2, 5), rng.randint(2, 9)
     return _problem(
         f"{one} has {a} boxes. Each box holds {b} {things}. How many {things} does {one} have?",
@@ -77,7 +73,7 @@ def _boxes(rng: random.Random) -> Problem:
 
 
 def _two_steps(rng: random.Random) -> Problem:
-    (one, other), things = rng.sample(_NAMES, 2), rng.choice(_THINGS)
+    (one, other), things = rng.sample(NAMES, 2), rng.choice(THINGS)
     a, b = rng.randint(2, 9), rng.randint(2, 9)
     c = rng.randint(2, a + b - 1)
     return _problem(
