@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from .errors import TextError
@@ -41,6 +42,16 @@ class Batch(Brief):
     mask: Int[Tensor, "batch pos"]
     indices: tuple[int, ...]
     lengths: tuple[int, ...]
+
+    def real(self, but_first: int = 0) -> Bool[Tensor, "batch pos"]:
+        """Which tokens are no padding, and not among the first so many of their row."""
+        real = self.mask.bool()  # a copy
+        real[:, :but_first] = False
+        return real
+
+    def documents(self, owners: Sequence[int], counts: Sequence[int]) -> Int[np.ndarray, " token"]:
+        """Of so many tokens of each row, the text that each is of; see `in_pieces`."""
+        return np.repeat([owners[index] for index in self.indices], counts)
 
 
 def as_texts(texts: Texts) -> list[str]:

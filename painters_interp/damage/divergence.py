@@ -15,11 +15,12 @@ from transformer_lens.model_bridge import TransformerBridge
 from .. import statistics
 from ..arguments import counting
 from ..execution import as_plan, divergences, face_of, measuring, ready, record_on
-from ..models import Model, as_model, identity, numbers, of_planned
+from ..models import Model, as_model, numbers, of_planned
+from ..models.fingerprint import model_columns
 from ..notices import say_nan
 from ..plans import Plan, shared_calls
 from ..progress import progress
-from ..tables import MODEL, Results, labelled, typed
+from ..tables import Results, labelled, typed
 from ..tables.labels import Plans, labels_for
 from ..texts import Batch, Texts, as_texts, batched, in_pieces
 
@@ -97,10 +98,9 @@ def resampled_kl(
     known = 1.0 if len(tokens) > 1 else np.nan
     resampled = known * (weights @ sums) / (weights @ tokens)[:, None]
     low, high = statistics.percentiles(resampled)
-    facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
     measured = pd.DataFrame(
         {
-            **facts,
+            **model_columns(model),
             "plan": [str(plan) for plan in distinct],
             "kl": sums.sum(axis=0) / tokens.sum(),
             "kl_stderr": resampled.std(axis=0, ddof=1),
@@ -152,7 +152,7 @@ def document_divergences(
             rows = [(row, pos) for row, length in enumerate(batch.lengths) for pos in range(length)]
             sources = torch.tensor(rows, device=batch.tokens.device)
             found = numbers(divergences(model, plans, recording, sources, advance))
-            documents = [owners[batch.indices[row]] for row, _ in rows]
+            documents = batch.documents(owners, batch.lengths)
             np.add.at(sums, documents, found.T)
             np.add.at(tokens, documents, 1)
     for plan, lost in zip(plans, np.isnan(sums).sum(axis=0), strict=True):

@@ -18,12 +18,13 @@ from .. import statistics
 from ..arguments import counting, several
 from ..errors import PaintersError, UnsupportedModelError
 from ..execution import as_plan, loop_under, measuring, overlapped_under, ready
-from ..models import Model, as_model, device_of, identity, of_planned
+from ..models import Model, as_model, device_of, of_planned
+from ..models.fingerprint import model_columns
 from ..plans import Call, Plan, Step
 from ..plans import groups as groups_of
 from ..progress import progress
 from ..strategies import full
-from ..tables import MODEL, Results, labelled, typed
+from ..tables import Results, labelled, typed
 from ..tables.labels import Plans, labels_for, with_intact
 from .sequences import in_sequence
 
@@ -287,9 +288,8 @@ def _paid(
 
 def _facts(model: TransformerBridge, runner: _Runner) -> dict[str, Any]:
     plan = runner.plan
-    facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
     return {
-        **facts,
+        **model_columns(model),
         "plan": str(plan),
         "n_layers": plan.n_layers,
         "calls": len(plan.calls),

@@ -16,7 +16,7 @@ from ..errors import TaskError, TextError
 from ..execution import applied, as_plan, laid_out
 from ..execution.slots import CACHES
 from ..generation import forced_under
-from ..models import identity
+from ..models.fingerprint import model_columns
 from ..plans import Plan, groups
 from ..progress import Advance, progress, up_to
 from ..tables import MODEL, primary, typed
@@ -207,6 +207,5 @@ def free_running(model: TransformerBridge, plans: Plans, questions: Questions) -
 
 
 def _labelled(model: TransformerBridge, labels: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
-    joined = labels.merge(found.assign(**facts), on="plan")
+    joined = labels.merge(found.assign(**model_columns(model)), on="plan")
     return typed(joined[[*labels.columns, *MODEL, *found.columns.drop("plan")]])

@@ -7,10 +7,9 @@ import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..damage import calls_needed, document_divergences
-from ..models import identity
+from ..models.fingerprint import model_columns
 from ..plans import Plan
 from ..progress import Advance
-from ..tables import MODEL
 from ..tables.items import item_table
 from .harness import Task
 from .harness.item_metrics import Metric, metrics
@@ -112,8 +111,8 @@ def _named(task: Task) -> dict[str, str]:
 def _table(
     model: TransformerBridge, questions: Questions, parts: Sequence[pd.DataFrame]
 ) -> pd.DataFrame:
-    facts = {name: fact for name, fact in identity(model).items() if name in MODEL}
-    return item_table(pd.concat(parts, ignore_index=True).assign(**facts, seed=questions.seed))
+    rows = pd.concat(parts, ignore_index=True)
+    return item_table(rows.assign(**model_columns(model), seed=questions.seed))
 
 
 TASK_METRICS = "task metrics"

@@ -12,11 +12,10 @@ from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..execution import Archive
-from ..models import identity
+from ..models.fingerprint import model_columns
 from ..plans import Plan
 from ..progress import Advance
 from ..storage import Shelf
-from ..tables import MODEL
 from ..tables.items import item_table
 from .examples import METRICS, Examples
 from .features import Sequences, final_features, sequences
@@ -86,9 +85,9 @@ class Lesson:
             for plan, answers in zip(plans, self._answers(plans, advance), strict=True)
             for part in _rows(self.task, answers)
         ]
-        facts = {name: fact for name, fact in identity(self.model).items() if name in MODEL}
         named = {"task": self.task.name, "version": self.task.version, "requests": self.asked}
-        rows = pd.concat(parts, ignore_index=True).assign(**facts, **named, seed=self.seed)
+        rows = pd.concat(parts, ignore_index=True)
+        rows = rows.assign(**model_columns(self.model), **named, seed=self.seed)
         places = self.task.scored.rows.tolist()
         cut = dict(zip(places, self.scored.truncated.tolist(), strict=True))
         return item_table(rows.assign(truncated=rows["item"].map(cut)))

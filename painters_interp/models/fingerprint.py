@@ -14,6 +14,7 @@ from ..borrowed.of_accelerate import hook_of
 from ..borrowed.of_transformer_lens import plain_name
 from ..borrowed.of_transformers import TOKENIZER_SETTINGS, revision_of
 from ..errors import ModelError
+from ..tables import MODEL
 from .copies import quantised_by
 from .manifest import fingerprint
 from .settings import settings
@@ -56,6 +57,12 @@ def identity(model: TransformerBridge) -> dict[str, Any]:
         "n_layers": int(model.cfg.n_layers),
         "d_model": int(model.cfg.d_model),
     }
+
+
+def model_columns(model: TransformerBridge) -> dict[str, Any]:
+    """What every table says of its model: model, revision and dtype, out of `identity`."""
+    facts = identity(model)
+    return {name: facts[name] for name in MODEL}
 
 
 def _format(root: Any) -> str:

@@ -70,7 +70,7 @@ def corpus_lens(model: Model, texts: Texts, frequent: int = 50) -> dict[str, Cur
     total = lens_calls(model, texts)
     with measuring(model), progress("logit lens", total) as advance:
         for batch in batched(model, pieces, _TOKENS_AT_ONCE):
-            seen, owner = _seen(model, batch), _documents(batch, owners)
+            seen, owner = _seen(model, batch), batch.documents(owners, batch.lengths)
             with head(model) as logits_of:  # in which no layer runs
                 for rows in in_parts(seen[0], int(model.cfg.d_vocab)):
                     found, first, kind = _compared(logits_of, [s[rows] for s in seen], common)
@@ -127,17 +127,13 @@ def _most_common(pieces: Sequence[Sequence[int]], frequent: int) -> Int[Tensor, 
 
 def _seen(model: TransformerBridge, batch: Batch) -> list[Float[Tensor, "token d_model"]]:
     """Every state at the real tokens of a batch."""
-    real, seen = batch.mask.bool(), []
+    real, seen = batch.real(), []
 
     def keep(state: int, stream: Tensor) -> None:
         seen.append(stream[real])
 
     see_states(model, batch.tokens, batch.mask, None, keep)
     return seen
-
-
-def _documents(batch: Batch, owners: Sequence[int]) -> Int[np.ndarray, " token"]:
-    return np.repeat([owners[index] for index in batch.indices], batch.lengths)
 
 
 def in_parts(rows: Tensor, vocabulary: int) -> list[slice]:

@@ -60,7 +60,7 @@ def erasure(model: Model, texts: Texts) -> Curve:
         means = _means(model, batches)
         for batch in batches:
             later = [length - 1 - _erased(length) for length in batch.lengths]
-            documents = np.repeat([owners[index] for index in batch.indices], later)
+            documents = batch.documents(owners, later)
             found = _apart(model, batch, means)
             np.add.at(sums, documents, numbers(found).T)
             np.add.at(counts, documents, 1)
@@ -102,8 +102,7 @@ def _means(model: TransformerBridge, batches: list[Batch]) -> Float[Tensor, "sta
     """The mean of every state over all tokens but the first ones."""
     sums = np.zeros((len(model.blocks) + 1, int(model.cfg.d_model)))
     for batch in batches:
-        counted = batch.mask.bool().clone()
-        counted[:, 0] = False
+        counted = batch.real(but_first=1)
         seen: list[Tensor] = []
 
         def keep(
@@ -144,7 +143,7 @@ def _streams(
     device = batch.tokens.device
     at = torch.tensor([_erased(length) for length in batch.lengths], device=device)
     rows, columns = (torch.arange(size, device=device) for size in batch.tokens.shape)
-    later = batch.mask.bool() & (columns > at[:, None])
+    later = batch.real() & (columns > at[:, None])
 
     def behind(stream: Tensor, first: int) -> _Rows:
         for layer in range(first, len(blocks)):

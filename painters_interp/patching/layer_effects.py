@@ -124,7 +124,7 @@ def resampled_effects(
     width = sum(b.tokens.numel() for b in in_order(pieces, batch_size, torch.device("cpu")))
     with measuring(model), progress("effects", width * calls) as advance:
         for batch in in_order(pieces, batch_size, device_of(model), pad_of(model)):
-            measured = _measured(batch, skip_first, at)
+            measured = batch.real(max(int(skip_first), 0 if at is None else at + 1))
             documents = [owners[i] for i in batch.indices]
             told: list[_Told] = []
             _changes(model, batch, [*rows.values()], at, advance, partial(_note, told, measured))
@@ -225,12 +225,6 @@ def _check_token(
 def _only_leaves_out(plan: Plan) -> bool:
     rest = iter(full(plan.n_layers).steps)
     return all(step in rest for step in plan.steps)
-
-
-def _measured(batch: Batch, skip_first: bool, at: int | None) -> Bool[Tensor, "batch pos"]:
-    measured = batch.mask.bool().clone()
-    measured[:, : max(int(skip_first), 0 if at is None else at + 1)] = False
-    return measured
 
 
 def _changes(

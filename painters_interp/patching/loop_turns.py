@@ -62,8 +62,7 @@ def loop_turns(
     with progress("loops", total) as advance:
         for batch in batches:
             seen: dict[int, Tensor] = {}
-            counted = batch.mask.bool().clone()
-            counted[:, 0] = False
+            counted = batch.real(but_first=1)
 
             def keep(
                 state: int, stream: Tensor, into: dict[int, Tensor] = seen, of: Tensor = counted
@@ -73,8 +72,7 @@ def loop_turns(
 
             see_states(model, batch.tokens, batch.mask, plan, keep)
             found = numbers(_turns([seen[place] for place in wanted]))
-            lengths = [length - 1 for length in batch.lengths]
-            documents = np.repeat([owners[index] for index in batch.indices], lengths)
+            documents = batch.documents(owners, [length - 1 for length in batch.lengths])
             np.add.at(sums.transpose(1, 0, 2), documents, found.transpose(2, 0, 1))
             np.add.at(counts, documents, 1)
             advance(batch.tokens.numel() * len(plan.calls))
