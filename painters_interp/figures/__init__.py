@@ -12,7 +12,6 @@ from .decoding import decoding_curves as decoding_curves
 from .depth import damage_scatter as damage_scatter
 from .depth import depth_curves as depth_curves
 from .differences import forest as forest
-from .differences import logit_lens as logit_lens
 from .export import FORMATS as FORMATS
 from .export import save as save
 from .frontier import latency_frontier as latency_frontier
@@ -21,6 +20,7 @@ from .heatmaps import heatmap as heatmap
 from .heatmaps import loop_heatmap as loop_heatmap
 from .heatmaps import similarity_heatmap as similarity_heatmap
 from .heatmaps import similarity_panel as similarity_panel
+from .lens import logit_lens as logit_lens
 from .moving import Interactive as Interactive
 from .moving import interactive as interactive
 from .patching import crossing_heatmap as crossing_heatmap

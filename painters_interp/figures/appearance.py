@@ -125,6 +125,17 @@ def draw_line(
     return line
 
 
+def reference(
+    ax: Axes,
+    value: float,
+    dashes: Dashes = INTACT,
+    name: str | None = None,
+    width: float = 0.8,
+) -> None:
+    """A grey line across axes, such as the intact model's; called `name` in the legend."""
+    ax.axhline(value, color=REFERENCE, linestyle=dashes, linewidth=width, zorder=1, label=name)
+
+
 def beside(places: "pd.Series[Any]", which: int, of: int) -> float:
     """How far beside its place stands a mark of the line `which`, so that none hides another."""
     known = np.sort(places.astype(float).unique())

@@ -13,14 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
 from ..errors import TableError
-from ..tables import (
-    is_intact,
-    median_over_tasks,
-    primary,
-    require,
-    scored,
-    summarise_seeds,
-)
+from ..tables import is_intact, median_over_tasks, primary, require, scored, summarise_seeds
 from . import appearance, naming, style, wishes
 from .legends import MOST_BANDS, interval, legend_below
 
@@ -97,9 +90,9 @@ def _single_layer_panel(ax: Axes, table: pd.DataFrame) -> None:
         if ends is not None:
             _band(ax, line["layer"], *ends, look)
     for value in table.loc[is_intact(table), "value"].head(1):
-        _reference(ax, value, "intact model", appearance.INTACT)
+        appearance.reference(ax, value, name="intact model")
     for chance in table["chance"].dropna().head(1) if "chance" in table else ():
-        _reference(ax, chance, "chance", appearance.CHANCE)
+        appearance.reference(ax, chance, appearance.CHANCE, "chance")
     ax.set(xlabel="layer i", ylabel=naming.metric_label(table["metric"].iloc[0]))
     _tidy(ax)
 
@@ -377,7 +370,7 @@ def _score_axes(ax: Axes, xlabel: str, windows: "pd.Series[Any] | None" = None) 
     Each of a few windows has its tick.
     """
     for score, name, where, side in ((1.0, "intact", 0.99, "right"), (0.0, "chance", 0.01, "left")):
-        _reference(ax, score, None, appearance.INTACT if score else appearance.CHANCE)
+        appearance.reference(ax, score, appearance.INTACT if score else appearance.CHANCE)
         ax.annotate(
             name,
             (where, score),
@@ -394,12 +387,6 @@ def _score_axes(ax: Axes, xlabel: str, windows: "pd.Series[Any] | None" = None) 
     sizes = [] if windows is None else sorted(map(int, windows.unique()))
     if 1 < len(sizes) <= _EACH:
         ax.set_xticks(sizes, map(str, sizes))
-
-
-def _reference(ax: Axes, value: float, name: str | None, dashes: appearance.Dashes) -> None:
-    ax.axhline(
-        value, color=appearance.REFERENCE, linestyle=dashes, linewidth=0.8, zorder=1, label=name
-    )
 
 
 def _tidy(ax: Axes) -> None:

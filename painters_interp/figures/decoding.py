@@ -87,9 +87,7 @@ def _panels(axes: list[Axes], table: pd.DataFrame) -> None:
     rows = table[table["affected"].notna()]
     for variant, look in appearance.looks(rows["variant"]).items():
         _curve(gaps, _paired(rows[rows["variant"] == variant]), look, look.label)
-    gaps.axhline(
-        0, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=1
-    )
+    appearance.reference(gaps, 0)
     gaps.set(ylabel="averaged minus exact\n(nats per token)")
     for ax in written:
         _levels(ax, table, "value")
@@ -111,11 +109,9 @@ def _levels(ax: Axes, table: pd.DataFrame, column: str) -> None:
         for cache in ("exact", "averaged"):
             line = part[part["cache"] == cache]
             _curve(ax, line, look, f"{name}, {cache}", averaged=cache == "averaged")
-    for level in (
-        rows.loc[is_intact(rows) & rows["cache"].eq("exact")].groupby("task")["mean"].mean()
-    ):
-        ax.axhline(level, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8,
-                   zorder=1, label="intact model")  # fmt: skip
+    intact = rows[is_intact(rows) & rows["cache"].eq("exact")]
+    for level in intact.groupby("task")["mean"].mean():
+        appearance.reference(ax, level, name="intact model")
 
 
 def _times(rows: pd.DataFrame) -> str:

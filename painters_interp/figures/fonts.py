@@ -10,8 +10,8 @@ from matplotlib.artist import Artist
 from ..errors import TableError
 from .naming import is_formula, shortened
 
-# What journals ask for, in their order; the last ships with matplotlib.
 _BOXES = "Last Resort"  # has a box for every character; comes with matplotlib
+# What journals ask for, in their order; the last ships with matplotlib.
 _FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")
 # Devanagari to Sinhala, Thai to Tibetan, Myanmar, Khmer.
 _JOINED = (("\u0900", "\u0dff"), ("\u0e00", "\u0fff"), ("\u1000", "\u109f"), ("\u1780", "\u17ff"))

@@ -77,7 +77,7 @@ def grid_heatmap(
     rows = _rows(table, value)
     variant = str(rows["variant"].iloc[0])
     values = _matrix(rows, value, variant).astype(float)
-    unsure = _matrix(_unsure(rows, value), "unsure", variant).astype(float)
+    unsure = _matrix(rows.assign(unsure=unsure_of(rows, value)), "unsure", variant).astype(float)
     tree = _tree(values, variant, order, zones)
     if tree is not None:
         leaves = dendrogram(tree, no_plot=True)["leaves"]
@@ -102,7 +102,7 @@ def grid_heatmap(
         _draw_tree(ax, tree)
     grey = _grey(variant, half) + (", or no value" if rows[value].isna().any() else "")
     patch = Patch(facecolor=cells.MISSING, label=grey)
-    map_legend(figure, ax, bool(unsure.eq(1).any(axis=None)), [patch])
+    map_legend(figure, ax, unsure, [patch])
     style.head(figure, [ax], title, page=1)
     return style.finished(figure, [ax])
 
@@ -169,12 +169,13 @@ def _matrix(rows: pd.DataFrame, value: str, variant: str) -> pd.DataFrame:
     return values.combine_first(values.T) if variant == "swap" else values
 
 
-def _unsure(rows: pd.DataFrame, value: str) -> pd.DataFrame:
+def unsure_of(rows: pd.DataFrame, value: str) -> "pd.Series[float]":
+    """1 where the interval of a value, if there is one, includes 0 or is longer than it; else 0."""
     low, high = f"{value}_low", f"{value}_high"
     if not {low, high} <= set(rows):
-        return rows.assign(unsure=0.0)
+        return pd.Series(0.0, index=rows.index)
     wide = rows[high] - rows[low] > rows[value].abs()
-    return rows.assign(unsure=(wide | (rows[low] <= 0) & (rows[high] >= 0)).astype(float))
+    return (wide | (rows[low] <= 0) & (rows[high] >= 0)).astype(float)
 
 
 def _tree(
@@ -214,7 +215,8 @@ def _grey(variant: str, half: bool) -> str:
     return "intact model, or shown above" if half else "intact model"
 
 
-def map_legend(figure: Figure, ax: Axes, unsure: bool, grey: Sequence[Patch]) -> None:
+def map_legend(figure: Figure, ax: Axes, unsure: pd.DataFrame, grey: Sequence[Patch]) -> None:
     """What grey cells and dots of a map are."""
     dot = Line2D([], [], label="95 % interval holds 0, or is wide", **cells.MARK)
-    legend_below(figure, [ax], columns=2, more=[*grey, *([dot] if unsure else [])])
+    dots = [dot] if unsure.eq(1).any(axis=None) else []
+    legend_below(figure, [ax], columns=2, more=[*grey, *dots])

@@ -129,10 +129,20 @@ def _seen(figure: Figure) -> list[Axes]:
     return [ax for ax in figure.axes if ax.get_visible()]
 
 
+def is_bar(ax: Axes) -> bool:
+    """Whether axes are those of a colour bar."""
+    return ax.get_label() == "<colorbar>"
+
+
+def panels(figure: Figure) -> list[Axes]:
+    """Axes that are seen, without those of colour bars."""
+    return [ax for ax in _seen(figure) if not is_bar(ax)]
+
+
 def _names(figure: Figure) -> Iterator[tuple[Text, bool, float]]:
     """Titles of panels and names of axes: whether each stands upright, and its room in pixels."""
     whole = figure.bbox
-    boxes = [ax.get_window_extent() for ax in _seen(figure) if ax.get_label() != "<colorbar>"]
+    boxes = [ax.get_window_extent() for ax in panels(figure)]
     tall = max(box.y1 for box in boxes) - min(box.y0 for box in boxes)  # without what is below
     for ax in _seen(figure):
         spec = ax.get_subplotspec()
@@ -163,10 +173,10 @@ def _broken(text: Text, upright: bool, room: float, whole: dict[Text, str]) -> b
 def _blank_cut(figure: Figure) -> bool:
     """Take from the figure the height that maps of square cells leave; whether they left some."""
     seen = [(ax, ax.get_tightbbox()) for ax in _seen(figure)]
-    if any(ax.get_aspect() == "auto" for ax, _ in seen if ax.get_label() != "<colorbar>"):
+    if any(ax.get_aspect() == "auto" for ax in panels(figure)):
         return False
     # A bar beside a map is as high as the map may be; all else is as high as it is.
-    boxes = [box for ax, box in seen if not (ax.get_label() == "<colorbar>" and _upright(ax))]
+    boxes = [box for ax, box in seen if not (is_bar(ax) and _upright(ax))]
     boxes += [legend.get_window_extent() for legend in figure.legends]
     boxes += [text.get_window_extent() for text in figure.texts if text.get_text()]
     top, blank, least = 0.0, 0.0, _EDGE * figure.dpi

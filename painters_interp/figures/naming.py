@@ -86,6 +86,7 @@ UNITS = {
     "loss": "nats per token",
 }
 _FIXED = "\N{NO-BREAK SPACE}"
+_BLANK = "\x00"  # in place of a blank in a formula, which is no place to break a line
 STATE = f" (k: before layer{_FIXED}k)"  # beside an axis of states
 STATES = f" (i,{_FIXED}j: before layer{_FIXED}i,{_FIXED}j)"  # beside one of pairs of them
 _WITHOUT = "_without_massive"
@@ -182,9 +183,6 @@ def _even(line: str, letters: int) -> str:
         for fit in (letters, *range(letters - 1, least - 1, -1))
     ]
     return [lines for lines in filled if lines.count("\n") == filled[0].count("\n")][-1]
-
-
-_BLANK = "\x00"  # in place of a blank in a formula, which is no place to break a line
 
 
 def metric_label(metric: str) -> str:

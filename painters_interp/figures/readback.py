@@ -22,6 +22,7 @@ from matplotlib.ticker import FixedLocator
 from ..borrowed.of_matplotlib import dashes_of
 from ..errors import TableError
 from . import cells
+from .layout import is_bar, panels
 from .told import told
 
 _LINES = ("-", "--", ":", "-.")  # what is no line at all is another style
@@ -39,9 +40,7 @@ def read_back(figure: Figure) -> dict[str, Any]:
     Raises TableError for a figure without axes.
     """
     figure.draw_without_rendering()
-    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
-    panels = [ax for ax in figure.axes if ax.get_visible() and ax not in bars]
-    if not panels:
+    if not (shown := panels(figure)):
         raise TableError("a figure without axes shows nothing")
     data: list[dict[str, Any]] = []
     layout: dict[str, Any] = {
@@ -52,13 +51,13 @@ def read_back(figure: Figure) -> dict[str, Any]:
         "hoverlabel": {"align": "left", "namelength": 0},
         "annotations": [], "shapes": [], "meta": {"width": round(96 * figure.get_figwidth())},
     }  # fmt: skip
-    for number, ax in enumerate(panels, start=1):
+    for number, ax in enumerate(shown, start=1):
         panel = _Panel(ax, "" if number == 1 else str(number))
         layout |= panel.axes()
         layout["shapes"] += panel.shapes()
         layout["annotations"] += panel.texts()
         data += panel.traces()
-    for ax in bars:
+    for ax in filter(is_bar, figure.axes):
         data += _bar(ax)
     if title := figure.get_suptitle():
         layout["annotations"] += [_head(title)]

@@ -1,6 +1,5 @@
 """What stitching one model into another costs, as a map of states and as lines over depth."""
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.ticker import SymmetricalLogLocator
 from ..errors import TableError
 from ..tables import require
 from . import appearance, cells, naming, style, wishes
-from .grids import draw_map, map_legend
+from .grids import draw_map, map_legend, unsure_of
 from .legends import MOST_BANDS, interval, legend_below
 
 _NAMES = {
@@ -64,11 +63,12 @@ def stitching_heatmap(
     if rows.empty:
         known = ", ".join(m for m in table["map"].unique() if m != "intact")
         raise TableError(f"no rows with map {kind!r}; the table has {known}")
-    values, unsure = _cells(rows, "increase"), _cells(rows.assign(unsure=_unsure(rows)), "unsure")
+    values = _cells(rows, "increase")
+    unsure = _cells(rows.assign(unsure=unsure_of(rows, "increase")), "unsure")
     figure, [ax] = style.canvas(1, 76.0 + (4 if title else 0))
     draw_map(figure, ax, values, unsure, _RISE)
     ax.set(ylabel=f"state i of the source{naming.STATES}", xlabel="state j of the target")
-    map_legend(figure, ax, bool(unsure.eq(1).any(axis=None)), cells.missing([ax]))
+    map_legend(figure, ax, unsure, cells.missing([ax]))
     style.head(figure, [ax], title, page=1)
     return style.finished(figure, [ax])
 
@@ -125,7 +125,7 @@ def stitching_curves(
         )
         ends = line["increase_low"], line["increase_high"]
         appearance.draw_band(ax, line["target_state"], *ends, look, alpha=0.22, bars=bars)
-    ax.axhline(0, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=1)
+    appearance.reference(ax, 0)
     _half_logarithmic(ax, float(rows["increase_low"].min()))
     style.whole_numbers(ax)
     ax.set(xlabel=f"state j of the target{naming.STATE.replace('k', 'j')}")
@@ -142,8 +142,7 @@ def _half_logarithmic(ax: Axes, least: float) -> None:
     ax.set_ylim(bottom=min(-0.02, 1.2 * least))
     ax.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=_KINK, subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.axhline(_KINK, color=appearance.REFERENCE, linestyle=appearance.CHANCE, linewidth=0.6,
-               zorder=1)  # fmt: skip
+    appearance.reference(ax, _KINK, appearance.CHANCE, width=0.6)
 
 
 def _cells(rows: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -151,11 +150,3 @@ def _cells(rows: pd.DataFrame, value: str) -> pd.DataFrame:
         raise TableError("several rows for one pair of states; keep one pair of models per figure")
     found = rows.pivot(index="source_state", columns="target_state", values=value).astype(float)
     return found.set_axis(found.index.astype(int)).set_axis(found.columns.astype(int), axis=1)
-
-
-def _unsure(rows: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    if not {"increase_low", "increase_high"} <= set(rows):
-        return np.zeros(len(rows))
-    low, high = rows["increase_low"], rows["increase_high"]
-    wide = high - low > rows["increase"].abs()
-    return np.asarray(wide | (low <= 0) & (high >= 0), dtype=float)

@@ -33,6 +33,7 @@ INK = "0.15"
 _LEAST = 12  # lines that a row of several takes
 _NARROW = 24.5  # sizes of type
 _PAD = 0.1  # inches that a layout leaves beside axes, left and right together
+_OWN = ("ax", "axes")  # arguments that name axes of a user's own
 
 _SETTINGS: dict[str, Any] = {
     "text.color": INK,
@@ -223,9 +224,6 @@ def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
-_OWN = ("ax", "axes")
-
-
 def _wishes_of(options: Mapping[str, Any]) -> Wishes:
     """Those among a function's options, or else of the function that called it."""
     around = WISHES.get()
@@ -326,8 +324,7 @@ def panel_letters(figure: Figure, first: str = "a") -> Figure:
         >>> [ax.get_title("left") for ax in figures.panel_letters(figure).axes[:2]]
         ['a', 'b']
     """
-    panels = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
-    for place, ax in enumerate(panels):
+    for place, ax in enumerate(layout.panels(figure)):
         ax.set_title(chr(ord(first) + place), loc="left", fontweight="bold")
     return figure
 
