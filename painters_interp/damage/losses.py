@@ -59,10 +59,10 @@ def document_losses(
                 (row, pos) for row, length in enumerate(batch.lengths) for pos in range(length - 1)
             ]
             sources = torch.tensor(rows, device=batch.tokens.device)
-            targets = batch.tokens[sources[:, 0], sources[:, 1] + 1]
+            targets = batch.tokens[sources[:, 0], sources[:, 1] + 1, None]
             found = score_targets(model, plans, recording, sources, targets, advance)
             documents = [owners[batch.indices[row]] for row, _ in rows]
-            np.add.at(sums, documents, -numbers(found.logprobs).T)
+            np.add.at(sums, documents, -numbers(found.logprobs[..., 0]).T)
             np.add.at(tokens, documents, 1)
     for plan, lost in zip(plans, np.isnan(sums).sum(axis=0), strict=True):
         say_nan(f"loss of plan {str(plan)!r}", int(lost), len(sums), "texts")

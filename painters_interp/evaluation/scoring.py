@@ -12,6 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..execution import (
     ROWS,
+    Place,
     Recording,
     face_of,
     measuring,
@@ -25,7 +26,7 @@ from ..plans import Plan
 from ..strategies import full
 from .harness.process import quiet_lm_eval
 from .planned import PlannedLM
-from .questions import Questions
+from .questions import Questions, Request
 from .responses import Answers
 from .writing import Prompts, generate
 
@@ -110,7 +111,7 @@ def score(
                 model, plans, pack.recording, pack.sources, pack.targets, advance
             )
             both = torch.stack([scores.logprobs, scores.greedy.to(scores.logprobs)])
-            logprobs, hits = numbers(both)
+            logprobs, hits = numbers(both)[..., *pack.read]
             loglikelihood[:, pack.requests] = np.add.reduceat(logprobs, pack.starts, axis=1)
             greedy[:, pack.requests] = np.logical_and.reduceat(hits == 1, pack.starts, axis=1)
     return Answers(loglikelihood, greedy, texts)
@@ -118,13 +119,18 @@ def score(
 
 @dataclass(frozen=True, eq=False)
 class _Pack:
-    """Recorded inputs, and the tokens to score in them: those of a request from its start on."""
+    """Recorded inputs, and what is read of them.
+
+    `targets` are all tokens that some request expects after each of `sources`. The tokens of a
+    request are those at `read`, from its start on.
+    """
 
     recording: Recording
     requests: list[int]
     starts: list[int]
-    sources: Int[Tensor, "target 2"]
-    targets: Int[Tensor, " target"]
+    sources: Int[Tensor, "row 2"]
+    targets: Int[Tensor, "row target"]
+    read: tuple[list[int], list[int]]
 
 
 def _packs(
@@ -139,17 +145,38 @@ def _packs(
     face = face_of(model, plans)
     for members in packs:
         placed = layout.record(model, questions.inputs(members), face)
-        requests: list[int] = []
-        starts: list[int] = []
-        sources: list[tuple[int, int]] = []
-        targets: list[int] = []
-        for sequence, places in zip(members, placed.places, strict=True):
-            for index in asked[sequence]:
-                continuation = questions.requests[index].continuation
-                requests.append(index)
-                starts.append(len(targets))
-                sources += places[len(places) - len(continuation) :]
-                targets += continuation
-        device = placed.recording.stream.device
-        read = torch.tensor(sources, device=device), torch.tensor(targets, device=device)
-        yield _Pack(placed.recording, requests, starts, *read)
+        asking = [
+            (places, index)
+            for sequence, places in zip(members, placed.places, strict=True)
+            for index in asked[sequence]
+        ]
+        yield _pack(placed.recording, questions.requests, asking)
+
+
+def _pack(
+    recording: Recording, requests: Sequence[Request], asking: Sequence[tuple[Sequence[Place], int]]
+) -> _Pack:
+    """What is read for each request, an index, of the sequence whose tokens are at its places."""
+    starts: list[int] = []
+    read: list[tuple[Place, int]] = []
+    expected: dict[Place, dict[int, int]] = {}  # each token after a source, and its number there
+    for places, index in asking:
+        continuation = requests[index].continuation
+        starts.append(len(read))
+        sources = places[len(places) - len(continuation) :]
+        for source, token in zip(sources, continuation, strict=True):
+            tokens = expected.setdefault(source, {})
+            read.append((source, tokens.setdefault(token, len(tokens))))
+    row_of = {source: row for row, source in enumerate(expected)}
+    targets = torch.zeros(len(expected), max(map(len, expected.values())), dtype=torch.long)
+    for row, tokens in enumerate(expected.values()):
+        targets[row, : len(tokens)] = torch.tensor([*tokens])
+    device = recording.stream.device
+    return _Pack(
+        recording,
+        [index for _, index in asking],
+        starts,
+        torch.tensor([*expected], device=device),
+        targets.to(device),
+        ([row_of[source] for source, _ in read], [number for _, number in read]),
+    )

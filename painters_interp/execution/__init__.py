@@ -16,6 +16,7 @@ from .kl import Predicted as Predicted
 from .kl import divergences as divergences
 from .packing import ROWS as ROWS
 from .packing import Layout as Layout
+from .packing import Place as Place
 from .packing import laid_out as laid_out
 from .packing import pack as pack
 from .packing import packable as packable

@@ -23,25 +23,26 @@ from .prefix_walk import Advance, Recording, read_out, record_on
 class Scores:
     """Per plan and target: log-probability in nats, and whether the target was the argmax."""
 
-    logprobs: Float[Tensor, "plan target"]
-    greedy: Bool[Tensor, "plan target"]
+    logprobs: Float[Tensor, "plan row target"]
+    greedy: Bool[Tensor, "plan row target"]
 
 
 def score_targets(
     model: TransformerBridge,
     plans: Sequence[Plan],
     recording: Recording,
-    sources: Int[Tensor, "target 2"],
-    targets: Int[Tensor, " target"],
+    sources: Int[Tensor, "row 2"],
+    targets: Int[Tensor, "row target"],
     advance: Advance = lambda calls: None,
 ) -> Scores:
-    """Score each target token from the residual row (batch, pos) that predicts it, under each plan.
+    """Score target tokens from the residual row (batch, pos) that predicts them, under each plan.
 
-    Logits are computed at `sources` only.
+    Logits are computed at `sources` only, once for all targets of a row.
     """
+    each = targets.shape[1]
 
     def read(logits: Tensor, span: slice) -> Tensor:
-        target = targets[span, None].expand(len(logits), -1, 1)
+        target = targets[span].expand(len(logits), -1, -1)
         largest = logits.max(-1, keepdim=True)
         own = logits.gather(-1, target) - largest.values
         # In place, for nobody else reads them: with room made anew it takes twice as long.
@@ -49,7 +50,7 @@ def score_targets(
         return torch.cat([own - total.log(), (largest.indices == target).to(own)], dim=-1)
 
     found = read_out(model, plans, recording, sources, lambda logits_of: read, advance)
-    return Scores(found[..., 0], found[..., 1].bool())
+    return Scores(found[..., :each], found[..., each:].bool())
 
 
 def likeliest(
@@ -126,8 +127,8 @@ def token_logprobs(
     sources = torch.stack([batch, previous[batch, pos]], dim=1)
     with measuring(model):
         recording = record_on(face_of(model, checked), model, tokens, attention_mask)
-        scores = score_targets(model, checked, recording, sources, tokens[batch, pos + 1])
+        scores = score_targets(model, checked, recording, sources, tokens[batch, pos + 1, None])
     shape = (len(checked), tokens.shape[0], tokens.shape[1] - 1)
     out = scores.logprobs.new_full(shape, torch.nan)
-    out[:, batch, pos] = scores.logprobs
+    out[:, batch, pos] = scores.logprobs[..., 0]
     return out

@@ -56,7 +56,7 @@ def _scored(
     start = time.perf_counter()
     with torch.no_grad():
         recording = record_on(face, model, tokens)
-        scores = score_targets(model, plans, recording, sources, tokens[0, last + 1])
+        scores = score_targets(model, plans, recording, sources, tokens[0, last + 1, None])
     return time.perf_counter() - start, scores.logprobs
 
 

@@ -2,52 +2,75 @@
 
     python tests/benchmarks/layer_scan.py [--plans 36] [--prompts 16] [--tokens 60] [--sample 2]
 
-Every plan repeats one block of layers. A plain loop does what scripts do: for each plan the layer
-list of a stock model is made anew, and each prompt is read by itself. It is timed on a sample of
-plans, half before and half after, and carried over by layer calls. Scores of the sample are
-compared. Seconds are those of the clock and, in brackets, of the processor.
+Every plan repeats one block of layers; each prompt asks to choose among ten letters. A plain loop
+does what scripts do: for each plan the layer list of a stock model is made anew, each prompt is
+read by itself, and of the logits those of its last token are taken (`answers`) or those of all its
+tokens (`every token`). It is timed on a sample of plans, half before and half after, and carried
+over by layer calls. Scores of the sample are compared. Seconds are those of the clock and, in
+brackets, of the processor.
 """
 
 import argparse
-import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from painters_interp import load_model, token_logprobs
+from painters_interp import evaluation, load_model, task, token_logprobs
 from painters_interp.models import stock_copy
 from painters_interp.plans import Plan
 
 T = TypeVar("T")
 Seconds = tuple[float, float]
+_LETTERS = "ABCDEFGHIJ"
+_QUESTION = "\nOf these, which letter fits? Answer:"
 
 
 def main() -> None:
     options = _options()
     model = load_model(options.model)
     plans = _repeats(len(model.blocks), options.plans)
-    tokens = _drawn(int(model.cfg.d_vocab), options.prompts, options.tokens)
+    prompts = _prompts(model.tokenizer, options.prompts, options.tokens)
+    tokens = torch.tensor([model.tokenizer(prompt)["input_ids"] for prompt in prompts])
     stock = stock_copy(model).eval()
     stock.set_attn_implementation("sdpa")
-    token_logprobs(model, plans[:1], tokens[:1, :8])  # tries whether the plain face is exact
+    letters = [model.tokenizer(f" {letter}", add_special_tokens=False) for letter in _LETTERS]
+    last = torch.tensor([letter["input_ids"][-1] for letter in letters])
     sample = plans[:: max(1, len(plans) // options.sample)][: options.sample]
+    print(
+        f"{options.model}, {torch.get_num_threads()} threads; {len(plans)} plans, {len(prompts)} "
+        f"prompts of {options.tokens} tokens; the loop carried over from {len(sample)} plans"
+    )
+    token_logprobs(model, plans[:1], tokens[:1, :8])  # tries whether the plain face is exact
+    answers = partial(_answers, model, prompts=prompts)
+    _compare("answers", plans, sample, partial(_looped, stock, tokens, _answering(last)), answers)
+    together = partial(token_logprobs, model, tokens=tokens)
+    _compare("every token", plans, sample, partial(_looped, stock, tokens, _all), together)
+
+
+def _compare(
+    name: str,
+    plans: Sequence[Plan],
+    sample: Sequence[Plan],
+    looped: Callable[[Sequence[Plan]], Tensor],
+    shared: Callable[[Sequence[Plan]], Tensor],
+) -> None:
     half = len(sample) // 2
-    before, first = _timed(lambda: _looped(stock, sample[:half], tokens))
-    ours, together = _timed(lambda: token_logprobs(model, plans, tokens))
-    after, second = _timed(lambda: _looped(stock, sample[half:], tokens))
+    before, first = _timed(lambda: looped(sample[:half]))
+    ours, together = _timed(lambda: shared(plans))
+    after, second = _timed(lambda: looped(sample[half:]))
     scale = sum(len(p.calls) for p in plans) / sum(len(p.calls) for p in sample)
     wall, cpu = ((a + b) * scale for a, b in zip(first, second, strict=True))
     chosen = torch.stack([ours[plans.index(plan)] for plan in sample])
     apart = float((chosen - torch.cat([before, after])).abs().max())
     print(
-        f"{options.model}, {torch.get_num_threads()} threads; {len(plans)} plans, "
-        f"{options.prompts} prompts of {options.tokens} tokens: loop {wall:.1f} s ({cpu:.1f}), "
-        f"from {len(sample)} plans; together {together[0]:.1f} s ({together[1]:.1f}); "
-        f"{wall / together[0]:.1f} times faster ({cpu / together[1]:.1f}), scores {apart:.1e} "
-        "nats apart at most"
+        f"{name}: loop {wall:.1f} s ({cpu:.1f}); together {together[0]:.1f} s ({together[1]:.1f}); "
+        f"{wall / together[0]:.1f} times faster ({cpu / together[1]:.1f}), scores {apart:.1e} nats "
+        "apart at most"
     )
 
 
@@ -61,19 +84,47 @@ def _repeats(n_layers: int, count: int) -> list[Plan]:
     return [Plan.parse(" ".join(map(str, order)), n_layers) for order in orders]
 
 
-def _looped(root: Any, plans: Sequence[Plan], tokens: Tensor) -> Tensor:
-    """Log-probabilities by a loop over plans and prompts, without a cache."""
+def _prompts(tokenizer: Any, count: int, length: int) -> list[str]:
+    """Built-in passages, repeated and cut so that each is of `length` tokens with its question."""
+    room = length - len(tokenizer(_QUESTION, add_special_tokens=False)["input_ids"])
+    found = []
+    for text in evaluation.passages()[:count]:
+        ids = tokenizer(" ".join([text] * length))["input_ids"]
+        found.append(tokenizer.decode(ids[:room], skip_special_tokens=True) + _QUESTION)
+    return found
+
+
+def _answers(model: Any, plans: Sequence[Plan], prompts: Sequence[str]) -> Tensor:
+    """Log-probabilities of the letters after each prompt, by plan, as a task of the user's."""
+    items = [{"context": text, "target": f" {letter}"} for text in prompts for letter in _LETTERS]
+    scan = task("scan", items, "loglikelihood", lambda item, loglikelihood: loglikelihood)
+    rows = evaluation.score_items(model, plans, scan, limit=None, intact=False)
+    values = rows.set_index("plan")["value"]
+    by_plan = [values.loc[str(plan)].to_numpy(dtype=float) for plan in plans]
+    return torch.tensor(np.array(by_plan)).reshape(len(plans), len(prompts), len(_LETTERS))
+
+
+def _looped(
+    root: Any, tokens: Tensor, read: Callable[[Tensor, Tensor], Tensor], plans: Sequence[Plan]
+) -> Tensor:
+    """What is read of the logits in a loop over plans and prompts, without a cache."""
     layers = root.model.layers
     found = []
     for plan in plans:
         root.model.layers = nn.ModuleList([layers[layer] for layer in plan.layer_calls])
         root.config.num_hidden_layers = len(plan.layer_calls)
-        for row in tokens[:, None]:
-            logits = root(row, use_cache=False).logits.log_softmax(-1)
-            found.append(logits[:, :-1].gather(-1, row[:, 1:, None]).squeeze(-1))
+        found += [read(root(row, use_cache=False).logits[0], row[0]) for row in tokens[:, None]]
     root.model.layers, root.config.num_hidden_layers = layers, len(layers)
     scores: Tensor = torch.stack(found).reshape(len(plans), len(tokens), -1)
     return scores
+
+
+def _answering(letters: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda logits, row: logits[-1].log_softmax(-1)[letters]
+
+
+def _all(logits: Tensor, row: Tensor) -> Tensor:
+    return logits[:-1].log_softmax(-1).gather(-1, row[1:, None]).squeeze(-1)
 
 
 @torch.no_grad()
@@ -81,11 +132,6 @@ def _timed(run: Callable[[], T]) -> tuple[T, Seconds]:
     start = time.perf_counter(), time.process_time()
     found = run()
     return found, (time.perf_counter() - start[0], time.process_time() - start[1])
-
-
-def _drawn(vocab: int, count: int, length: int) -> Tensor:
-    draw = random.Random(count)
-    return torch.tensor([[draw.randrange(10, vocab) for _ in range(length)] for _ in range(count)])
 
 
 def _options() -> argparse.Namespace:

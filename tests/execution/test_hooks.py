@@ -90,7 +90,7 @@ def test_packed_rows_are_refused_by_the_name_of_the_hook(llama):
     with pytest.raises(
         UnsupportedModelError, match=r"blocks\.1\.hook_out, which would see several"
     ):
-        score_targets(llama, [Plan.parse(PLAN, 6)], placed.recording, at, torch.tensor([7]))
+        score_targets(llama, [Plan.parse(PLAN, 6)], placed.recording, at, torch.tensor([[7]]))
 
 
 def test_a_prompt_is_not_taken_up_in_the_middle(llama):
