@@ -1,5 +1,6 @@
 """The benchmarks run: small, for their output, never for their times."""
 
+import re
 import runpy
 import sys
 from collections.abc import Callable
@@ -58,6 +59,12 @@ def test_faces_on_a_checkpoint(output: Output, model: str) -> None:
     out = output("faces.py", "--model", model, "--lengths", "12", "--plans", "3")
     assert "12 tokens: hooked" in out
     assert "nats apart at most" in out
+
+
+def test_layer_scan_on_a_checkpoint(output: Output, model: str) -> None:
+    out = output("layer_scan.py", "--model", model, "--plans", "4", "--prompts", "2")
+    for asked in ("answers", "every token"):
+        assert float(re.search(f"{asked}: .* scores (.*) nats apart", out)[1]) < 1e-4
 
 
 def test_shared_prefix_on_a_checkpoint(output: Output, model: str) -> None:

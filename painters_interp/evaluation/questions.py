@@ -9,7 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import counting, several
 from ..errors import TaskError, UnsupportedModelError
-from ..execution import ROWS, Layout, family_of, laid_out
+from ..execution import Layout, family_of, laid_out
 from ..models import Model, as_model, device_of, of_planned
 from ..notices import warn
 from ..plans import Plan, shared_calls
@@ -151,7 +151,7 @@ def prepare(
     loaded = load_tasks(names, data, limit, num_fewshot, seed, include, trust, template)
     _say_which_shots_count(loaded, num_fewshot)
     questions = questions_of(model, loaded, seed, chat)
-    _say_how_read(questions, str(model.cfg.model_name), tokenizer_of(model).max_length)
+    _say_what_is_cut(questions, str(model.cfg.model_name), tokenizer_of(model).max_length)
     return questions
 
 
@@ -193,13 +193,8 @@ def questions_of(
     )
 
 
-def _say_how_read(questions: Questions, name: str, room: int) -> None:
-    """Warn of a model that takes one row each, and of items that do not fit in its context."""
-    if questions.layout is ROWS:
-        warn(
-            f"{name} cannot score packed sequences; taking one row each, which is slower and no "
-            "less exact"
-        )
+def _say_what_is_cut(questions: Questions, name: str, room: int) -> None:
+    """Warn of items that do not fit in the model's context."""
     if questions.truncated:
         warn(
             f"{questions.truncated} of {questions.items} items are longer than the context of "

@@ -20,6 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import out_of_memory
 from ..models import device_of
+from ..notices import warn
 from ..plans import Plan
 from ..texts import padded
 from .faces import Face
@@ -49,11 +50,13 @@ class Layout:
     """How sequences go through a model together.
 
     `record` lays them out for a face; `size` is the number of tokens that then pass through every
-    layer; `order` is the sorting key that brings together those which fit well.
+    layer, `length` that of a row of them; `order` is the sorting key that brings together those
+    which fit well.
     """
 
     record: Callable[[TransformerBridge, Sequence[Sequence[int]], Face | None], Placed]
     size: Callable[[Sequence[Sequence[int]]], int]
+    length: Callable[[Sequence[Sequence[int]]], int]
     order: Callable[[Sequence[int]], Any]
 
     def packs(self, sequences: Sequence[Sequence[int]], room: int) -> list[tuple[int, ...]]:
@@ -166,8 +169,12 @@ def _layers(
     )
 
 
+def _longest(sequences: Sequence[Sequence[int]]) -> int:
+    return max(map(len, sequences))
+
+
 def _rows_size(sequences: Sequence[Sequence[int]]) -> int:
-    return len(sequences) * max(map(len, sequences))
+    return len(sequences) * _longest(sequences)
 
 
 def _tree_size(sequences: Sequence[Sequence[int]]) -> int:
@@ -180,8 +187,8 @@ def _shared(a: Sequence[int], b: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
 
 
-ROWS = Layout(pad, _rows_size, order=len)
-TREES = Layout(pack, _tree_size, order=tuple)
+ROWS = Layout(pad, _rows_size, _longest, order=len)
+TREES = Layout(pack, _tree_size, _tree_size, order=tuple)
 
 
 def laid_out(
@@ -189,13 +196,35 @@ def laid_out(
 ) -> tuple[Layout, list[tuple[int, ...]]]:
     """How `sequences` go through `model`, and which of them together (see `Layout.packs`).
 
-    In trees, if `model` is packable at the length of those that share one; else in padded rows.
+    In trees, unless padded rows cost less, or `model` is not packable at the length of those that
+    share a tree, of which it warns.
     """
-    packs = TREES.packs(sequences, room)
+    packs, rows = TREES.packs(sequences, room), ROWS.packs(sequences, room)
+    if _cost(model, ROWS, sequences, rows) < _cost(model, TREES, sequences, packs):
+        return ROWS, rows
     together = [len(sequences[index]) for members in packs if len(members) > 1 for index in members]
     if not together or packable(model, max(together)):
         return TREES, packs
-    return ROWS, ROWS.packs(sequences, room)
+    warn(
+        f"{model.cfg.model_name} cannot score packed sequences; taking one row each, which is "
+        "slower and no less exact"
+    )
+    return ROWS, rows
+
+
+def _cost(
+    model: TransformerBridge,
+    layout: Layout,
+    sequences: Sequence[Sequence[int]],
+    packs: Sequence[Sequence[int]],
+) -> int:
+    """Products of a layer's matrices and of its attention, for all packs, in a unit of their own.
+
+    A token takes about 12 d_model² of them in the matrices, 2 d_model for each token of its row.
+    """
+    inputs = [[sequences[index] for index in members] for members in packs]
+    width = 6 * int(model.cfg.d_model)
+    return sum(layout.size(some) * (width + layout.length(some)) for some in inputs)
 
 
 def _placed(

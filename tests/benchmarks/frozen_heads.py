@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from transformer_lens.model_bridge import TransformerBridge
 
 from painters_interp import applied, experiments, load_model
@@ -34,6 +35,7 @@ _WARM_UP = 64
 def main() -> None:
     options = _options()
     torch.set_num_threads(1)
+    threadpool_limits(1)  # of the libraries that fit the heads
     task = named("probe_acceptability" if options.data is None else "cola", options.data)
     model = load_model(options.model, device="cpu")
     some = task.limited(options.items, seed=0).train

@@ -38,8 +38,8 @@ def main() -> None:
     tokens = torch.tensor([model.tokenizer(prompt)["input_ids"] for prompt in prompts])
     stock = stock_copy(model).eval()
     stock.set_attn_implementation("sdpa")
-    letters = [model.tokenizer(f" {letter}", add_special_tokens=False) for letter in _LETTERS]
-    last = torch.tensor([letter["input_ids"][-1] for letter in letters])
+    letters = torch.tensor([_following(model.tokenizer, f" {letter}") for letter in _LETTERS])
+    asked = torch.cat([tokens, letters[:1, :-1].expand(len(tokens), -1)], dim=1)
     sample = plans[:: max(1, len(plans) // options.sample)][: options.sample]
     print(
         f"{options.model}, {torch.get_num_threads()} threads; {len(plans)} plans, {len(prompts)} "
@@ -47,7 +47,7 @@ def main() -> None:
     )
     token_logprobs(model, plans[:1], tokens[:1, :8])  # tries whether the plain face is exact
     answers = partial(_answers, model, prompts=prompts)
-    _compare("answers", plans, sample, partial(_looped, stock, tokens, _answering(last)), answers)
+    _compare("answers", plans, sample, partial(_looped, stock, asked, _answering(letters)), answers)
     together = partial(token_logprobs, model, tokens=tokens)
     _compare("every token", plans, sample, partial(_looped, stock, tokens, _all), together)
 
@@ -86,12 +86,18 @@ def _repeats(n_layers: int, count: int) -> list[Plan]:
 
 def _prompts(tokenizer: Any, count: int, length: int) -> list[str]:
     """Built-in passages, repeated and cut so that each is of `length` tokens with its question."""
-    room = length - len(tokenizer(_QUESTION, add_special_tokens=False)["input_ids"])
+    room = length - len(_following(tokenizer, _QUESTION))
     found = []
     for text in evaluation.passages()[:count]:
         ids = tokenizer(" ".join([text] * length))["input_ids"]
         found.append(tokenizer.decode(ids[:room], skip_special_tokens=True) + _QUESTION)
     return found
+
+
+def _following(tokenizer: Any, text: str) -> list[int]:
+    """Tokens of a text that follows another."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _answers(model: Any, plans: Sequence[Plan], prompts: Sequence[str]) -> Tensor:
@@ -120,7 +126,9 @@ def _looped(
 
 
 def _answering(letters: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda logits, row: logits[-1].log_softmax(-1)[letters]
+    """Log-probabilities of the letters, which differ in their last token only."""
+    size = letters.shape[1]
+    return lambda logits, row: logits[-size:].log_softmax(-1).gather(-1, letters.T).sum(dim=0)
 
 
 def _all(logits: Tensor, row: Tensor) -> Tensor:

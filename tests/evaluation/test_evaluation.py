@@ -26,7 +26,7 @@ from painters_interp.evaluation.harness.process import quiet_lm_eval
 from painters_interp.evaluation.harness.tasks import load_tasks, task_manager
 from painters_interp.evaluation.questions import Request
 from painters_interp.evaluation.scoring import score
-from painters_interp.execution import ROWS
+from painters_interp.execution import ROWS, score_targets
 from painters_interp.plans import shared_calls
 from painters_interp.tables import MEASURED
 
@@ -307,7 +307,7 @@ class TestRequests:
     def test_items_are_documents_not_requests(self, questions):
         assert questions.items == 6 + 6 + 4 + 5
 
-    def test_the_models_own_continuation_is_greedy_and_another_is_not(self, llama):
+    def test_the_models_own_continuation_is_greedy_and_another_is_not(self, llama, monkeypatch):
         plan = PLANS[2]
         start = tuple(tiny.tokens(1, 9)[0].tolist())
         tokens = list(start)
@@ -319,7 +319,13 @@ class TestRequests:
         other = (*greedy[:2], greedy[2] + 1)
         requests = (Request(0, greedy), Request(0, other), Request(0, greedy[2:]))
         asked = Questions((), (tuple(tokens[:-1]),), requests, ((0,),), ROWS, cut=(), seed=0)
+        read = []
+        monkeypatch.setattr(
+            "painters_interp.evaluation.scoring.score_targets",
+            lambda *args: read.append(args[3].tolist()) or score_targets(*args),
+        )
         answers = score(llama, [plan], asked)
+        assert read == [[[0, 8], [0, 9], [0, 10]]], "each row goes through the head once"
         assert answers.greedy.tolist() == [[True, False, True]]
         expected = [logprobs[range(3), list(request)].sum().item() for request in (greedy, other)]
         expected.append(logprobs[2, greedy[2]].item())

@@ -14,6 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from painters_interp import Plan
 from painters_interp.execution import ROWS, head, laid_out, pack, packable, pad, walk
 from painters_interp.execution.packing import TREES, grow
+from painters_interp.notices import PaintersWarning
 
 SEQUENCES = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=8), min_size=1, max_size=8)
 PLANS = [Plan.parse(text, tiny.N_LAYERS) for text in ("0-5", "0 3 2 5", "0 (1-4)*2 5", "1-5")]
@@ -118,6 +119,15 @@ def test_a_single_token_can_be_packed(tiny_folder: Path) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+def test_what_shares_nothing_lies_in_rows_which_attend_to_less(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    alone = [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert laid_out(model, alone, room=100) == (ROWS, [(0, 1)])
+    assert laid_out(model, [*alone, [1, 2, 3, 9]], room=100) == (TREES, [(0, 2, 1)])
+    long = [list(range(40)), [9] * 4]
+    assert laid_out(model, long, room=100)[0] is TREES, "padding is computed, too"
+
+
 def test_a_model_that_makes_its_own_masks_is_found_out(tiny_folder: Path) -> None:
     model = tiny.build("llama", torch.float32, tiny_folder)
     sequences = [[1, 2, 3], [1, 2, 4]]
@@ -127,7 +137,8 @@ def test_a_model_that_makes_its_own_masks_is_found_out(tiny_folder: Path) -> Non
     inner = other.blocks[0].original_component
     inner.register_forward_pre_hook(own_mask, with_kwargs=True)
     assert not packable(other, 30)
-    assert laid_out(other, sequences, room=8) == (ROWS, [(0, 1)])
+    with pytest.warns(PaintersWarning, match="cannot score packed sequences"):
+        assert laid_out(other, sequences, room=8) == (ROWS, [(0, 1)])
     assert laid_out(other, sequences, room=2)[1] == [(0,), (1,)], "one sequence is always right"
 
 
