@@ -94,6 +94,7 @@ def damage(
     from ..experiments import damages
     from ..models import identity
     from ..storage import provenance
+    from ..tables.showing import ends
 
     names, look = chosen(measures, MEASURES, "measure"), look_of(venue, formats)
     lines, folder = lines_of(texts), folder_of_tables(model, out, ["damage"])
@@ -101,11 +102,12 @@ def damage(
     read, plans = documents(lines, limit), damages(len(bridge.blocks), longest)
     points, rho = predict_damage(bridge, read, names, plans, seed=seed)
     facts = provenance(**identity(bridge), texts=len(read), longest=longest, seed=seed)
-    ends = rho.rename(columns={"low": "rho_low", "high": "rho_high"})
-    table = points.merge(ends, on=["measure", "variant"])
+    named = rho.rename(columns={"low": "rho_low", "high": "rho_high"})
+    table = points.merge(named, on=["measure", "variant"])
     write_one("damage", table, folder, facts, look)
     for row in rho.itertuples(index=False):
-        print(f"{row.measure:16}{row.variant:12}rho {row.rho:.2f} [{row.low:.2f}, {row.high:.2f}]")
+        line = f"{row.measure:16}{row.variant:12}rho {row.rho:.2f} {ends(row.low, row.high)}"
+        print(line.rstrip())
 
 
 def stitch(

@@ -50,6 +50,7 @@ def kl(
     from ..execution import as_plan
     from ..models import identity
     from ..storage import provenance
+    from ..tables.showing import ends
 
     bridge = loaded(model, device, dtype)
     chosen = {text: as_plan(text, bridge) for text in given}
@@ -57,8 +58,7 @@ def kl(
     found = kl_to_intact(bridge, chosen, read, seed)
     print(f"{'KL':>8}  {'95 % interval':18}  plan   (nats per token, {len(read)} documents)")
     for row in found.itertuples(index=False):
-        interval = f"[{row.kl_low:.3g}, {row.kl_high:.3g}]"
-        say(f"{row.kl:8.3g}  {interval:18}  {row.plan}", hang=30)
+        say(f"{row.kl:8.3g}  {ends(row.kl_low, row.kl_high):18}  {row.plan}", hang=30)
     if out is not None:
         asked = {"texts": len(read), "documents": texts and str(texts), "seed": seed}
         facts = provenance(**identity(bridge), **asked)

@@ -69,7 +69,7 @@ def heal(
     from ..execution import as_plan
     from ..learning.healing import LORA_RATE, refuse_occupied
     from ..storage import room_for
-    from ..tables.showing import printed, short
+    from ..tables.showing import ends, printed, short
     from .documents import documents, lines_of
 
     text = plan_in(word, plan, model)
@@ -89,5 +89,5 @@ def heal(
     numbers = losses.select_dtypes("number").map(short)
     print(printed(losses.assign(**numbers), width=room()))
     share, low, high = healed.recovered()
-    print(f"recovered: {share:.3f} [{low:.3f}, {high:.3f}] of what the plan costs")
+    print(f"recovered: {share:.3f} {ends(low, high)}of what the plan costs")
     print(healed.save(out))

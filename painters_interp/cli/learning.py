@@ -222,11 +222,13 @@ def readers(
 
 def _told(found: "Readers", reading: str) -> str:
     """The best accuracy at a reader's own state, and what a layer of distance costs."""
+    from ..tables.showing import ends
+
     matrix = found.matrix(reading).to_numpy(dtype=float)
     if matrix.shape[0] != matrix.shape[1]:
         return f"{matrix.max():.3f} at best, chance {found.chance:.3f}"
     value, low, high = found.drop_per_layer(reading)
     return (
         f"{matrix.diagonal().max():.3f} at best where trained (chance {found.chance:.3f}); "
-        f"{value:.4f} [{low:.4f}, {high:.4f}] lost per layer of distance"
+        f"{value:.4f} {ends(low, high)}lost per layer of distance"
     )

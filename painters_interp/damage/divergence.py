@@ -36,7 +36,7 @@ def kl_to_intact(model: Model, plans: Plans, texts: Texts, seed: int = 0) -> pd.
     `plans` is a list, a dict from label to plan, or an experiment's table, whose labels stay in
     the result. Every token of every text counts once, so long documents weigh more. Returns one
     row per labelled plan: the labels, then model, revision, dtype, plan, kl, kl_stderr, kl_low,
-    kl_high (95 % bootstrap interval over documents, drawn with `seed`; NaN for one document),
+    kl_high (95 % bootstrap interval over documents, drawn with `seed`; NaN for fewer than 4),
     n_documents, n_tokens, seed.
 
     Args:
@@ -67,7 +67,7 @@ def resampled_kl(
     """What `kl_to_intact` returns, and the KL of its rows on the bootstrap samples behind it.
 
     The samples are drawn for all plans together, so that what is computed from several rows stays
-    paired; NaN for one document.
+    paired; NaN for fewer than 4 documents.
 
     Args:
         model: Whatever `load_model` takes or returns.
@@ -94,9 +94,7 @@ def resampled_kl(
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     sums, tokens = document_divergences(model, distinct, texts)
     weights = statistics.resamplings(len(tokens), seed=seed)
-    # One document says nothing about how documents differ.
-    known = 1.0 if len(tokens) > 1 else np.nan
-    resampled = known * (weights @ sums) / (weights @ tokens)[:, None]
+    resampled = (weights @ sums) / (weights @ tokens)[:, None]
     low, high = statistics.percentiles(resampled)
     measured = pd.DataFrame(
         {

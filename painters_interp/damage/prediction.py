@@ -132,7 +132,7 @@ def relate(
         [1.0]
     """
     even = np.full((1, documents), 1 / documents)
-    drawn = resamplings(documents, resamples, seed) if documents > 1 else even * np.nan
+    drawn = resamplings(documents, resamples, seed)
     kl, kl_drawn = damage(even)[0], damage(drawn)
     points, rows = [], []
     for name, read in readers.items():

@@ -83,7 +83,8 @@ def forest(
     drawn.locator_params(axis="x", nbins=5)
     metrics = {naming.metric_label(str(metric)) for metric in rows["metric"]}
     label = meaning.format(metrics=", ".join(sorted(metrics)))
-    drawn.set_xlabel(f"{label}, 95 % interval")
+    told = rows["delta_low"].notna().any()
+    drawn.set_xlabel(f"{label}, 95 % interval" if told else label)
     [first, *more] = tasks.values()
     alone = "" if more or first.label in ("texts", "time") else first.label
     drawn.set_title(naming.wrapped(alone if title is None else title, style.width(1)))

@@ -172,7 +172,8 @@ class _Panel:
         }  # fmt: skip
 
     def _segments(self, found: LineCollection) -> dict[str, Any]:
-        parts = [self.places(found, segment) for segment in found.get_segments()]
+        known = (segment for segment in found.get_segments() if len(segment))
+        parts = [self.places(found, segment) for segment in known]
         apart = [np.vstack([part, [np.nan, np.nan]]) for part in parts] or [np.zeros((0, 2))]
         points = np.vstack(apart)
         return {

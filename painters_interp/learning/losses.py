@@ -31,7 +31,7 @@ class Judged:
 
         One row each: state, plan, loss, low, high, above_intact, above_low, above_high, documents,
         tokens. Intervals are over held-out texts, drawn for all rows together, so that how far a
-        loss lies above that of the intact model is a paired difference. NaN for one text.
+        loss lies above that of the intact model is a paired difference. NaN for fewer than 4.
         """
         losses, drawn = self.resampled(resamples, seed)
         low, high = statistics.percentiles(drawn, level)
@@ -76,9 +76,7 @@ class Judged:
         sums = self.documents[[*_STATES]].to_numpy(dtype=float)
         tokens = self.documents["tokens"].to_numpy(dtype=float)
         weights = statistics.resamplings(len(tokens), resamples, seed)
-        # One text says nothing about how texts differ.
-        known = 1.0 if len(tokens) > 1 else np.nan
-        drawn = known * (weights @ sums) / (weights @ tokens)[:, None]
+        drawn = (weights @ sums) / (weights @ tokens)[:, None]
         return sums.sum(axis=0) / tokens.sum(), drawn
 
 

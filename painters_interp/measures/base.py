@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import MeasureError
 from ..models import numbers
-from ..statistics import LEVEL, RESAMPLES, percentiles, resamplings
+from ..statistics import FEWEST, LEVEL, RESAMPLES, percentiles, resamplings
 from ..terminal import folded
 from .documents import DocumentPair
 
@@ -102,7 +102,7 @@ class Matrix:
         return ratio
 
     def interval(self, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Ends:
-        """Bootstrap interval of every entry over its documents; NaN for fewer than two."""
+        """Bootstrap interval of every entry over its documents; NaN for fewer than 4."""
         low, high = _ends(self.resampled, self.defined, len(self.documents), level, resamples, seed)
         return Ends(self._labelled(low), self._labelled(high))
 
@@ -157,7 +157,7 @@ class Curve:
         return weighted_means(weights, self.per_document)
 
     def interval(self, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Ends:
-        """Bootstrap interval of every value over its documents; NaN for fewer than two."""
+        """Bootstrap interval of every value over its documents; NaN for fewer than 4."""
         low, high = _ends(self.resampled, self.defined, len(self.documents), level, resamples, seed)
         return Ends(self._labelled(low), self._labelled(high))
 
@@ -261,10 +261,7 @@ def _ends(
     resamples: int,
     seed: int,
 ) -> tuple[Float[np.ndarray, "*place"], Float[np.ndarray, "*place"]]:
-    """Bootstrap ends over documents; NaN where fewer than two are defined."""
-    if documents < 2:
-        nothing = np.full(defined.shape, np.nan)
-        return nothing, nothing
+    """Bootstrap ends over documents; NaN where too few are defined."""
     drawn = resampled(resamplings(documents, resamples, seed))
     low, high = percentiles(drawn, level)
     if (partly := defined < documents).any():
@@ -272,7 +269,7 @@ def _ends(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # no sample drew any
             ends = np.nanquantile(drawn[:, partly], [(1 - level) / 2, (1 + level) / 2], axis=0)
-        ends[:, defined[partly] < 2] = np.nan
+        ends[:, defined[partly] < FEWEST] = np.nan
         low[partly], high[partly] = ends
     return low, high
 

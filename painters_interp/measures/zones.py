@@ -68,9 +68,7 @@ def zones(
     if isinstance(similarity, pd.DataFrame):
         return _divided(similarity.to_numpy(dtype=float), groups, distance)
     found = _divided(similarity.matrix.to_numpy(), groups, distance)
-    if (n := len(similarity.documents)) < 2:
-        return found
-    again = similarity.resampled(resamplings(n, resamples, seed))
+    again = similarity.resampled(resamplings(len(similarity.documents), resamples, seed))
     return _stable(found, [_divided(one, groups, distance) for one in again if _complete(one)])
 
 
@@ -84,9 +82,7 @@ def zones_along(
     if isinstance(curve, pd.Series):
         return _divided(_apart(curve.to_numpy(dtype=float)), groups, distance=True)
     found = _divided(_apart(curve.curve.to_numpy()), groups, distance=True)
-    if (n := len(curve.documents)) < 2:
-        return found
-    again = curve.resampled(resamplings(n, resamples, seed))
+    again = curve.resampled(resamplings(len(curve.documents), resamples, seed))
     apart = [_apart(one) for one in again if _complete(one)]
     return _stable(found, [_divided(one, groups, distance=True) for one in apart])
 

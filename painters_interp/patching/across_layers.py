@@ -81,7 +81,7 @@ def crossing(
 
     Returns:
         One row per (source_state, target_state): `value` with a bootstrap interval over prompts
-        `low`, `high` (NaN for one prompt), and `unpatched`, the target run's own metric.
+        `low`, `high` (NaN for fewer than 4 prompts), and `unpatched`, the target run's own metric.
 
     Raises:
         PatchError: for prompts, positions, states and answers that do not fit.

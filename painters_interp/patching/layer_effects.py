@@ -59,7 +59,7 @@ def effects(
     Returns:
         One row per (plan, layer): `label` (the plan's, or its text), `dropped` (the one layer left
         out, if so), `plan`, `layer`, `value`, a bootstrap interval over documents `low`, `high`
-        (NaN for one), `documents`, `changed_at`.
+        (NaN for fewer than 4), `documents`, `changed_at`.
 
     Raises:
         PatchError: for a position or plan that does not fit.

@@ -79,7 +79,7 @@ def patch_residual(
     Returns:
         One row per (state, position): `value` averaged over pairs with a bootstrap interval `low`,
         `high`; `normalised`, 0 the corrupted and 1 the clean run, with its own; the two runs' own
-        metric as `corrupted` and `clean`. Intervals are NaN for one pair.
+        metric as `corrupted` and `clean`. Intervals are NaN for fewer than 4 pairs.
 
     Raises:
         PatchError: for prompts, positions, states and answers that do not fit.
@@ -210,8 +210,6 @@ def _table(
     effects, whole = values - corrupted[:, None], clean - corrupted
     weights = resamplings(len(values))
     spread = percentiles(_ratio(weights @ effects, weights @ whole))
-    if len(values) < 2:
-        spread = spread._replace(low=low, high=high)  # NaN: one pair has no spread
     return pd.DataFrame(
         {
             "value": values.mean(axis=0),

@@ -18,6 +18,7 @@ from ..tables import (
     to_matrices,
 )
 from ..tables.matrices import sides_of
+from ..tables.showing import ends
 from .saved import read
 
 FALSE_DISCOVERIES = 0.05
@@ -171,8 +172,8 @@ def _both_caches(part: pd.DataFrame, whole: pd.DataFrame, column: str) -> str:
     intact = whole.loc[whole["cache"] == "exact", column].mean()
     return (
         f"{exact.mean():.2f} (intact {intact:.2f}), with the averaged cache "
-        f"{(averaged - exact).mean():+.2f} [{low:+.2f}, {high:+.2f}]"
-    )
+        f"{(averaged - exact).mean():+.2f} {ends(low, high)}"
+    ).rstrip()
 
 
 _TOLD: dict[str, Callable[[pd.DataFrame], list[str]]] = {

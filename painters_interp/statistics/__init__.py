@@ -7,6 +7,7 @@ from .paired import flip_p as flip_p
 from .paired import mcnemar as mcnemar
 from .paired import proportions as proportions
 from .paired import signs as signs
+from .resampling import FEWEST as FEWEST
 from .resampling import LEVEL as LEVEL
 from .resampling import RESAMPLES as RESAMPLES
 from .resampling import Interval as Interval

@@ -32,6 +32,7 @@ from ..experiments import plans as plans_of
 from ..figures import naming
 from ..measures import Curve, Matrix
 from ..models import Model, as_model, identity
+from ..notices import warn
 from ..patching import (
     corpus_lens,
     effects,
@@ -44,7 +45,7 @@ from ..patching import (
 )
 from ..plans import Plan
 from ..progress import trial
-from ..statistics import resamplings
+from ..statistics import FEWEST, resamplings
 from ..storage import provenance, write_table, write_whole
 from ..strategies import full
 from ..tables import above_chance, primary
@@ -372,6 +373,11 @@ def asked(
         raise TextError(
             f"a study chooses on half of the texts and judges on the others: {len(read)} are too "
             "few; give 4 or more"
+        )
+    if len(read) < 2 * FEWEST:
+        warn(
+            f"{len(read)} texts: of half of them no interval can be told, so claims that are "
+            f"judged on that half stay undecided; give {2 * FEWEST} or more"
         )
     return Setting(model, questions, read, seed, store)
 

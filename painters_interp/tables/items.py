@@ -107,7 +107,7 @@ class Run:
         return weights @ values, weights @ chance
 
     def stderr(self, resampled: Float[np.ndarray, "resample plan"]) -> Float[np.ndarray, " plan"]:
-        """Standard error: the mean's own, else the spread over bootstrap samples; NaN for n = 1."""
+        """Standard error: the mean's own, else the spread over bootstrap samples; NaN of few."""
         if self.n < 2:
             return np.full(len(self.plans), np.nan)
         if self.facts["aggregation"] in ("mean", "jackknife"):

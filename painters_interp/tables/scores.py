@@ -190,7 +190,7 @@ def _scale(run: Run, intact: object, seed: int) -> Float[np.ndarray, "resample p
     chance = chance[:, None]
     unit = values[:, [base]] - chance
     unscaled = unit <= 0
-    if run.n < 2 or unscaled.mean() > (1 - statistics.LEVEL) / 2:
+    if unscaled.mean() > (1 - statistics.LEVEL) / 2:
         return np.full_like(values, np.nan)
     # Samples without a scale could be anything: half of them at each end.
     ends = np.where(np.arange(len(unit)) % 2, np.inf, -np.inf)[:, None]

@@ -143,8 +143,12 @@ def measured(value: Any, low: Any, high: Any, unit: str) -> str:
     """
     if pd.isna(value):
         return "no number"
-    ends = "" if pd.isna(low) or pd.isna(high) else f"[{low:.3g}, {high:.3g}] "
-    return f"{value:.3g} {ends}{unit}"
+    return f"{value:.3g} {ends(low, high)}{unit}"
+
+
+def ends(low: Any, high: Any) -> str:
+    """Of an interval, at three digits and with a blank behind; nothing where there is none."""
+    return "" if pd.isna(low) or pd.isna(high) else f"[{low:.3g}, {high:.3g}] "
 
 
 def interval(low: Any, high: Any) -> str:

@@ -31,6 +31,7 @@ def test_kl_prints_what_the_function_finds(painters: Any, tmp_path: Path) -> Non
     assert code == 0
     for kl in found["kl"]:
         assert f"{kl:.3g}" in out
+    assert "nan" not in out  # two documents have no interval
     kept = pd.read_csv(tmp_path / "moved.csv")
     assert kept["kl"].tolist() == pytest.approx(found["kl"].tolist(), abs=1e-5)
     assert sorted(path.name for path in tmp_path.glob("moved.*")) == [
@@ -41,6 +42,7 @@ def test_kl_prints_what_the_function_finds(painters: Any, tmp_path: Path) -> Non
     assert (tmp_path / "moved.png").is_file()
     [name, shown] = next((name, repr(saved.table)) for name, saved in read_run(tmp_path).items())
     assert (name, "95 % interval" in shown) == ("moved", True)
+    assert ">KL from the intact model (nats per token)<" in (tmp_path / "moved.svg").read_text()
     code, _, err = painters("kl", "0-2 5", *words[:-1], tmp_path / "moved.pdf")
     assert code == 2
     assert "is to name a table; what figures are written as say --formats" in err

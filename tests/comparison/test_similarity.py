@@ -290,14 +290,14 @@ class TestNulls:
 
 class TestTables:
     def test_a_row_per_pair_of_states_with_its_interval(self, llama):
-        found = similarity(llama, TEXTS, ["cosine", "cka", "variance"])
+        found = similarity(llama, [*TEXTS, "abcabc"], ["cosine", "cka", "variance"])
         table = found.table()
         assert list(table) == ["measure", "row", "column", "value", "low", "high", "documents"]
         assert len(table) == 2 * (N + 1) ** 2
         entry = table.query("measure == 'cosine' and row == 2 and column == 5").iloc[0]
         assert entry["value"] == found["cosine"].matrix.loc[2, 5]
         assert entry["low"] == found["cosine"].interval().low.loc[2, 5]
-        assert entry["documents"] == 3
+        assert entry["documents"] == 4
 
     def test_a_row_per_place_of_a_curve(self, llama):
         table = similarity(llama, TEXTS, ["cosine", *ALONG_DEPTH]).curves()

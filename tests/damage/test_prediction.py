@@ -62,12 +62,12 @@ class TestCorrelations:
             assert row["low"] <= row["high"]
 
     def test_the_interval_holds_the_documents_that_were_drawn(self):
-        """Two documents that disagree wholly: rho of a resample is 1 or -1, or in between."""
+        """Half of the documents disagree wholly: rho of a resample is 1 or -1, or in between."""
         value = np.array([[1.0, 2, 3, 4]])
-        costs = np.array([[1.0, 2, 3, 4], [8.0, 6, 4, 2]])
+        costs = np.array([[1.0, 2, 3, 4], [8.0, 6, 4, 2]] * 2)
         table = pd.DataFrame({"variant": ["drop"] * 4, "plan": list("abcd")})
         found = relate(
-            table, {"x": lambda w: value.repeat(len(w), 0)}, lambda w: w @ costs, documents=2
+            table, {"x": lambda w: value.repeat(len(w), 0)}, lambda w: w @ costs, documents=4
         )
         row = found.correlations.iloc[0]
         assert (row["low"], row["high"]) == (-1, 1)

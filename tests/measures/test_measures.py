@@ -359,15 +359,18 @@ class TestEveryMatrix:
             assert_allclose(found, own.iloc[:, :3], atol=1e-7)
 
     def test_the_interval_is_a_bootstrap_over_documents(self, name, states, counted):
-        found = measured(name, documents(states, counted))
+        states = torch.cat([states, states[:, :1] ** 2], dim=1)
+        counted = torch.cat([counted, counted[:1]])
+        found = measured(name, documents(states, counted, (0, 1, 2, 3)))
         low, high = found.interval(level=0.8, resamples=200, seed=1)
-        again = found.resampled(resamplings(3, 200, seed=1))
+        again = found.resampled(resamplings(4, 200, seed=1))
         assert_allclose(low, np.quantile(again, 0.1, axis=0), atol=1e-12)
         assert_allclose(high, np.quantile(again, 0.9, axis=0), atol=1e-12)
         assert ((low - 1e-9 <= found.matrix) & (found.matrix <= high + 1e-9)).to_numpy().all()
 
-    def test_one_document_has_no_interval(self, name, states, counted):
-        found = measured(name, documents(states[:, :1], counted[:1], (0,)))
+    @pytest.mark.parametrize("few", [1, 2, 3])
+    def test_few_documents_have_no_interval(self, name, states, counted, few):
+        found = measured(name, documents(states[:, :few], counted[:few], tuple(range(few))))
         assert found.interval().low.isna().all(axis=None)
 
 

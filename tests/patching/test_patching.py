@@ -154,10 +154,10 @@ class TestResidual:
         np.testing.assert_allclose(matrix(found)[0], expected, atol=TOLERANCE)
 
     def test_several_pairs_are_averaged_with_intervals_over_pairs(self, llama):
-        pairs = [(CLEAN, CORRUPTED), (CLEAN, OTHER), (CORRUPTED, OTHER)]
+        pairs = [(CLEAN, CORRUPTED), (CLEAN, OTHER), (CORRUPTED, OTHER), (CLEAN, OTHER)]
         cleans, corrupted = map(list, zip(*pairs, strict=True))
         sweep = partial(patching.patch_residual, llama, states=[2], positions=[9, -1])
-        found = sweep(cleans, corrupted, answers=[ANSWERS] * 3)
+        found = sweep(cleans, corrupted, answers=[ANSWERS] * 4)
         single = [sweep(a, b, answers=ANSWERS) for a, b in pairs]
         values = np.stack([part["value"] for part in single])
         np.testing.assert_allclose(found["value"], values.mean(axis=0))
@@ -165,7 +165,7 @@ class TestResidual:
         effect = np.stack([part["value"] - part["corrupted"] for part in single]).mean(axis=0)
         whole = np.mean([(part["clean"] - part["corrupted"]).iloc[0] for part in single])
         np.testing.assert_allclose(found["normalised"], effect / whole)
-        assert (found["pairs"] == 3).all()
+        assert (found["pairs"] == 4).all()
         assert (found["normalised_low"] <= found["normalised"]).all()
         assert (found["normalised"] <= found["normalised_high"]).all()
         assert single[0][["low", "normalised_low"]].isna().all().all()

@@ -18,6 +18,7 @@ from painters_interp.cli.application import answer
 from painters_interp.errors import PaintersError, TableError, TextError
 from painters_interp.figures import style
 from painters_interp.learning import Tuning
+from painters_interp.notices import PaintersWarning
 from painters_interp.studies import glue
 from painters_interp.studies.nulls import scattered, thinned
 from painters_interp.studies.outline import PASSAGE, TOKENS
@@ -189,6 +190,14 @@ def test_scores_are_left_out_and_said_where_no_task_tells_anything(on) -> None:
         found = carried_out(studies.STUDIES["2403.03853"], silent)
     assert {*found.drawings} == {"influence", "removals", "drops"}
     assert set(found.claims["unit"]) == {"nats per token", "rank correlation"}
+
+
+def test_what_is_judged_on_few_texts_has_no_interval_and_is_undecided(model) -> None:
+    with pytest.warns(PaintersWarning, match="6 texts: of half of them .* give 8 or more"):
+        found = studies.run("rys", model, own_task(model), texts=TEXTS[:6])
+    assert found.tables["fresh"]["delta_low"].isna().all()
+    assert found.claims[["low", "high"]].isna().all(axis=None)
+    assert found.claims["verdict"].eq("undecided").all()
 
 
 def test_greedy_removal_takes_the_cheapest_each_time(found) -> None:
