@@ -1,12 +1,13 @@
 """What plans are worth against how long they take."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,6 +21,7 @@ from . import appearance, naming, style, wishes
 from .legends import legend_below
 
 _HEIGHTS = (0.7, -0.7, *np.arange(2.0, 12.0, 1.2))  # of a name over its point, in sizes of type
+_ASIDE = 3.0  # points from the upright line through its point
 _LONGEST = 24  # characters of a plan's name
 _ALONG = {
     "token_ratio": "time per token (1 intact)",
@@ -99,7 +101,8 @@ def latency_frontier(
     named = points[points["frontier"] | points["intact"]].sort_values(along, ascending=False)
     texts = ["intact" if p["intact"] else _called(p, names or {}) for _, p in named.iterrows()]
     legend_below(figure, [axis], columns=2)
-    _write_names(axis, texts, named[along].to_numpy(float), named[of].to_numpy(float))
+    at, steps = (rows[[along, of]].to_numpy(float) for rows in (named, line))
+    _write_names(axis, texts, at, steps)
     return style.finished(figure, [axis])
 
 
@@ -111,18 +114,30 @@ def _called(point: "pd.Series[Any]", names: Mapping[str, str]) -> str:
     return naming.plain(naming.shortened(label or str(point["plan"]), _LONGEST))
 
 
-def _write_names(ax: Axes, texts: Sequence[str], x: np.ndarray, y: np.ndarray) -> None:
-    """Names at their points, where they hide no point and no other name; some further, and tied."""
+def _write_names(
+    ax: Axes,
+    texts: Sequence[str],
+    points: Float[np.ndarray, "point 2"],
+    steps: Float[np.ndarray, "corner 2"],
+) -> None:
+    """Names at their points, where they hide no point, other name or step of the frontier.
+
+    Some further, and tied.
+    """
     style.lay_out(ax)
     size, inside = naming.points("xtick.labelsize"), ax.get_window_extent()
-    middle, dots = (inside.x0 + inside.x1) / 2, ax.transData.transform(np.column_stack([x, y]))
+    middle, dots = (inside.x0 + inside.x1) / 2, ax.transData.transform(points)
     taken = [Bbox.from_bounds(left - 4, low - 4, 8, 8) for left, low in dots]
-    for text, point, (across, _) in zip(texts, zip(x, y, strict=True), dots, strict=True):
+    for (left, high), (right, low) in pairwise(ax.transData.transform(steps)):
+        over, under = max(high, low), min(high, low)
+        taken += [Bbox([[left, high], [right, high]]), Bbox([[right, under], [right, over]])]
+    for text, point, (across, _) in zip(texts, points, dots, strict=True):
         sides = ("right", "left", "center") if across > middle else ("left", "right", "center")
         name = ax.annotate(text, point, (0, 0), textcoords="offset points", fontsize=size,
                            path_effects=[withStroke(linewidth=2, foreground="white")])  # fmt: skip
         for up, side in product(_HEIGHTS, sides):
-            name.set(ha=side, va="bottom" if up > 0 else "top", position=(0, up * size))
+            aside = {"left": _ASIDE, "right": -_ASIDE, "center": 0}[side]
+            name.set(ha=side, va="bottom" if up > 0 else "top", position=(aside, up * size))
             box = name.get_window_extent()
             if inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1 - size) and not (
                 box.count_overlaps(taken)

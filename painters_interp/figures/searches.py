@@ -10,6 +10,8 @@ from ..tables import require
 from . import appearance, naming, style, wishes
 from .legends import MOST_BANDS, interval, legend_below
 
+_BESIDE = 0.5  # layer calls that the axis goes on beyond the fewest and the most
+
 
 @style.drawing
 def search_curves(
@@ -62,6 +64,7 @@ def search_curves(
         appearance.draw_band(drawn, x, line["low"], line["high"], look, bars=bars)
     drawn.set(xlabel="layer calls", ylabel=naming.with_unit(str(table["measure"].iloc[0])))
     drawn.set_title(naming.wrapped(title or "", style.width(1)))
+    drawn.set_xlim(table["calls"].min() - _BESIDE, table["calls"].max() + _BESIDE)
     style.whole_numbers(drawn)
     sns.despine(ax=drawn)
     legend_below(figure, [drawn], columns=2, more=[interval(bars)] if len(known) else [])
