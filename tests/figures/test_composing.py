@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import drawings, scores
+from drawn import drawings, scores
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 from browser import browser
-from conftest import drawings, scores
+from drawn import drawings, scores
 
 from painters_interp import Plan, experiments, figures, tables
 from painters_interp.errors import OutputError, TableError

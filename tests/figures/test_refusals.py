@@ -15,7 +15,7 @@ from painters_interp.errors import PaintersError, TableError
 
 FOLDER = Path(__file__).parents[2] / "figures"
 STEMS = {
-    figures.decoding_curves: "decoding",
+    figures.decoding_curves: "2407.09298/decoding",
     figures.single_layer_curves: "single_layers",
     figures.variant_curves: "variants",
     figures.size_curves: "variants",
@@ -49,7 +49,7 @@ def outcome(draw: Callable[..., Any], table: Any) -> str:
 
 
 @pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
-@pytest.mark.parametrize("stem", ["similarity", "decoding", "single_layers"])
+@pytest.mark.parametrize("stem", ["similarity", "2407.09298/decoding", "single_layers"])
 def test_a_table_of_another_experiment_or_none(draw: Callable[..., Any], stem: str) -> None:
     if stem != STEMS.get(draw):
         outcome(draw, storage.read_table(FOLDER / stem))
