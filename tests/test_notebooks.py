@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -32,9 +33,12 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 _WHOLE = 'painters.load_model("smollm2-135m")'
 # What the tests put for what takes long, so that every output keeps its form; readers see it whole.
-# NARROW is the folder of a model as deep as the default, where no output's form depends on weights.
+# NARROW is the folder of a model as deep as the default, where no output's form depends on weights,
+# and ASKED a file of questions that this model answers rightly.
 SMALLER = {
     "01_quickstart": {
+        '"smollm2-135m"': "NARROW",
+        "painters.generate(model,": f"painters.generate({_WHOLE},",
         "limit=16": "limit=4",
         "limit = 64": "limit = 4",
         " degrees, and it freezes when it is cooled to zero": "",
@@ -65,6 +69,8 @@ SMALLER = {
         "length=64, new=4, repeats=4": "length=16, new=2, repeats=2",
     },
     "07_the_paper_figure_by_figure": {
+        '"smollm2-135m"': "NARROW",
+        "(model, tasks,": "(model, [painters.task(t, pd.read_json(ASKED)) for t in tasks],",
         "limit = 16": "limit = 6",
         "single_layers(n))": "single_layers(n).query('layer in (0, 15, 29) or layer.isna()'))",
         "for size in (9, 6, 3)": "for size in (6, 3)",
@@ -72,7 +78,11 @@ SMALLER = {
         "seeds=2": "seeds=1",
         "limit=20 * limit": "limit=10 * limit",
     },
-    "08_your_own_model_and_tasks": {"limit = 16": "limit = 4"},
+    "08_your_own_model_and_tasks": {
+        '"smollm2-135m"': "NARROW",
+        '"models": model.cfg.model_name': '"models": NARROW',
+        "limit = 16": "limit = 4",
+    },
 }
 LINES = 10  # of a cell of code, at most
 IMAGES = ("image/png", "image/svg+xml", "image/jpeg")
@@ -119,6 +129,21 @@ def narrow(default_model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
     ).save_pretrained(folder)
     default_model.tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def asked(narrow: Path) -> Path:
+    """Questions whose right answers are those of the narrow model, as random as they are."""
+    asked = pd.DataFrame(
+        {"question": [f"The colour of {letter} is" for letter in "abcdef"], "gold": 0}
+    )
+    asked["choices"] = [["red", "blue", "green"]] * len(asked)
+    answered = painters.evaluation.score_items(
+        str(narrow), "0-29", painters.task("asked", asked, metric=lambda item, answer: answer)
+    )
+    path = narrow.with_name("asked.json")
+    asked.assign(gold=answered["value"].astype(int)).to_json(path)
+    return path
 
 
 def smaller(notebook: Any, changes: dict[str, str]) -> Any:
@@ -170,11 +195,13 @@ def _shown(data: Any) -> list[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_what_is_stored(
-    path: Path, tmp_path: Path, kernel: KernelManager, narrow: Path
+    path: Path, tmp_path: Path, kernel: KernelManager, narrow: Path, asked: Path
 ) -> None:
     stored = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    places = {"NARROW": repr(str(narrow)), "ASKED": repr(str(asked))}
     changes = {
-        old: new.replace("NARROW", repr(str(narrow))) for old, new in SMALLER[path.stem].items()
+        old: re.sub("|".join(places), lambda name: places[name[0]], new)
+        for old, new in SMALLER[path.stem].items()
     }
     fresh = executed(smaller(stored, changes), tmp_path, kernel)
     for before, now in zip(code_cells(stored), code_cells(fresh), strict=True):
