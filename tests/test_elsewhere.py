@@ -58,11 +58,13 @@ def continued(model: TransformerBridge, batches: int) -> None:
 
 def patched(model: TransformerBridge, batches: int) -> None:
     pairs = [CLEAN] * batches, [CORRUPTED] * batches
-    patching.patch_residual(model, *pairs, answers=[(7, 8)] * batches)
+    some: dict[str, Any] = {"states": [0, 3]}
+    patching.patch_residual(model, *pairs, answers=[(7, 8)] * batches, **some)
 
 
 def crossed(model: TransformerBridge, batches: int) -> None:
-    patching.crossing(model, [CLEAN] * batches)
+    some: dict[str, Any] = {"source_states": [1, 4], "target_states": [2, 5]}
+    patching.crossing(model, [CLEAN] * batches, **some)
 
 
 # How often numbers come home for twice as many batches: tokens that are written, prompts, or texts

@@ -79,22 +79,26 @@ def point(k: int) -> str:
 
 
 def patched(model: TransformerBridge, tokens: Tensor, k: int, where: Any, given: Tensor) -> Tensor:
-    """Logits (pos, vocab) of the whole model with state k replaced at some positions."""
+    """Logits (pos, vocab) of the whole model with state k replaced at some positions.
+
+    Of several rows of tokens, with as many streams given: (row, pos, vocab).
+    """
 
     def put(stream: Tensor, hook: Any) -> Tensor:
         stream = stream.clone()
         stream[:, where] = given
         return stream
 
-    return model.run_with_hooks(tokens[None], fwd_hooks=[(point(k), put)])[0]
+    return model.run_with_hooks(torch.atleast_2d(tokens), fwd_hooks=[(point(k), put)]).squeeze(0)
 
 
 class TestResidual:
     def test_equals_transformer_lens(self, model):
-        found = patching.patch_residual(model, CLEAN, CORRUPTED, answers=ANSWERS)
-        _, cache = model.run_with_cache(CLEAN[None])
+        clean, corrupted = CLEAN[4:14], CORRUPTED[4:14]
+        found = patching.patch_residual(model, clean, corrupted, answers=ANSWERS)
+        _, cache = model.run_with_cache(clean[None])
         expected = reference.get_act_patch_resid_pre(
-            model, CORRUPTED[None], cache, lambda logits: difference(logits)[0]
+            model, corrupted[None], cache, lambda logits: difference(logits)[0]
         )
         np.testing.assert_allclose(matrix(found), expected, atol=TOLERANCE)
         assert np.ptp(matrix(found)) > 100 * TOLERANCE
@@ -204,11 +208,12 @@ class TestCrossing:
         where = list(range(LENGTH)) if positions is None else [9, LENGTH - 1]
         clean = model(CLEAN[None])[0, where[0] :].log_softmax(-1)
         expected = np.empty((N + 1, N + 1))
-        for i in range(N + 1):
-            stream = state(model, OTHER, i)[where]
-            for j in range(N + 1):
-                logits = patched(model, CLEAN, j, where, stream)[where[0] :].log_softmax(-1)
-                expected[i, j] = (clean.exp() * (clean - logits)).sum(-1).mean()
+        given = torch.stack([state(model, OTHER, i)[where] for i in range(N + 1)])
+        for j in range(N + 1):
+            logits = patched(model, CLEAN.repeat(N + 1, 1), j, where, given)[
+                :, where[0] :
+            ].log_softmax(-1)
+            expected[:, j] = (clean.exp() * (clean - logits)).sum(-1).mean(-1)
         np.testing.assert_allclose(matrix(found), expected, atol=TOLERANCE)
         assert expected.max() > 100 * TOLERANCE
 
