@@ -102,8 +102,8 @@ def latency(
         runners = [_Runner.of(model, plan) for plan in distinct]
         together = _overlapped(model, distinct) if groups == OVERLAPPED else {}
         everyone = [*runners, *together.values()]
-        total = (repeats + 1) * len(everyone) * len(batches) * len(lengths)
-        with progress("latency", total) as advance:
+        tokens_read = sum(batches) * (sum(lengths) + len(lengths) * new)
+        with progress("latency", _calls(everyone, tokens_read, repeats)) as advance:
             for rows_at_once in batches:
                 for tokens in lengths:
                     prompt = _prompt(model, rows_at_once, tokens + new, seed)
@@ -154,7 +154,7 @@ def resampled_ratio(
         own = _overlapped(model, [plan]).get(plan) or _Runner.of(model, plan)
         runners = [_Runner.of(model, full(plan.n_layers)), own]
         prompt = _prompt(model, 1, length, seed)
-        with progress("latency", (repeats + 1) * len(runners)) as advance:
+        with progress("latency", _calls(runners, length, repeats)) as advance:
             base, taken = _turns(runners, prompt, 0, repeats, seed, advance)
     ratios = taken[:, 0] / base[:, 0]
     return ratios, _medians(ratios, seed)
@@ -251,6 +251,11 @@ def _prompt(model: TransformerBridge, rows: int, tokens: int, seed: int) -> Int[
     return drawn.to(device_of(model))
 
 
+def _calls(runners: Sequence[_Runner], tokens: int, repeats: int) -> int:
+    """Token-layer calls of all turns."""
+    return (repeats + 1) * tokens * sum(len(runner.plan.calls) for runner in runners)
+
+
 def _turns(
     runners: Sequence[_Runner],
     tokens: Int[Tensor, "row pos"],
@@ -265,7 +270,7 @@ def _turns(
     for turn in range(repeats + 1):
         for k in rng.permutation(len(runners)):
             taken[turn, k] = runners[k].seconds(tokens, new)
-            advance(1)
+            advance(len(runners[k].plan.calls) * tokens.numel())
     return [taken[1:, k] for k in range(len(runners))]
 
 

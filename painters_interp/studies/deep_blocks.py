@@ -40,7 +40,8 @@ def _least(plans: pd.DataFrame) -> pd.DataFrame:
 
 
 def _calls(on: Setting) -> Work:
-    plans = _plans(on.n, {size: on.n - 1 - size for size in counts(on.n)})
+    # Where the angle will say is not known: before the middle, so that not too little is told.
+    plans = _plans(on.n, {size: (on.n - size) // 3 for size in counts(on.n)})
     scored = on.score_calls(_least(plans))
     return on.similarity_calls() // 2 + on.kl_calls(plans, on.judging) + scored
 

@@ -1,6 +1,7 @@
 """The curse of depth (arXiv 2502.05795): the stream's variance grows, and deep layers do little."""
 
 import numpy as np
+import pandas as pd
 
 from .. import experiments
 from ..figures import depth_curves
@@ -10,13 +11,17 @@ from .views import along_depth
 from .work import Work
 
 
+def _plans(n: int) -> pd.DataFrame:
+    return experiments.single_layers(n).query("variant in ('intact', 'drop')")
+
+
 def _calls(on: Setting) -> Work:
-    return on.similarity_calls() + on.kl_calls(experiments.single_layers(on.n))
+    return on.similarity_calls() + on.kl_calls(_plans(on.n))
 
 
 def _carry_out(on: Setting) -> Found:
     found = on.similarity(["variance"])
-    kl = on.kl(experiments.single_layers(on.n).query("variant in ('intact', 'drop')"))
+    kl = on.kl(_plans(on.n))
     variance = of_measure(along(found, "variance"), on.seed)
     half, last = on.n // 2, on.n - 1
     middle = kl.where(layer=range(on.n // 4, half)).mean()

@@ -44,6 +44,7 @@ def _frozen(on: Learnt) -> Found:
 def _judged(found: Sampled, n: int) -> list[Claim]:
     sizes = smaller_half(found.rows, n)
     some = found.where(affected=sizes)
+    windows = " to ".join(dict.fromkeys([str(sizes[0]), str(sizes[-1])]))
     mean = {name: some.where(variant=name).mean() for name in ORDER}
     others = Sampled.together([one for name, one in mean.items() if name != "repeat"])
     return [
@@ -55,7 +56,7 @@ def _judged(found: Sampled, n: int) -> list[Claim]:
         ),
         Claim(
             "Repeating the centre layer is worst: the least of the other variants' mean scores, "
-            f"windows of {sizes[0]} to {sizes[-1]} layers, less its own",
+            f"windows of {windows} layers, less its own",
             "the worst on GLUE, too",
             others.of(lambda scores: scores.min(axis=-1)) - mean["repeat"],
             above=0,

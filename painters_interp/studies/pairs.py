@@ -44,7 +44,7 @@ def _half(n: int) -> Plan:
 
 
 def _calls(on: Setting) -> Work:
-    timed = 2 * _TURNS * on.n * _LENGTH
+    timed = 2 * (_TURNS + 1) * on.n * _LENGTH
     return on.kl_calls(_plans(on.n)) + Work(timed, partial(_seconds, on))
 
 
