@@ -61,7 +61,7 @@ def decoding_curves(
     table = table.assign(surprisal=table["nats"] / table["tokens"])
     tasks = list(dict.fromkeys(table["task"]))
     panels = 3 if "value" in table else 2
-    aside = style.in_a_row(panels) == panels  # else one below the other, in a column
+    aside = style.in_a_row(panels, roomy=True) == panels  # else one below the other, in a column
     page, rows_of_panels, across = (2, 1, panels) if aside else (1, panels, 1)
     height = 17.0 + 55.0 * len(tasks) * rows_of_panels + (5 if title else 0)
     figure, drawn = style.canvas(page, height, len(tasks) * rows_of_panels, across)

@@ -179,7 +179,7 @@ def similarity_panel(
     heading = naming.measure_label if isinstance(matrices, pd.DataFrame) else naming.heading
     if not given:
         raise TableError("no matrices to draw; needed: at least one, by title")
-    columns = style.in_a_row(min(columns, len(given)), maps=True)
+    columns = style.in_a_row(min(columns, len(given)), roomy=True)
     rows = ceil(len(given) / columns)
     page = 1 if columns == 1 else 2
     meanings = [cells.DISTANCE if _is_distance(title) else cells.meaning_of(meaning)

@@ -137,14 +137,15 @@ def width(columns: int) -> float:
     return _format.get().width(columns)
 
 
-def in_a_row(columns: int, maps: bool = False) -> int:
+def in_a_row(columns: int, roomy: bool = False) -> int:
     """How many panels stand side by side, of so many; two where the figure takes one column.
 
-    One, of maps with square cells, where a column is narrow for its type.
+    One, of panels that need room (square cells, labels of several lines), where a column is narrow
+    for its type.
     """
     if _format.get().columns != 1:
         return columns
-    return 1 if maps and _is_narrow(_format.get().venue.one / 25.4) else min(columns, 2)
+    return 1 if roomy and _is_narrow(_format.get().venue.one / 25.4) else min(columns, 2)
 
 
 class Drawing(Figure):
