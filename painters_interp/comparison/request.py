@@ -7,6 +7,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import counting, several
 from ..errors import MeasureError, ModelError
+from ..execution import as_they_are
 from ..measures import BETWEEN_STATES, MEASURES
 from ..models import Model, as_model, of_planned
 from ..plans import Plan
@@ -101,7 +102,8 @@ def similarity(
             f"{odd[0]} is measured token by token; the tokenizers of these models differ, so "
             f"documents are compared, for which there are {', '.join(BETWEEN_STATES)}"
         )
-    return survey.run(names)
+    with as_they_are(*(source.model for source in sources)):
+        return survey.run(names)
 
 
 @of_planned

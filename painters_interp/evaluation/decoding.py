@@ -13,7 +13,7 @@ import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import TaskError, TextError
-from ..execution import applied, as_plan, laid_out
+from ..execution import as_plan, laid_out, refuse_unable
 from ..execution.slots import CACHES
 from ..generation import forced_under
 from ..models.fingerprint import model_columns
@@ -95,10 +95,8 @@ def forced_calls(model: TransformerBridge, plans: Sequence[Plan], questions: Que
 
 
 def _refuse_early(model: TransformerBridge, plans: Sequence[Plan]) -> None:
-    for plan in plans:
-        for cache in CACHES:
-            with applied(model, plan, cache=cache):
-                pass
+    for cache in CACHES:
+        refuse_unable(model, plans, cache)
 
 
 def decode(model: TransformerBridge, plans: Plans, questions: Questions) -> pd.DataFrame:

@@ -5,9 +5,11 @@ from .anatomy import family_of as family_of
 from .application import applied as applied
 from .application import as_plan as as_plan
 from .application import ready as ready
+from .application import refuse_unable as refuse_unable
 from .archives import Archive as Archive
 from .faces import Face as Face
 from .guards import Verdicts as Verdicts
+from .guards import as_they_are as as_they_are
 from .guards import measuring as measuring
 from .guards import refuse_hooks_kept as refuse_hooks_kept
 from .guards import undisturbed as undisturbed

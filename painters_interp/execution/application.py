@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -12,6 +12,7 @@ from ..models import Model, StandsForModel, as_model, under_plan
 from ..plans import Plan, Series, Step
 from .anatomy import Family, family_of
 from .entrances import guarded
+from .guards import alone_with
 from .slots import CACHES, StepPoints, plan_slots
 from .sublayers import refuse_halves
 
@@ -60,8 +61,23 @@ def applied(model: Model, plan: Plan | str, cache: str = "exact") -> Iterator[Tr
     with _uncollected():
         points = StepPoints(plan.depth)
         slots = plan_slots(plan, model, points, cache, family.causal)
-    with family.exchanged(slots, plan.layer_calls), _registered(model, points), guarded(model):
+    with ExitStack() as standing:
+        with alone_with(model):
+            for change in (
+                family.exchanged(slots, plan.layer_calls),
+                _registered(model, points),
+                guarded(model),
+            ):
+                standing.enter_context(change)
         yield model
+
+
+def refuse_unable(model: TransformerBridge, plans: Iterable[Plan], cache: str) -> None:
+    """Raise what `applied` raises for the first of these plans that the model cannot run."""
+    with alone_with(model):
+        for plan in plans:
+            with applied(model, plan, cache=cache):
+                pass
 
 
 def refuse_average(plan: Plan, family: Family) -> None:
@@ -113,7 +129,9 @@ def as_plan(plan: Plan | str, model: TransformerBridge | StandsForModel) -> Plan
 
 def ready(model: TransformerBridge) -> Family:
     """The family of `model`, refused while a plan is applied: plans do not nest."""
-    if under_plan(model):
+    with alone_with(model):  # another thread may be measuring it under a plan
+        applied_already = under_plan(model)
+    if applied_already:
         raise PlanError(
             f"a plan is already applied to {model.cfg.model_name}, and what runs plans of its own "
             "begins with the intact model; leave that `with applied(...)` block, or close() the "

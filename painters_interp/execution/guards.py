@@ -6,7 +6,8 @@ measurement sees the user's hooks, but no dropout.
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from threading import Lock, RLock
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -50,6 +51,10 @@ class Verdicts(Generic[V]):
 
         Raises PlanError if it is to be found while a plan is applied, which would be judged then.
         """
+        with alone_with(model):
+            return self._of(model, tried, *given)
+
+    def _of(self, model: TransformerBridge, tried: Callable[[], V], *given: Hashable) -> V:
         known = self._known.setdefault(model, {})
         key = (_held.get(model) or _conditions(model), given)
         if key not in known:
@@ -158,18 +163,46 @@ def undisturbed(model: TransformerBridge) -> Iterator[None]:
         yield
 
 
+_LOCKING = Lock()
+_locks: WeakKeyDictionary[TransformerBridge, Any] = WeakKeyDictionary()
+
+
 @contextmanager
-def measuring(model: TransformerBridge) -> Iterator[None]:
+def alone_with(*models: TransformerBridge) -> Iterator[None]:
+    """One thread at a time: what stands in the place of the layers stands there for all of them."""
+    with _LOCKING:
+        # In one order whoever asks, so that two threads do not wait for each other.
+        locks = {id(model): _locks.setdefault(model, RLock()) for model in models}
+    with ExitStack() as held:
+        for _, lock in sorted(locks.items()):
+            held.enter_context(lock)
+        yield
+
+
+@contextmanager
+def measuring(*models: TransformerBridge) -> Iterator[None]:
     """For what is measured: eval mode, so that dropout is off, and the modes as they were after.
 
-    Hooks of the user stay on: they are what may be measured.
+    In the number formats of the models, whatever `torch.autocast` is on, and by one thread at a
+    time. Hooks of the user stay on: they are what may be measured.
     """
-    before = [(module, module.training) for module in submodules(model)]
-    try:
-        _set_modes((module, False) for module, _ in before)
+    with alone_with(*models), as_they_are(*models):
+        before = [(part, part.training) for model in models for part in submodules(model)]
+        try:
+            _set_modes((module, False) for module, _ in before)
+            yield
+        finally:
+            _set_modes(before)
+
+
+@contextmanager
+def as_they_are(*models: TransformerBridge) -> Iterator[None]:
+    """Compute in the models' own number formats: results say that they are in these."""
+    with ExitStack() as off:
+        for kind in {device_of(model).type for model in models}:
+            if torch.is_autocast_enabled(kind):
+                off.enter_context(torch.autocast(kind, enabled=False))
         yield
-    finally:
-        _set_modes(before)
 
 
 def _set_modes(modes: Iterable[tuple[nn.Module, bool]]) -> None:

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..arguments import counting
 from ..errors import TextError
-from ..execution import applied, as_plan, measuring
+from ..execution import applied, as_plan, measuring, refuse_unable
 from ..execution.rotary import rotated_alike
 from ..models import Model, as_model, device_of, numbers
 from ..notices import warn
@@ -111,9 +111,7 @@ def forced_under(
             raise TextError("a prompt or continuation has no tokens; each needs at least one")
         if (length := len(prompt) + len(continuation)) > model.cfg.n_ctx:
             raise TextError(f"{length} tokens exceed the model's context of {model.cfg.n_ctx}")
-    for plan in plans:  # before anything runs
-        with applied(model, plan, cache=cache):
-            pass
+    refuse_unable(model, plans, cache)  # before anything runs
     # Longest prompts first: neighbours are padded least.
     order = sorted(range(len(prompts)), key=lambda k: (-len(prompts[k]), len(continuations[k])))
     pairs = [(tuple(prompts[k]), tuple(continuations[k])) for k in order]

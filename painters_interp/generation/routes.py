@@ -18,7 +18,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import GenerationConfig
 
 from ..errors import out_of_memory
-from ..execution import Verdicts, applied, face_of, measuring, user_hooks
+from ..execution import Verdicts, applied, face_of, measuring, refuse_unable, user_hooks
 from ..execution.faces import Face, hooked
 from ..execution.guards import Untold, nats_apart
 from ..execution.kinds import few_layers
@@ -96,9 +96,7 @@ def texts_under(
         >>> len(written.tokens)
         2
     """
-    for plan in plans:  # before anything runs
-        with applied(model, plan, cache=cache):
-            pass
+    refuse_unable(model, plans, cache)  # before anything runs
     own = model.original_model.generation_config.eos_token_id
     eos = {*ending.eos, *(own if isinstance(own, list) else [own] if own is not None else [])}
     style = Style(

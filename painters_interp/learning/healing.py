@@ -22,7 +22,7 @@ from ..arguments import counting
 from ..borrowed.of_transformers import forget_source, use_fastest_attention
 from ..damage import document_losses
 from ..errors import MeasureError, ModelError, OutputError, TextError, UnsupportedModelError
-from ..execution import Face, agree, as_plan, face_around, refuse_bidirectional, undisturbed
+from ..execution import Face, as_plan, face_around, refuse_bidirectional
 from ..models import (
     Model,
     as_model,
@@ -50,7 +50,15 @@ from ..terminal import Brief
 from ..texts import Texts, as_texts, in_pieces, pad_of, padded
 from .adapters import Lora, adapted, merged
 from .losses import Judged
-from .training import FORWARD_AND_BACK, Kept, Tuning, refuse_untrainable, seeded, train
+from .training import (
+    FORWARD_AND_BACK,
+    Kept,
+    Tuning,
+    faithful_copy,
+    learning_from,
+    refuse_untrainable,
+    train,
+)
 
 _CONTEXT = 512
 _HELD_OUT = 0.2
@@ -165,7 +173,7 @@ def heal(
         if np.isnan(sums).any():
             raise MeasureError(f"nothing is learnt from a loss that is NaN: {NOT_FINITE}")
         asked = (weights_digest(model), plan, pieces, lora, seed)
-        with seeded(seed):
+        with learning_from(model, seed):
             healed = _trained(model, plan, pieces, tuning, lora, seed, asked, advance)
         after, _ = document_losses(healed, [plan], judged, context)
     documents = pd.DataFrame({"document": places, "tokens": tokens.astype(int)})
@@ -226,15 +234,8 @@ def _trained(
     advance: Any,
 ) -> TransformerBridge:
     """A model of its own whose weights have learnt under the plan, in eval mode."""
-    root = stock_copy(model, use_fastest_attention).eval()
+    root = faithful_copy(model, use_fastest_attention)
     face = face_around(model, root)
-    with undisturbed(model):
-        if not agree(model, face):
-            raise ModelError(
-                f"{model.cfg.model_name} computes otherwise than a stock model of its weights, so "
-                "that would be what is trained; undo what was done to its modules, or save the "
-                "model and load it again"
-            )
     adapters = None if lora is None else adapted(root, lora)
     weights = [weight for weight in root.parameters() if weight.requires_grad]
     root.train()

@@ -16,7 +16,8 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import whole
 from ..errors import ModelError, UnsupportedModelError
-from ..execution import user_hooks
+from ..execution import agree, as_they_are, face_around, undisturbed, user_hooks
+from ..models import stock_copy
 from ..progress import Advance
 from ..storage import room_for, write_whole
 
@@ -80,12 +81,37 @@ def refuse_untrainable(model: TransformerBridge) -> None:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """torch's generators seeded for a while; afterwards they are as they were."""
+def learning_from(model: TransformerBridge, seed: int) -> Iterator[None]:
+    """For what learns from a copy of `model`: gradients in its own number formats, a seed.
+
+    Whatever the caller has switched off; torch's generators are as they were afterwards.
+    """
     devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        as_they_are(model),
+    ):
         torch.manual_seed(seed)
         yield
+
+
+def faithful_copy(model: TransformerBridge, *attention: Any) -> Any:
+    """The stock model of the same weights (see `stock_copy`), in eval mode.
+
+    Raises ModelError where it computes something else, which would be what is trained then.
+    """
+    root = stock_copy(model, *attention).eval()
+    face = face_around(model, root)
+    with undisturbed(model):
+        if not agree(model, face):
+            raise ModelError(
+                f"{model.cfg.model_name} computes otherwise than a stock model of its weights, so "
+                "that would be what is trained; undo what was done to its modules, or save the "
+                "model and load it again"
+            )
+    return root
 
 
 def train(

@@ -13,13 +13,13 @@ from torch.nn.functional import cross_entropy, mse_loss
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..execution import applied
-from ..models import copied, device_of, weights_digest
+from ..models import device_of, weights_digest, wrapped
 from ..plans import Plan
 from ..progress import Advance
 from ..texts import Batch, pad_of, padded
 from .examples import Examples
 from .features import Sequences, pooled, types_of
-from .training import FORWARD_AND_BACK, Kept, Tuning, seeded, train
+from .training import FORWARD_AND_BACK, Kept, Tuning, faithful_copy, learning_from, train
 
 
 class Tuned(nn.Module):
@@ -30,8 +30,8 @@ class Tuned(nn.Module):
 
     def __init__(self, model: TransformerBridge, outputs: int, pool: str) -> None:
         super().__init__()
-        self.bridge, self.pool = copied(model), pool
-        root = self.bridge.original_model
+        root, self.pool = faithful_copy(model), pool
+        self.bridge = wrapped(root, model.tokenizer, str(model.cfg.model_name))
         weight = next(root.parameters())
         self.head = nn.Linear(int(model.cfg.d_model), outputs).to(weight.device, weight.dtype)
 
@@ -65,7 +65,7 @@ def tuned_answers(
     advance: Advance = lambda calls: None,
 ) -> Float[np.ndarray, " question"]:
     """Answers of a copy of `model` that was trained under `plan`; NaN where it computes none."""
-    with seeded(seed):
+    with learning_from(model, seed):
         tuned = Tuned(model, len(task.classes) or 1, pool)
         with applied(tuned.bridge, plan):
             loss = partial(_loss, tuned, task, learnt)

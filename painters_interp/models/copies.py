@@ -1,7 +1,9 @@
 """A second model with the same weights, for what must not touch the first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -82,6 +84,30 @@ def refuse_copying(model: TransformerBridge) -> None:
         )
 
 
+@contextmanager
+def on_cpu_in_float32() -> Iterator[None]:
+    """Make tensors on the processor in float32, whatever the caller's defaults are."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def in_formats_of(original: Any, fresh: Any) -> None:
+    """Bring the tensors of a model to the device and, one by one, the dtypes of another's.
+
+    Narrower weights leave rotary tables in float32.
+    """
+    weight = next(original.parameters())
+    named = chain(original.named_parameters(), original.named_buffers())
+    formats = {plain_name(name): tensor.dtype for name, tensor in named}
+    for name, tensor in chain(fresh.named_parameters(), fresh.named_buffers()):
+        tensor.data = tensor.data.to(weight.device, formats.get(name, tensor.dtype))
+
+
 def stock_copy(
     model: TransformerBridge, attention: Callable[[Any, type], None] = lambda config, kind: None
 ) -> Any:
@@ -105,16 +131,15 @@ def stock_copy(
     """
     refuse_copying(model)
     original = model.original_model
-    weight = next(original.parameters())
     config = deepcopy(original.config)
     attention(config, type(original))
     # The default generator gives every parameter a number, which is overwritten at once.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"), without_bars():
+    with torch.random.fork_rng(devices=[]), on_cpu_in_float32(), without_bars():
         fresh = type(original)(config)
     for name in [*children(fresh)]:
         if getattr(original, name, None) is None:  # a pooler that the model was loaded without
             setattr(fresh, name, None)
-    fresh = fresh.to(weight.device, weight.dtype)
+    in_formats_of(original, fresh)
     source = {plain_name(name): tensor for name, tensor in original.state_dict().items()}
     wanted = fresh.state_dict()
     for name in wanted:

@@ -7,7 +7,7 @@ import torch
 
 from ..arguments import counting
 from ..borrowed.of_transformers import forget_source
-from .copies import refuse_copying
+from .copies import in_formats_of, on_cpu_in_float32, refuse_copying
 from .door import Model, as_model
 from .quiet import without_bars
 from .wrapping import wrapped
@@ -40,13 +40,13 @@ def random_weights(model: Model, seed: int = 0) -> TransformerBridge:
     model = as_model(model)
     refuse_copying(model)
     original = model.original_model
-    weight = next(original.parameters())
     config = deepcopy(original.config)
     # No revision and no folder is that of these weights.
     forget_source(config)
     name = f"{model.cfg.model_name}, random weights (seed {seed})"
     # On the processor, whatever the default device: seeding `torch` would seed every GPU, too.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"), without_bars():
+    with torch.random.fork_rng(devices=[]), on_cpu_in_float32(), without_bars():
         torch.default_generator.manual_seed(seed)
-        fresh = type(original)(config).to(weight.device, weight.dtype).eval()
+        fresh = type(original)(config).eval()
+    in_formats_of(original, fresh)
     return wrapped(fresh, model.tokenizer, name)

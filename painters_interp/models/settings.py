@@ -1,10 +1,12 @@
 """What decides a model's answers besides its tensors: config, and what its modules hold."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformer_lens.hook_points import HookPoint
@@ -22,6 +24,8 @@ _IDLE = {
     *("original_architecture", "dtype"),
     *IDLE_SETTINGS,
 }  # fmt: skip
+# What functions of these find in their modules is the same as long as their versions are.
+_LIBRARIES = ("torch", "transformers", "transformer_lens", "accelerate", "peft", "painters_interp")
 _PLAIN = (bool, int, float, complex, str, type(None))
 _SETTINGS = (PreTrainedConfig, GenerationConfig)
 _NOTHING = object()
@@ -41,7 +45,7 @@ def settings(model: Any) -> dict[str, Any]:
         "writing": _plain(getattr(original, "generation_config", None)),
         "bridge": [_attributes(model.cfg), getattr(model, "compatibility_mode", False)],
         "modules": {
-            name: [type(module).__qualname__, _attributes(module)]
+            name: [type(module).__qualname__, _plain(type(module).forward), _attributes(module)]
             for name, module in original.named_modules()
             if not isinstance(module, HookPoint)
         },
@@ -72,8 +76,10 @@ def _plain(value: Any, within: frozenset[int] = _NOWHERE) -> Any:
             return repr(value)
         case _ if isinstance(value, _SETTINGS):
             return _attributes(value, private=True, within=inside)
-        case torch.Tensor() | nn.Module():  # hashed with the tensors, or walked on its own
+        case nn.Module() | nn.Parameter():  # walked on its own, or hashed with the tensors
             return _NOTHING
+        case torch.Tensor() | np.ndarray():
+            return _numbers(value)
         case torch.dtype() | torch.Size() | range() | slice():
             return repr(value)
         case Mapping():
@@ -86,11 +92,13 @@ def _plain(value: Any, within: frozenset[int] = _NOWHERE) -> Any:
         case partial():
             return _all_plain([value.func, value.args, value.keywords], inside)
         case MethodType():
-            return _plain(value.__func__, inside)
+            return _all_plain([value.__func__, value.__self__], inside)
         case FunctionType():
             return _function(value, inside)
         case type():
             return value.__qualname__
+        case _ if callable(value) and hasattr(value, "__dict__"):
+            return [type(value).__qualname__, _attributes(value, private=True, within=inside)]
     return getattr(value, "__qualname__", None) or type(value).__qualname__
 
 
@@ -102,11 +110,23 @@ def _function(value: Any, within: frozenset[int]) -> list[Any]:
     code = value.__code__
     cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
     constants = [repr(item) for item in code.co_consts if isinstance(item, _PLAIN)]
+    found = [value.__defaults__, value.__kwdefaults__, cells]
+    if value.__module__.partition(".")[0] not in _LIBRARIES:
+        around = value.__globals__
+        found += [around[name] for name in code.co_names if name in around]
     return [
         *(value.__qualname__, code.co_code.hex(), list(code.co_names), constants),
-        _plain(value.__defaults__, within),
-        [item for item in _all_plain(cells, within) if isinstance(item, str)],
+        _all_plain(found, within),
     ]
+
+
+def _numbers(value: Any) -> str:
+    """A digest of a tensor or an array that is no parameter and no buffer."""
+    if isinstance(value, torch.Tensor):
+        if value.is_meta:
+            return repr(value)
+        value = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return hashlib.sha256(value.tobytes()).hexdigest()
 
 
 def _filled(cell: Any) -> bool:

@@ -95,7 +95,7 @@ def stitch(
     starts = sorted({i for i, _ in chosen})
     intact = _Candidate("intact", _identity(pair.n_target, pair.n_target, target), True)
     tokens = len(starts) * pair.tokens([*train, *test])
-    with measuring(source), measuring(target), progress("stitching", tokens) as advance:
+    with measuring(source, target), progress("stitching", tokens) as advance:
         rows = _evaluated(pair, [intact], test)
         _refuse_nan(pair, [row[0]["loss"] for row in rows])
         for i in starts:
@@ -149,7 +149,7 @@ def fit_stitch(
     source, target, texts = as_model(source), as_model(target), as_texts(texts)
     pair = ModelPair(source, target, shared_tokens(source, target, texts), batch_size)
     [(i, j)] = _checked(pair, [(source_state, target_state)], method, ())
-    with measuring(source), measuring(target):
+    with measuring(source, target):
         return _fitted(pair, list(range(len(texts))), i, [j], method, ridge)[0][0].stitch
 
 
@@ -185,7 +185,7 @@ def stitched_logits(
         mask = torch.as_tensor(attention_mask)
     for model in (source, target):
         ready(model)
-    with measuring(source), measuring(target):
+    with measuring(source, target):
         before, after = (record(m, *on_device_of(m, tokens, mask)) for m in (source, target))
         stream = through(source, before, before.stream, 0, stitch.source_state)
         mapped = stitch(stream).to(after.stream)

@@ -57,6 +57,41 @@ def test_measured_in_eval_mode_and_left_as_it_was(gpt2):
     assert [module.training for module in gpt2.modules()] == modes
 
 
+def test_measured_in_the_models_own_number_format(gpt2):
+    def measured():
+        texts = ["abc", "some more letters"]
+        found = painters.similarity(gpt2, texts, "cosine")["cosine"].matrix.to_numpy().tolist()
+        divergence = painters.kl_to_intact(gpt2, "0 2-5", texts)["kl"].tolist()
+        written = painters.generate(gpt2, "0 2-5", texts, 3)["text"].tolist()
+        return found, divergence, written, scores(gpt2)
+
+    expected = measured()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+        assert measured() == expected
+        assert painters.check(gpt2, "0 2-5").ok
+
+
+def test_threads_measure_one_model_one_after_the_other(gpt2):
+    texts = ["abc", "some more letters", "and so on"]
+    work = [
+        lambda: painters.kl_to_intact(gpt2, "0 2-5", texts)["kl"].tolist(),
+        lambda: painters.generate(gpt2, "5-0", texts, 3)["text"].tolist(),
+        lambda: scores(gpt2),
+        lambda: painters.token_logprobs(gpt2, "0 3-5", tiny.tokens()).tolist(),
+    ]
+    expected, found = [ask() for ask in work], [None] * len(work)
+
+    def ask(place):
+        found[place] = work[place]()
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(len(work))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == expected
+
+
 class TestWithoutSpecialTokens:
     @pytest.fixture
     def bare(self, tiny_folder) -> TransformerBridge:

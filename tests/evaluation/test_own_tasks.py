@@ -1,6 +1,7 @@
 """Tasks of a user's own: items at hand, YAML files of their own, prompts as chats."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,91 @@ def llama(tiny_folder: Path) -> Any:
     model = tiny.build("llama", torch.float32, tiny_folder)
     model.tokenizer.chat_template = TEMPLATE
     return model
+
+
+FACTOR = 1.0
+
+
+def of_a_global(item: Any, made: int) -> float:
+    return FACTOR
+
+
+def around(factor: float) -> Any:
+    def metric(item: Any, made: int) -> float:
+        return factor
+
+    return metric
+
+
+def by_default(factor: float) -> Any:
+    def metric(item: Any, made: int, factor: float = factor) -> float:
+        return factor
+
+    return metric
+
+
+class Constant:
+    """A metric that is an object."""
+
+    __name__ = "metric"
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, item: Any, made: int) -> float:
+        return self.factor
+
+    def bound(self, item: Any, made: int) -> float:
+        return self.factor
+
+
+@pytest.mark.parametrize("make", [around, by_default, Constant, lambda f: Constant(f).bound])
+def test_a_store_tells_metrics_by_what_they_find(llama: Any, tmp_path: Path, make: Any) -> None:
+    for factor in (1.0, 2.0, 1.0):
+        mine = painters.task("mine", ITEMS, metric=make(factor))
+        table = painters.evaluate(llama, PLAN, mine, store=tmp_path)
+        assert table["value"].tolist() == [factor] * 2
+
+
+def test_a_store_sees_what_a_metric_names(
+    llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for factor in (1.0, 2.0):
+        monkeypatch.setitem(globals(), "FACTOR", factor)
+        mine = painters.task("mine", ITEMS, metric=of_a_global)
+        table = painters.evaluate(llama, PLAN, mine, store=tmp_path)
+        assert table["value"].tolist() == [factor] * 2
+
+
+def test_choices_that_a_task_shuffles_are_shuffled_as_the_seed_says(
+    llama: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "shuffled.yaml").write_text(
+        "task: shuffled\ndataset_path: json\ntest_split: test\noutput_type: multiple_choice\n"
+        f"dataset_kwargs: {{data_files: {{test: {tmp_path / 'items.jsonl'}}}}}\n"
+        "process_docs: !function code.shuffled\n"
+        "doc_to_text: '{{question}}'\ndoc_to_choice: choices\ndoc_to_target: 0\n"
+    )
+    (tmp_path / "code.py").write_text(
+        "import random\n"
+        "def shuffled(docs):\n"
+        "    def one(doc):\n"
+        "        return {**doc, 'choices': random.sample(doc['choices'], 9)}\n"
+        "    return docs.map(one, load_from_cache_file=False)\n"
+    )
+    item = {"question": "Snow is", "choices": [*"abcdefghi"]}
+    (tmp_path / "items.jsonl").write_text(json.dumps(item) + "\n")
+
+    def asked(seed: int) -> list[str]:
+        name = tmp_path / "shuffled.yaml"
+        [task] = prepare(llama, name, seed=seed, trust=True).tasks
+        return [instance.args[1] for instance in task.instances]
+
+    before = random.getstate()
+    first = asked(0)
+    assert random.getstate() == before
+    random.random()
+    assert asked(0) == first != asked(1)
 
 
 class TestItemsAtHand:

@@ -196,6 +196,47 @@ def test_a_copy_computes_the_same_and_shares_nothing(decoder: Any) -> None:
         assert not torch.equal(other(tokens), decoder(tokens))
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma3"])
+def test_a_copy_in_half_precision_keeps_what_is_wider(family: str, tmp_path: Path) -> None:
+    model = painters.load_model(str(tiny.save(family, tmp_path)), dtype="bfloat16")
+    tokens = tiny.tokens(1, 200)
+    with torch.no_grad():
+        assert torch.equal(copied(model)(tokens), model(tokens))
+    blank = painters.models.random_weights(model)
+    formats = [[b.dtype for _, b in m.original_model.named_buffers()] for m in (blank, model)]
+    assert formats[0] == formats[1]
+    assert torch.float32 in formats[0]
+
+
+def test_random_weights_are_those_of_their_seed(decoder: Any) -> None:
+    before = weights_digest(painters.models.random_weights(decoder, 3))
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert weights_digest(painters.models.random_weights(decoder, 3)) == before
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_learns_whatever_the_caller_has_switched_off(decoder: Any, task: Any) -> None:
+    def learnt() -> list[float]:
+        recipe = Tuning(epochs=1, batch=16)
+        table = classify(decoder, "0-2 5", task, train="all", limit=16, tuning=recipe)
+        return table["value"].tolist()
+
+    expected = learnt()
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert learnt() == expected
+
+
+def test_a_model_that_a_copy_is_not_like_is_refused(task: Any, tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    mlp = model.original_model.model.layers[1]._original_component.mlp._original_component
+    mlp.act_fn = torch.nn.Identity()
+    with pytest.raises(ModelError, match="computes otherwise than a stock model of its weights"):
+        classify(model, "0-2 5", task, train="all", limit=16)
+
+
 def test_what_cannot_be_trained(encoder: Any, task: Any, tiny_folder: Path, tmp_path: Path) -> None:
     half = tiny.build("llama", torch.bfloat16, tiny_folder)
     with pytest.raises(ModelError, match="is in bfloat16, in which small steps"):

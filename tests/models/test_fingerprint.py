@@ -24,8 +24,57 @@ def scaled(model: Any, factor: float) -> None:
     norm.forward = lambda hidden: forward(hidden) * factor
 
 
+def shifted(model: Any, shift: torch.Tensor) -> None:
+    norm = first(model, "variance_epsilon")
+    forward = norm.forward
+    norm.forward = lambda hidden: forward(hidden) + shift
+
+
+FACTOR = 2.0
+
+
+class Doubled:
+    """A forward that somebody made an object of."""
+
+    def __init__(self, forward: Any) -> None:
+        self.forward, self.factor = forward, 2.0
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.forward(hidden) * self.factor
+        return result
+
+
+def test_what_an_exchanged_forward_finds_counts(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    norm, shift = first(model, "variance_epsilon"), torch.zeros(1)
+    plain, made = norm.forward, Doubled(norm.forward)
+    shifted(model, shift)  # a tensor of the function around it
+    before = weights_digest(model)
+    shift += 1
+    assert weights_digest(model) != before
+    norm.forward = lambda hidden: plain(hidden) * FACTOR  # a global
+    before = weights_digest(model)
+    monkeypatch.setitem(globals(), "FACTOR", 3.0)
+    assert weights_digest(model) != before
+    norm.forward = made
+    before = weights_digest(model)
+    made.factor = 3.0
+    assert weights_digest(model) != before
+    norm.forward = plain
+    before = weights_digest(model)
+    kind = type(norm)
+    own = kind.forward
+    monkeypatch.setattr(kind, "forward", lambda self, hidden: 2 * own(self, hidden))
+    assert weights_digest(model) != before
+
+
 EDITS: dict[str, Callable[[Any], object]] = {
     "a weight": lambda m: m.original_model.lm_head.weight.data[3, 4].add_(1e-3),
+    "a tensor beside its buffers": lambda m: setattr(
+        first(m, "variance_epsilon"), "shift", torch.ones(2)
+    ),
     "a rotary table": lambda m: first(m, "inv_freq").inv_freq.mul_(1.01),
     "a norm's epsilon": lambda m: setattr(first(m, "variance_epsilon"), "variance_epsilon", 1e-2),
     "an attention's scale": lambda m: setattr(first(m, "scaling"), "scaling", 1.0),

@@ -4,15 +4,18 @@ Several threads may evaluate at once: the first that asks makes a change, the la
 """
 
 import logging
+import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import lru_cache
-from threading import Lock
+from threading import Lock, RLock
 from types import TracebackType
 from typing import Any
 
 import datasets
 import lm_eval.api.task as lm_eval_task
+import numpy as np
+import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import utils as hub_utils
 from lm_eval import utils as lm_eval_utils
@@ -87,6 +90,27 @@ def hub_or_its_cache() -> Iterator[None]:
         yield
     finally:
         hub.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+_DRAWING = RLock()
+
+
+@contextmanager
+def drawn_with(seed: int) -> Iterator[None]:
+    """Some tasks shuffle choices with the generators of the process: seeded, and put back after.
+
+    As lm-eval's `--seed` does. One thread at a time.
+    """
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        before = random.getstate(), np.random.get_state()
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
 
 
 _template = lru_cache(maxsize=256)(lm_eval_utils.env.from_string)

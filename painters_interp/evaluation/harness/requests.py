@@ -3,10 +3,13 @@
 import hashlib
 import inspect
 import json
+import pickle
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from lm_eval.api.task import Task
@@ -38,28 +41,79 @@ def definition(task: Task) -> str:
 
 
 def source_of(value: Any) -> Any:
-    """What tells a function or another object of a configuration from others, as plain values."""
+    """What tells a function or another object of a configuration from others, as plain values.
+
+    Of a function that is its code, the file that it comes from, and what it finds when it is
+    called: defaults, variables of functions around it, and those of its module that it names.
+    """
+    return _told(value, frozenset())
+
+
+def _told(value: Any, within: frozenset[int]) -> Any:
+    if id(value) in within:
+        return "itself"
+    told = partial(_told, within=within | {id(value)})
     if isinstance(value, partial):
-        return [source_of(value.func), value.args, value.keywords]
-    if not callable(value):
-        return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-    plain = inspect.unwrap(value)
-    code = getattr(plain, "__code__", None)
-    if code is None:
-        plain = type(plain)
+        return [told(value.func), told(value.args), told(value.keywords)]
+    if isinstance(value, MethodType):
+        return [told(value.__func__), told(value.__self__)]
+    if isinstance(value, FunctionType):
+        return [value.__qualname__, _file_of(value), *map(told, _finds(inspect.unwrap(value)))]
+    if isinstance(value, type):
+        return [value.__qualname__, _file_of(value)]
+    if isinstance(value, Mapping):
+        return sorted([repr(key), told(item)] for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return [told(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(repr, value))
+    return [told(type(value)), _content(value, told)]
+
+
+def _finds(function: FunctionType) -> list[Any]:
+    """The code of a function, and the values that its names have when it is called.
+
+    Functions of another module are known by their file.
+    """
+    code, around = function.__code__, function.__globals__
+    named = {name: around[name] for name in _names(code) if name in around}
+    values = {
+        name: _file_of(value)
+        if isinstance(value, FunctionType) and value.__module__ != function.__module__
+        else value
+        for name, value in named.items()
+        if not isinstance(value, ModuleType)
+    }
+    nonlocals = inspect.getclosurevars(function).nonlocals
+    return [_compiled(code), function.__defaults__, function.__kwdefaults__, nonlocals, values]
+
+
+def _names(code: CodeType) -> set[str]:
+    """What a function and those in it look up beyond their own variables."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+    return {*code.co_names}.union(*map(_names, inner))
+
+
+def _content(value: Any, told: Callable[[Any], Any]) -> Any:
+    """What an object holds: as it would be written to a file, or, of what cannot be, by name."""
     try:
-        file = inspect.getsourcefile(plain)
-        content = Path(file).read_bytes() if file else b""
+        return hashlib.sha256(pickle.dumps(value)).hexdigest()
+    except Exception:  # whatever an object, or what it holds, does when it is written
+        held = told(getattr(value, "__dict__", {}))
+        return [re.sub(r" at 0x[0-9a-f]+", "", repr(value)), held]
+
+
+def _file_of(value: Any) -> str:
+    """A digest of the file that defines a function or class."""
+    try:
+        file = inspect.getsourcefile(value)
+        return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()
     except (OSError, TypeError):  # typed at a prompt
-        content = b""
-    names = [getattr(plain, "__qualname__", repr(plain)), _compiled(code)]
-    return [*names, hashlib.sha256(content).hexdigest()]
+        return ""
 
 
 def _compiled(code: Any) -> Any:
     """A function's code, with that of the functions in it."""
-    if code is None:
-        return None
     return [code.co_code.hex(), [*code.co_names], [_constant(c) for c in code.co_consts]]
 
 

@@ -29,7 +29,7 @@ from .included import (
     unreadable,
 )
 from .own import OwnTask
-from .process import hub_or_its_cache, quiet_lm_eval, templates_compiled_once
+from .process import drawn_with, hub_or_its_cache, quiet_lm_eval, templates_compiled_once
 from .rows import json_lines
 
 _TYPES = ("loglikelihood", "multiple_choice", "loglikelihood_rolling", "generate_until")
@@ -68,7 +68,7 @@ def load_tasks(
     beyond = not set(named) <= set(BUILT_IN)
     source = hub_or_its_cache() if beyond and data is None else nullcontext()
     tasks: dict[str, Task] = {}
-    with quiet_lm_eval(), templates_compiled_once(), source:
+    with quiet_lm_eval(), templates_compiled_once(), drawn_with(seed), source:
         manager = task_manager(everything=beyond) if not folders else _with(folders, named)
         for name in dict.fromkeys(names):
             if isinstance(name, OwnTask):
