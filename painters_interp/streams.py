@@ -1,7 +1,7 @@
 """Residual streams, read at TransformerLens hook points and handed on batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from .arguments import counting
 from .execution import applied, as_plan, measuring, ready
 from .models import Model, as_model, device_of
 from .plans import Plan
+from .strategies import full
 from .terminal import Brief
 from .texts import Batch, Texts, as_texts, in_order, in_pieces, pad_of
 
@@ -117,7 +118,9 @@ def see_states(
             raise _LastStateRead
 
     hooks = [(point, read) for point in points]
-    under = nullcontext() if plan is None else applied(model, plan)
+    # Of the intact model, too: under a plan no mask leaves a row of padding without a key, whose
+    # NaN would reach real tokens.
+    under = applied(model, plan or full(len(model.blocks)))
     with measuring(model), under, model.hooks(fwd_hooks=hooks), suppress(_LastStateRead):
         model(tokens, attention_mask=mask, **inputs)
 

@@ -232,3 +232,15 @@ class TestRefusals:
         next(batches)
         with applied(llama, "5-0"), pytest.raises(PlanError, match="already applied"):
             next(batches)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "mistral"])
+def test_windows_of_padding_spoil_no_real_token_in_float64(family: str, tiny_folder: Path) -> None:
+    model = tiny.shared(family, torch.float64, tiny_folder)
+    texts = ["short", "a text that is longer than the window of any layer"]
+    (both,) = capture(model, texts)
+    (alone,) = capture(model, texts[0])
+    length = int(alone.mask.sum())
+    assert both.mask[0].sum() == length
+    # Norms of gemma3 compute in float32.
+    torch.testing.assert_close(both.states[:, 0, :length], alone.states[:, 0], atol=1e-4, rtol=0)

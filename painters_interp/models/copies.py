@@ -102,9 +102,14 @@ def in_formats_of(original: Any, fresh: Any) -> None:
     Narrower weights leave rotary tables in float32.
     """
     weight = next(original.parameters())
-    named = chain(original.named_parameters(), original.named_buffers())
+    named = chain(
+        original.named_parameters(remove_duplicate=False),
+        original.named_buffers(remove_duplicate=False),
+    )
     formats = {plain_name(name): tensor.dtype for name, tensor in named}
-    for name, tensor in chain(fresh.named_parameters(), fresh.named_buffers()):
+    for name, tensor in fresh.named_parameters():
+        tensor.data = tensor.data.to(weight.device, formats.get(name, weight.dtype))
+    for name, tensor in fresh.named_buffers():
         tensor.data = tensor.data.to(weight.device, formats.get(name, tensor.dtype))
 
 
