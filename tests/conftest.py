@@ -39,15 +39,16 @@ def pytest_configure(config: pytest.Config) -> None:
 # what reads the default model, and model families other than the first.
 _NAMES = """
 cli/test_bad_command_lines cli/test_cli cli/test_deployment_cli cli/test_depths_cli
-cli/test_encoders_cli cli/test_patching_cli cli/test_widths damage/test_grids deployment/test_export
-deployment/test_planned_models deployment/test_search evaluation/test_decoding
-evaluation/test_evaluation evaluation/test_generation evaluation/test_left_alone evaluation/test_nan
-evaluation/test_one_value evaluation/test_own_tasks evaluation/test_planned
-evaluation/test_task_types execution/test_dispatched execution/test_entrances
-execution/test_fresh_from_disk execution/test_gathered execution/test_hooks execution/test_plain
-execution/test_prompt_run execution/test_quantised execution/test_verdicts execution/test_widening
-figures/test_composing figures/test_figures figures/test_layout figures/test_moving
-figures/test_refusals figures/test_venues generation/test_generate learning/test_healing
+cli/test_encoders_cli cli/test_patching_cli cli/test_stages cli/test_widths damage/test_grids
+deployment/test_export deployment/test_latency deployment/test_planned_models deployment/test_search
+evaluation/test_decoding evaluation/test_evaluation evaluation/test_generation
+evaluation/test_left_alone evaluation/test_nan evaluation/test_one_value evaluation/test_own_tasks
+evaluation/test_planned evaluation/test_task_types execution/test_dispatched
+execution/test_entrances execution/test_fresh_from_disk execution/test_gathered execution/test_hooks
+execution/test_plain execution/test_prompt_run execution/test_quantised execution/test_verdicts
+execution/test_widening figures/test_composing figures/test_figures figures/test_layout
+figures/test_moving figures/test_patching_figures figures/test_refusals figures/test_venues
+generation/test_generate learning/test_classification learning/test_healing
 learning/test_kept_answers learning/test_readers learning/test_tuning measures/test_undefined
 models/test_models patching/test_weights_gradients report/test_page report/test_report
 stitching/test_stitching storage/test_shelf sweeps/test_interrupted_sweeps

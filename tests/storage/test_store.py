@@ -69,6 +69,7 @@ def test_categories_keep_their_order() -> None:
     assert_frame_equal(back(table), table)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     frames.data_frames(
@@ -324,6 +325,7 @@ for _ in range(40):
 """
 
 
+@pytest.mark.slow
 def test_processes_may_write_one_path_while_another_reads(tmp_path: Path) -> None:
     path = storage.write_table(own(0), tmp_path / "t", {"writer": 0})
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
