@@ -176,7 +176,8 @@ def test_similarity(painters, checkpoint, tmp_path, texts) -> None:
 
 def test_similarity_with_nulls_and_another_model(painters, checkpoint, tmp_path, texts) -> None:
     words = ["similarity", "--model", checkpoint, "--texts", texts, "--measures", "cosine,cka"]
-    code, _, _ = painters(*words, "--out", tmp_path / "nulls", "--nulls", "--massive", "both")
+    plain = ("--out", tmp_path / "nulls", "--formats", "svg")
+    code, _, _ = painters(*words, *plain, "--nulls", "--massive", "both")
     assert code == 0
     for name in ("similarity", "similarity_shuffled", "similarity_random"):
         table = storage.read_table(tmp_path / "nulls" / name)

@@ -64,7 +64,8 @@ def test_stitching_at_one_depth_is_curves_and_of_all_pairs_a_map(
     painters: Any, tmp_path: Path, checkpoint: str, pairs: str, drawn: int
 ) -> None:
     (tmp_path / "texts.txt").write_text("\n".join(LINES * 4))
-    code, _, _ = painters("stitch", checkpoint, "--pairs", pairs, "--texts", tmp_path / "texts.txt")
+    words = ("stitch", checkpoint, "--pairs", pairs, "--texts", tmp_path / "texts.txt")
+    code, _, _ = painters(*words, "--formats", "svg")
     assert code == 0
     run = read_run(tmp_path / "out")
     states = (N + 1) ** 2 if pairs == "all" else N + 1
