@@ -4,7 +4,6 @@ A copy of the model is fine-tuned on texts with the altered execution in place; 
 texts that it has not seen is held against that of the model before, and of the intact one.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..arguments import counting
 from ..borrowed.of_transformers import forget_source, use_fastest_attention
 from ..damage import document_losses
+from ..digests import text_digest
 from ..errors import MeasureError, ModelError, OutputError, TextError, UnsupportedModelError
 from ..execution import Face, as_plan, face_around, refuse_bidirectional
 from ..models import (
@@ -181,8 +181,8 @@ def heal(
     facts = identity(model) | {
         "healed_under": str(plan),
         "weights": asked[0],
-        "texts": _digest(learnt),
-        "held_out": _digest(judged),
+        "texts": text_digest(repr([*learnt])),
+        "held_out": text_digest(repr([*judged])),
         "tuning": tuning.recipe(),
         "lora": None if lora is None else str(lora),
         "context": context,
@@ -258,10 +258,6 @@ def _loss(face: Face, pieces: Sequence[Sequence[int]], pad: int, rows: list[int]
     real = batch.mask[:, 1:].bool()
     wide = torch.promote_types(logits.dtype, torch.float32)
     return cross_entropy(logits[real].to(wide), batch.tokens[:, 1:][real])
-
-
-def _digest(texts: Sequence[str]) -> str:
-    return hashlib.sha256(repr([*texts]).encode()).hexdigest()[:16]
 
 
 def refuse_occupied(folder: Path) -> None:

@@ -11,6 +11,7 @@ import sklearn
 from jaxtyping import Float
 from transformer_lens.model_bridge import TransformerBridge
 
+from ..digests import text_digest
 from ..execution import Archive
 from ..models.fingerprint import model_columns
 from ..plans import Plan
@@ -52,8 +53,7 @@ class Lesson:
         """A digest of what is asked, and of what is trained how: items of two runs are the same
         only if it is."""
         how = STRENGTHS if self.tuning is None else self.tuning.recipe()
-        asked = f"{self.task.digest()} {self.pool} {how}"
-        return hashlib.sha256(asked.encode()).hexdigest()[:16]
+        return text_digest(f"{self.task.digest()} {self.pool} {how}")
 
     def shelf(self, archive: Archive) -> Shelf:
         """Where the items are kept: under all that they depend on but the plan."""

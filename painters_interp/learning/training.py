@@ -1,6 +1,5 @@
 """Training shared by all that learns with altered execution in place: steps, seeds, checkpoints."""
 
-import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import whole
+from ..digests import text_digest
 from ..errors import ModelError, UnsupportedModelError
 from ..execution import agree, as_they_are, face_around, undisturbed, user_hooks
 from ..models import stock_copy
@@ -163,8 +163,7 @@ class Kept:
         if tuning.folder is None:
             return cls(None)
         said = " ".join(map(str, (*asked, tuning.recipe())))
-        name = hashlib.sha256(said.encode()).hexdigest()[:16]
-        return cls(Path(tuning.folder).expanduser() / f"training-{name}.pt")
+        return cls(Path(tuning.folder).expanduser() / f"training-{text_digest(said)}.pt")
 
     def restore(self, weights: list[nn.Parameter], optimizer: Any) -> int:
         """Put back what was kept; the number of steps that are done."""

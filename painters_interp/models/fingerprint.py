@@ -13,6 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..borrowed.of_accelerate import hook_of
 from ..borrowed.of_transformer_lens import plain_name
 from ..borrowed.of_transformers import TOKENIZER_SETTINGS, revision_of
+from ..digests import digest
 from ..errors import ModelError
 from ..tables import MODEL
 from .copies import quantised_by
@@ -94,12 +95,12 @@ def weights_digest(model: TransformerBridge) -> str:
         ...     weights_digest(model) == before
         False
     """
-    digest = hashlib.sha256(json.dumps(settings(model), sort_keys=True).encode())
+    found = hashlib.sha256(json.dumps(settings(model), sort_keys=True).encode())
     original = model.original_model
     for tensors in (dict(original.named_parameters()), dict(original.named_buffers())):
         for name in sorted({*tensors} - _repeated(original, tensors)):
-            _update(digest, name, _value(original, name, tensors[name]))
-    return digest.hexdigest()[:16]
+            _update(found, name, _value(original, name, tensors[name]))
+    return found.hexdigest()[:16]
 
 
 def _repeated(model: Any, tensors: Mapping[str, torch.Tensor]) -> set[str]:
@@ -129,13 +130,13 @@ def _fetched(model: Any, name: str) -> torch.Tensor:
     return tensor
 
 
-def _update(digest: Any, name: str, tensor: torch.Tensor) -> None:
-    digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+def _update(found: Any, name: str, tensor: torch.Tensor) -> None:
+    found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
     if hasattr(tensor, "__tensor_flatten__"):  # quantised: several tensors behind one
         for part in tensor.__tensor_flatten__()[0]:
-            _update(digest, f"{name}.{part}", getattr(tensor, part))
+            _update(found, f"{name}.{part}", getattr(tensor, part))
         return
-    digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -161,7 +162,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
         facts["rules"] = {k: v for k, v in rules.items() if k not in ("padding", "truncation")}
     elif tokenizer is not None:
         facts["files"] = _saved(tokenizer)
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(facts)
 
 
 def _saved(tokenizer: Any) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Small tables of what takes long to find: kept by all that they depend on."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..digests import digest
 from ..errors import TableError
 from ..notices import warn
 from .files import writable_folder
@@ -22,8 +22,7 @@ class Kept:
         written = json.dumps(facts, sort_keys=True, default=str)
         self._facts: dict[str, Any] = json.loads(written)  # as they are read back
         if store is not None:
-            digest = hashlib.sha256(written.encode()).hexdigest()[:16]
-            self._path = writable_folder(store) / f"{name}-{digest}.csv"
+            self._path = writable_folder(store) / f"{name}-{digest(facts)}.csv"
 
     def read(self) -> pd.DataFrame | None:
         """What was written; None for nothing, and with a warning for what is damaged."""

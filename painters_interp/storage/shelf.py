@@ -1,6 +1,5 @@
 """Item tables kept on disk by what was asked of whom: asked again, only what is missing is run."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..digests import digest
 from ..errors import TableError
 from ..notices import warn
 from ..tables.items import item_table, joined
@@ -34,7 +34,7 @@ class Shelf:
     def place(self) -> Path:
         """The shelf's own folder, named after its question and a digest of its facts."""
         readable = re.sub(r"[^A-Za-z0-9.-]+", "_", self.name)
-        return self.folder / f"{readable}-{_digest(self.facts)}"
+        return self.folder / f"{readable}-{digest(self.facts)}"
 
     def read(self) -> pd.DataFrame | None:
         """Every item kept here, each plan once; None if there is none.
@@ -73,7 +73,7 @@ class Shelf:
 
     def write(self, items: pd.DataFrame) -> Path:
         """Keep the items of some plans, in place of a file that is damaged."""
-        path = writable_folder(self.place) / f"{_digest(sorted(_plans(items)))}.parquet"
+        path = writable_folder(self.place) / f"{digest(sorted(_plans(items)))}.parquet"
         try:
             if path.exists():
                 self._part(path)
@@ -84,8 +84,3 @@ class Shelf:
 
 def _plans(items: pd.DataFrame) -> list[str]:
     return [str(plan) for plan in items["plan"].unique()]
-
-
-def _digest(facts: Any) -> str:
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,6 @@
 """Healing (arXiv 2407.09298, A.2): a model is fine-tuned under a plan, and what that regains."""
 
 import gc
-import hashlib
 from collections.abc import Sequence
 from functools import partial
 
@@ -9,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .. import strategies as s
+from ..digests import text_digest
 from ..execution import Archive
 from ..figures import forest
 from ..learning import Tuning, heal
@@ -82,7 +82,7 @@ def _carry_out(on: Setting) -> Found:
 
 def _healed(on: Setting, plan: Plan, archive: Archive | None) -> Losses:
     """What healing regains under one plan, kept in the store; the model that has it is not."""
-    texts = hashlib.sha256(repr((on.choosing, on.judging)).encode()).hexdigest()[:16]
+    texts = text_digest(repr((on.choosing, on.judging)))
     asked = {"healed_under": str(plan), "texts": texts, "tuning": _TUNING.recipe(), "seed": on.seed}
     folder, facts = (None, {}) if archive is None else (archive.folder, archive.facts)
     kept = Kept(folder, "healed", {**facts, **asked})

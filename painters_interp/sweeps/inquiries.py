@@ -1,7 +1,6 @@
 """The studies of a sweep: each of one model, in a folder of its own, whole or not there."""
 
 import gc
-import hashlib
 import json
 import re
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..digests import digest
 from ..models import load_model
 from ..report import write_page
 from ..storage import replacing, write_whole
@@ -40,7 +40,7 @@ class Inquiry:
     @property
     def id(self) -> str:
         """Sixteen hexadecimal digits that tell it from others, the same in every run."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return digest(asdict(self))
 
     @property
     def name(self) -> str:

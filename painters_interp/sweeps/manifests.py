@@ -5,11 +5,11 @@ A manifest is a table of labelled plans, and beside it where the answers to each
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
 
+from ..digests import text_digest
 from ..storage import provenance, read_provenance, read_table, write_table
 from .shards import Group, Slice
 from .spec import Spec
@@ -55,7 +55,7 @@ def _path(folder: Path, spec: Spec, group: Group, part: Slice) -> Path:
 
 
 def _name(spec: Spec, group: Group) -> str:
-    return sha256(f"{spec.digest} {group}".encode()).hexdigest()[:16]
+    return text_digest(f"{spec.digest} {group}")
 
 
 def labels_in(survey: Survey) -> list[tuple[str, pd.DataFrame]]:

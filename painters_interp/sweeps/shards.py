@@ -1,12 +1,11 @@
 """A sweep in shards: (model, task, range of items) for all plans, fixed by the spec alone."""
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
+from ..digests import digest
 from ..errors import PaintersError
 from .spec import Spec
 
@@ -85,8 +84,7 @@ class Shard:
     @property
     def id(self) -> str:
         """Sixteen hexadecimal digits that tell it from others, the same in every run."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(asdict(self))
 
     @property
     def name(self) -> str:

@@ -4,9 +4,7 @@ A list of one may be written without its brackets. Everything is crossed with ev
 on each task, for every model, number format, limit, number of shots and seed.
 """
 
-import hashlib
 import inspect
-import json
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import partial
@@ -29,6 +27,7 @@ from pydantic import (
 
 from .. import experiments
 from ..arguments import amount
+from ..digests import digest
 from ..errors import PaintersError, PlanError
 from ..plans import Plan
 from ..tables.labels import labels_for, with_intact
@@ -211,8 +210,7 @@ class Spec(_Strict):
     @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that tell it from others."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(self.model_dump(mode="json"))
 
     def labels(self, n_layers: int) -> pd.DataFrame:
         """The labelled plans for a model of so many layers, the intact one among them.

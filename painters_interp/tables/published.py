@@ -5,7 +5,6 @@ metrics whose numbers are understood are read; where lm-eval's results lie besid
 must come out again.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..digests import digest
 from ..errors import TableError
 from ..notices import warn
 from ..statistics.aggregations import AGGREGATIONS
@@ -64,8 +64,8 @@ class _Samples:
         """What tells the document of each item, and its right answer, from others."""
         return {
             line["doc_id"]: (
-                str(line.get("doc_hash") or _digest(line.get("doc"))),
-                str(line.get("target_hash") or _digest(line.get("target"))),
+                str(line.get("doc_hash") or digest(line.get("doc"))),
+                str(line.get("target_hash") or digest(line.get("target"))),
             )
             for line in self.lines
         }
@@ -200,7 +200,7 @@ def _rows(samples: _Samples) -> Iterator[pd.DataFrame]:
         **{"model": None, "revision": None, "dtype": None, "seed": pd.NA, "truncated": False},
         "task": samples.task,
         "version": samples.version,
-        "requests": _digest(sorted(samples.documents().items())),
+        "requests": digest(sorted(samples.documents().items())),
     }
     for filtered, lines in by_filter.items():
         for metric in _metrics(lines):
@@ -272,8 +272,3 @@ def _chance(metric: str, line: Mapping[str, Any]) -> float:
         return nan
     choices = len(line.get("resps") or ())
     return 1 / choices if choices > 1 else 0.0 if choices else nan
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -14,6 +14,8 @@ from typing import Any
 
 from lm_eval.api.task import Task
 
+from ...digests import text_digest
+
 
 @lru_cache(maxsize=64)
 def digest(task: Task) -> str:
@@ -36,8 +38,7 @@ def definition(task: Task) -> str:
     config = asdict(task.config)
     for idle in ("custom_dataset", "metadata", "dataset_path", "dataset_name", "dataset_kwargs"):
         config.pop(idle, None)  # the items themselves are in the requests
-    text = json.dumps(config, sort_keys=True, default=source_of)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return text_digest(json.dumps(config, sort_keys=True, default=source_of))
 
 
 def source_of(value: Any) -> Any:
