@@ -11,9 +11,9 @@ from typing import Any
 
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..models import identity, tokenizer_digest, weights_digest
+from ..models import tokenizer_digest, weights_digest
+from ..models.fingerprint import model_columns
 from ..storage import provenance
-from ..tables import MODEL
 from .guards import refuse_hooks_kept
 
 # Of the parts of a store: what another one wrote is not read.
@@ -35,7 +35,7 @@ class Archive:
         UnsupportedModelError for hooks on the model.
         """
         refuse_hooks_kept(model)
-        facts: dict[str, Any] = {c: identity(model)[c] for c in MODEL}
+        facts: dict[str, Any] = model_columns(model)
         facts["weights"] = weights_digest(model)
         facts["tokenizer"] = tokenizer_digest(model.tokenizer)
         facts |= {"packages": provenance()["packages"], "code": _code_digest(tuple(rooms))}

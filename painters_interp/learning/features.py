@@ -4,7 +4,7 @@ All plans go through one walk of shared beginnings. What is pooled is what the m
 one for classification, would be given: behind the final norm, where there is one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +30,11 @@ from ..plans import Plan, shared_calls
 from ..progress import Advance
 from ..strategies import full
 from ..streams import see_states
-from ..texts import Batch, by_length, context_of, pad_of, padded, refuse_unknown
+from ..texts import Batch, batched, context_of, padded, refuse_unknown
 from .examples import Text
 
 _TOKENS_AT_ONCE = {"cpu": 512, "cuda": 16384}
 POOLS = ("mean", "first", "last")
-
-Pool = Callable[[Float[Tensor, "batch pos d"], Int[Tensor, "batch pos"]], Float[Tensor, "batch d"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +107,7 @@ def final_features(
     itself, and each text in a pass of its own, as the hooks would see them. Memory: plans times
     texts times d_model numbers.
     """
-    dtype = torch.promote_types(next(model.original_model.parameters()).dtype, torch.float32)
-    shape = (len(plans), len(texts.ids), int(model.cfg.d_model))
-    found = np.empty(shape, dtype=str(dtype).removeprefix("torch."))
+    found = _room_for(model, len(plans), texts)
     with measuring(model):
         if user_hooks(model):
             for index, plan in enumerate(plans):
@@ -121,7 +117,7 @@ def final_features(
                         advance(len(ids) * len(plan.calls))
             return found
         calls, face = shared_calls(plans), face_of(model, plans)
-        for batch in _batches(model, texts):
+        for batch in batched(model, texts.ids, _TOKENS_AT_ONCE):
             inputs = types_of(texts, batch)
             recording = record_on(face, model, batch.tokens, batch.mask, **inputs)
             copies = copies_of(model, recording, len(plans))
@@ -145,11 +141,9 @@ def state_features(
     State 0 is the embedding output, the last one is before the final norm. Hooks on the model
     act, on texts that are padded on the right. No state is held longer than it takes to pool it.
     """
-    dtype = torch.promote_types(next(model.original_model.parameters()).dtype, torch.float32)
     depth = len(model.blocks)
-    shape = (depth + 1, len(texts.ids), int(model.cfg.d_model))
-    found = np.empty(shape, dtype=str(dtype).removeprefix("torch."))
-    for batch in _batches(model, texts):
+    found = _room_for(model, depth + 1, texts)
+    for batch in batched(model, texts.ids, _TOKENS_AT_ONCE):
 
         def keep(state: int, stream: Tensor, batch: Batch = batch) -> None:
             found[state, [*batch.indices]] = numbers(pooled(stream, batch.mask, pool))
@@ -157,6 +151,15 @@ def state_features(
         _show_states(model, texts, batch, keep)
         advance(depth * int(batch.mask.sum()))
     return found
+
+
+def _room_for(
+    model: TransformerBridge, times: int, texts: Sequences
+) -> Float[np.ndarray, "time text d_model"]:
+    """Where a vector of every text goes, so many times: float32 at least."""
+    dtype = torch.promote_types(next(model.original_model.parameters()).dtype, torch.float32)
+    shape = (times, len(texts.ids), int(model.cfg.d_model))
+    return np.empty(shape, dtype=str(dtype).removeprefix("torch."))
 
 
 def _show_states(
@@ -177,12 +180,6 @@ def _show_states(
         see(0, recording.stream)
         for [last], stream in walk(model, beginnings, recording):
             see(last + 1, stream)
-
-
-def _batches(model: TransformerBridge, texts: Sequences) -> Iterator[Batch]:
-    device = device_of(model)
-    most = _TOKENS_AT_ONCE.get(device.type, _TOKENS_AT_ONCE["cpu"])
-    return by_length(texts.ids, most, device, pad_of(model))
 
 
 def types_of(texts: Sequences, batch: Batch) -> dict[str, Tensor]:
@@ -218,12 +215,6 @@ def _watched(
     """The pooled final state of one text, in a pass of the model itself under the plan applied."""
     batch = padded(texts.ids, [row], device_of(model))
     root = model.original_model.base_model
-    states = _states(
-        root(input_ids=batch.tokens, attention_mask=batch.mask, **types_of(texts, batch))
-    )
-    return pooled(states, batch.mask, pool)
-
-
-def _states(output: Any) -> Float[Tensor, "batch pos d_model"]:
-    states: Tensor = output.last_hidden_state
-    return states
+    inputs = {"input_ids": batch.tokens, "attention_mask": batch.mask}
+    output: Any = root(**inputs, **types_of(texts, batch))
+    return pooled(output.last_hidden_state, batch.mask, pool)

@@ -131,7 +131,7 @@ def _answers(
     seed: int,
 ) -> Float[np.ndarray, " question"]:
     """A head's answers; NaN to what is not finite, and to all where what it learns from is not."""
-    answers = _no_answers(task)
+    answers = np.full(len(task.scored), np.nan)
     if not np.isfinite(features).all():
         return answers
     head = fitted(features, task.train.right, len(task.classes), seed)
@@ -139,10 +139,6 @@ def _answers(
     if known.any():
         answers[known] = head.answers(questions[known])
     return answers
-
-
-def _no_answers(task: Examples) -> Float[np.ndarray, " question"]:
-    return np.full(len(task.scored), np.nan)
 
 
 def _rows(task: Examples, answers: Float[np.ndarray, " question"]) -> list[pd.DataFrame]:

@@ -180,8 +180,7 @@ def readers(
     second = model if other is None else as_model(other)
     _refuse_widths(model, second, other, stitch)
     pool = "mean" if pool is None else pool_of(model, pool)
-    [task] = _one(examples, data)
-    task = task.limited(limit, seed)
+    task = _one(examples, data).limited(limit, seed)
     trained, read = _states(model, second, task, pool)
     if stitch is not None:
         read = tuple(_stitched(part, stitch) for part in read)  # type: ignore[assignment]
@@ -196,13 +195,14 @@ def readers(
     return Readers(hits, idle, chance, strengths, source, target, task.name, seed)
 
 
-def _one(examples: Task, data: str | Path | None) -> list[Examples]:
+def _one(examples: Task, data: str | Path | None) -> Examples:
     found = all_examples(several(examples, str, Path, pd.DataFrame, Examples), data)
     if len(found) != 1:
         raise TaskError(f"{len(found)} tasks; readers are trained for one")
-    if not found[0].classes:
-        raise TaskError(f"task {found[0].name!r} has numbers for labels; readers tell classes")
-    return found
+    [task] = found
+    if not task.classes:
+        raise TaskError(f"task {task.name!r} has numbers for labels; readers tell classes")
+    return task
 
 
 def _known(reading: str) -> str:
@@ -246,7 +246,7 @@ def _states(
     total = sum(sum(map(len, texts.ids)) * len(bridge.blocks) for bridge, texts in read)
     with progress("reading", total) as advance:
         found = [state_features(bridge, texts, pool, advance) for bridge, texts in read]
-    for bridge, (_, texts), states in zip([b for b, _ in read], read, found, strict=True):
+    for (bridge, texts), states in zip(read, found, strict=True):
         broken = int((~np.isfinite(states)).any(axis=(1, 2)).sum())
         say_nan(
             f"{bridge.cfg.model_name}: what is read of {len(texts.ids)} texts",

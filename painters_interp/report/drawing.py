@@ -109,7 +109,6 @@ DRAWINGS: dict[str, Callable[[Saved], Figure]] = {
     **dict.fromkeys(GRIDS, _of_table(figures.grid_heatmap)),
 }
 
-
 # What else a table holds, whatever it is called: `evaluate --out mine` writes mine.csv.
 _BY_COLUMNS: tuple[tuple[set[str], Callable[[Saved], Figure]], ...] = (
     ({"plan", "token_ratio", "prefill_ratio", "batch", "length"}, _of_table(figures.forest)),

@@ -10,7 +10,7 @@ import pandas as pd
 from ..report import items_beside
 from ..storage import Shelf, provenance, write_table
 from ..strategies import full
-from ..tables.items import item_table, joined, summarise
+from ..tables.items import item_table, joined, one_table, summarise
 from ..tables.labels import labelled
 from ..terminal import Brief
 from .manifests import labels_in
@@ -102,7 +102,7 @@ def join(
             tables += [_with(table, named) for table in _results(found, survey)]
     if not tables:
         return pd.DataFrame(), pd.DataFrame()
-    results, every = (pd.concat(_plain(t), ignore_index=True) for t in (tables, items))
+    results, every = one_table(tables), one_table(items)
     facts = provenance(spec=spec.model_dump(mode="json"), digest=spec.digest)
     write_table(every, items_beside(folder / RESULTS), facts)
     write_table(results, folder / RESULTS, facts)
@@ -150,7 +150,3 @@ def _with(table: pd.DataFrame, named: Mapping[str, float | int | None]) -> pd.Da
         "shots": pd.Series(named["shots"], table.index, "Int64"),
     }
     return table.assign(**columns)
-
-
-def _plain(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
-    return [t.astype(dict.fromkeys(t.select_dtypes("category"), object)) for t in tables]

@@ -9,25 +9,22 @@ from ..errors import TableError
 
 MODEL = ("model", "revision", "dtype")
 
-
 TASK = ("task", "version", "metric")
 
+# One run of one task: inside it, chance and the intact model's value are single numbers.
+TASK_RUN = (*MODEL, *TASK, "seed")
 
 RESULT = ("value", "stderr", "n", "n_truncated", "chance", "higher_is_better")
-
 
 # Of the value's difference to the intact model's, on the same items (see `items.summarise`).
 DIFFERENCE = ("delta", "delta_low", "delta_high", "p", "p_adjusted")
 
-
 MEASURED = (*MODEL, "plan", *TASK, *RESULT, *DIFFERENCE, "seed")
-
 
 TEXT = (
     *(*MODEL, "plan", *TASK, "experiment", "variant", "label", "measure", "token"),
     *("source", "source_revision", "target", "target_revision", "map"),
 )
-
 
 INTEGER = (
     *("n_layers", "layer", "other", "first", "affected", "shuffle_seed", "times", "n", "seed"),
@@ -35,14 +32,11 @@ INTEGER = (
     *("n_documents", "n_tokens", "n_truncated", "train_tokens"),
 )
 
-
 BOOLEAN = ("higher_is_better", "selected", "truncated")
-
 
 # What was measured, and never a label.
 NUMBERS = ("value", "stderr", "chance", *DIFFERENCE, "score", "score_stderr", "score_low",
            "score_high")  # fmt: skip
-
 
 SCORE = ("score", "score_stderr", "score_low", "score_high")
 

@@ -32,12 +32,12 @@ from ..arguments import counting
 from ..errors import TableError
 from ..notices import warn
 from ..statistics.aggregations import AGGREGATIONS, Aggregation
-from .columns import DIFFERENCE, MEASURED, MODEL, TASK, require, typed
+from .columns import DIFFERENCE, MEASURED, MODEL, TASK, TASK_RUN, require, typed
 from .published import Files, rows_of
 from .showing import Results
 
 _METRIC = ("aggregation", "higher_is_better")
-RUN = (*MODEL, *TASK, "seed", "requests")
+RUN = (*TASK_RUN, "requests")
 COLUMNS = (*MODEL, "plan", *TASK, "item", "value", "reference", "chance", "truncated",
            *_METRIC, "requests", "seed")  # fmt: skip
 # Few distinct texts, each in very many rows.
@@ -242,9 +242,13 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         >>> len(joined([answers, answers])) == len(answers)
         True
     """
+    return item_table(one_table(tables).drop_duplicates([*RUN, "plan", "item"]))
+
+
+def one_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """All rows of several tables, texts as texts, whatever few distinct ones each has of them."""
     plain = [t.astype(dict.fromkeys(t.select_dtypes("category"), object)) for t in tables]
-    whole = pd.concat(plain, ignore_index=True)
-    return item_table(whole.drop_duplicates([*RUN, "plan", "item"]))
+    return pd.concat(plain, ignore_index=True)
 
 
 def runs(items: pd.DataFrame) -> Iterator[Run]:

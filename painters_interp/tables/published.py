@@ -208,11 +208,8 @@ def _rows(samples: _Samples) -> Iterator[pd.DataFrame]:
             if isinstance(found, str):
                 warn(f"{samples.path.name}: {metric} is left out: {found}")
                 continue
-            yield found.assign(**facts, metric=_full(metric, filtered))
-
-
-def _full(metric: str, filtered: str) -> str:
-    return metric if filtered == "none" else f"{metric},{filtered}"
+            named = metric if filtered == "none" else f"{metric},{filtered}"
+            yield found.assign(**facts, metric=named)
 
 
 _OWN = ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics",
@@ -220,8 +217,8 @@ _OWN = ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filt
 
 
 def _metrics(lines: Sequence[Mapping[str, Any]]) -> list[str]:
-    named = [lines[0].get("metrics") or [key for key in lines[0] if key not in _OWN]]
-    return [str(name) for name in named[0]]
+    named = lines[0].get("metrics") or [key for key in lines[0] if key not in _OWN]
+    return [str(name) for name in named]
 
 
 def _metric(

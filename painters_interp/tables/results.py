@@ -16,18 +16,11 @@ from scipy import stats
 
 from ..errors import TableError
 from ..notices import warn
-from .columns import DIFFERENCE, MODEL, RESULT, SCORE, TASK, is_index, require
-
-# One run of one task: inside it, chance and the intact model's value are single numbers.
-_RUN = (*MODEL, *TASK, "seed")
-
+from .columns import DIFFERENCE, MODEL, RESULT, SCORE, TASK, TASK_RUN, is_index, require
 
 # What differs between the tasks of one plan, and between the shuffles of one window.
 _PER_TASK = {*TASK, *RESULT, *DIFFERENCE, *SCORE}
-
-
 _PER_SHUFFLE = {"shuffle_seed", "distance", "value", "stderr", *DIFFERENCE, *SCORE}
-
 
 _PREFERRED = ("acc", "exact_match", "mcc", "f1", "acc_norm")
 
@@ -159,14 +152,14 @@ def above_chance(table: pd.DataFrame, errors: float = 2.0) -> pd.DataFrame:
     require(table, "task", "metric", "value", "stderr", "chance")
     intact = table[is_intact(table)]
     margin = intact["value"] - intact["chance"] - errors * intact["stderr"].fillna(0.0)
-    keys = [c for c in _RUN if c in table]
+    keys = [c for c in TASK_RUN if c in table]
     clear = intact.loc[margin.gt(0).to_numpy(), keys].drop_duplicates()
     return table.merge(clear, on=keys)
 
 
 def _intact_values(table: pd.DataFrame) -> Float[np.ndarray, " row"]:
     """For each row what the unaltered model reaches in the same run."""
-    keys = [c for c in _RUN if c in table]
+    keys = [c for c in TASK_RUN if c in table]
     # The experiments of a suite each carry an intact row: the same measurement, joined repeatedly.
     intact = table.loc[is_intact(table), [*keys, "value"]].drop_duplicates()
     if (twice := intact.duplicated(keys)).any():

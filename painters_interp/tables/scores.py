@@ -15,12 +15,11 @@ from .. import statistics
 from ..arguments import counting, several
 from ..errors import TableError
 from ..notices import warn
-from .columns import MODEL, TASK, require, typed
+from .columns import MODEL, TASK, TASK_RUN, require, typed
 from .items import Run, joined, runs, summarise
 from .labels import labelled, labels_of
 from .results import is_intact, median_over_tasks, on_scale, primary, scaled, scored, unscaled
 
-_MEASURE = (*MODEL, *TASK, "seed")
 # Of one model, over all tasks.
 _WITHIN = (*MODEL, "seed")
 Resampled = Float[np.ndarray, "resample"]
@@ -53,8 +52,9 @@ def score_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> 
     """
     rows = scored(table)
     found = _resampled(rows, items, seed)
-    samples = [found[key] for key in _keys(rows, _MEASURE)]
-    return _with_intervals(rows, samples)
+    samples = [found[key] for key in _keys(rows, TASK_RUN)]
+    low, high = statistics.percentiles(np.stack(samples, axis=1))
+    return rows.assign(score_low=low, score_high=high)
 
 
 @counting(seed=0)
@@ -117,9 +117,9 @@ def resampled_medians(
     rows = counted if len(counted) else rows
     found = _resampled(rows, items, seed)
     of_plan: dict[tuple[object, ...], list[Resampled]] = {}
-    for key in dict.fromkeys(_keys(rows, _MEASURE)):
+    for key in dict.fromkeys(_keys(rows, TASK_RUN)):
         *measure, plan = key
-        named = dict(zip(_MEASURE, measure, strict=True))
+        named = dict(zip(TASK_RUN, measure, strict=True))
         of_plan.setdefault((*(named[c] for c in _WITHIN), plan), []).append(found[key])
     medians = median_over_tasks(rows)
     samples = [np.median(of_plan[key], axis=0) for key in _keys(medians, _WITHIN)]
@@ -142,20 +142,15 @@ def _plain(value: Any) -> Any:
         return value
 
 
-def _with_intervals(table: pd.DataFrame, samples: Sequence[Resampled]) -> pd.DataFrame:
-    low, high = statistics.percentiles(np.stack(samples, axis=1))
-    return table.assign(score_low=low, score_high=high)
-
-
 def _resampled(
     table: pd.DataFrame, items: pd.DataFrame, seed: int
 ) -> dict[tuple[object, ...], Resampled]:
     """Bootstrap samples of the score for every (measure, plan) of the table."""
-    keys = _keys(table, _MEASURE)
+    keys = _keys(table, TASK_RUN)
     measures, intact = {key[:-1] for key in keys}, _intact(table)
     found: dict[tuple[object, ...], Resampled] = {}
     for run in runs(items[items["task"].isin(table["task"].unique())]):
-        measure = tuple(_plain(run.facts[c]) for c in _MEASURE)
+        measure = tuple(_plain(run.facts[c]) for c in TASK_RUN)
         if measure not in measures:
             continue
         scores = _scale(run, intact[measure], seed)
@@ -168,7 +163,7 @@ def _resampled(
             found[key] = scores[:, place]
     for key in keys:
         if key not in found:
-            named = dict(zip((*_MEASURE, "plan"), key, strict=True))
+            named = dict(zip((*TASK_RUN, "plan"), key, strict=True))
             raise TableError(
                 f"no items of plan {named['plan']!r}, task {named['task']!r}, metric "
                 f"{named['metric']!r}; give the items that the table is of"
@@ -178,7 +173,7 @@ def _resampled(
 
 def _intact(table: pd.DataFrame) -> dict[tuple[object, ...], object]:
     """The plan of the intact model for every measure."""
-    return {key[:-1]: key[-1] for key in _keys(table[is_intact(table)], _MEASURE)}
+    return {key[:-1]: key[-1] for key in _keys(table[is_intact(table)], TASK_RUN)}
 
 
 def _scale(run: Run, intact: object, seed: int) -> Float[np.ndarray, "resample plan"]:

@@ -21,7 +21,6 @@ _NAMES = (*_TEXTS, "batch", "length", "model", "dtype", "measured", "state", "ru
 _SHORTER = {"p_adjusted": "p_adj"}
 _OF_SIDES = {"value": "first", "against_value": "second"}
 
-
 _KINDS = (_OF_PLANS, _OF_A_PAIR, _OF_DIVERGENCES, _OF_TIMES)
 
 
