@@ -1,11 +1,11 @@
 """`painters generate`: what a model writes under plans, beside what it writes by itself."""
 
 import textwrap
-from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..plans.sharing import shared_length
 from .options import (
     DEFAULT_MODEL,
     Cache,
@@ -80,5 +80,5 @@ def _parted(own: str | None, text: str | None) -> str:
         return "(no text: the model computes NaN)"
     if not isinstance(own, str) or own == text:
         return text
-    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(own, text, strict=False)))
+    same = shared_length(own, text)
     return text[:same] + _PARTED + text[same:]

@@ -20,7 +20,7 @@ from ..models.fingerprint import model_columns
 from ..notices import say_nan
 from ..plans import Plan, shared_calls
 from ..progress import progress
-from ..tables import Results, labelled, typed
+from ..tables import Results, labelled
 from ..tables.labels import Plans, labels_for
 from ..texts import Batch, Texts, as_texts, batched, in_pieces
 
@@ -90,7 +90,7 @@ def resampled_kl(
     """
     model = as_model(model)
     labels = labels_for(plans, len(model.blocks))
-    labels = labels.drop(columns=[c for c in labels if c in _OWN]).drop_duplicates()
+    labels = labels.drop(columns=[*_OWN], errors="ignore").drop_duplicates()
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     sums, tokens = document_divergences(model, distinct, texts)
     weights = statistics.resamplings(len(tokens), seed=seed)
@@ -109,7 +109,7 @@ def resampled_kl(
             "seed": seed,
         }
     )
-    table = Results(typed(labelled(labels, measured)))
+    table = Results(labelled(labels, measured))
     return table, resampled[:, pd.Index(measured["plan"]).get_indexer(table["plan"])]
 
 

@@ -24,7 +24,7 @@ from ..plans import Call, Plan, Step
 from ..plans import groups as groups_of
 from ..progress import progress
 from ..strategies import full
-from ..tables import Results, labelled, typed
+from ..tables import Results, labelled
 from ..tables.labels import Plans, labels_for, with_intact
 from .sequences import in_sequence
 
@@ -117,7 +117,7 @@ def latency(
                         if groups == OVERLAPPED:
                             row |= _paid(pairs.get(runner.plan), own, seed)
                         rows.append(row)
-    return Results(typed(labelled(labels, pd.DataFrame(rows))))
+    return Results(labelled(labels, pd.DataFrame(rows)))
 
 
 @counting(length=1, repeats=2, seed=0)

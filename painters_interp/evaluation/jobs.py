@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from ..execution import Archive
 from ..plans import Plan
+from ..plans.sharing import shared_length
 from ..storage import Shelf
 from ..strategies import full
 from .harness import Task
@@ -96,9 +96,7 @@ def in_groups(plans: Sequence[Plan], calls: float) -> Iterator[list[Plan]]:
     spent = 0
     for plan in sorted(plans, key=_order):
         last = group[-1].steps if group else ()
-        pairs = zip(plan.steps, last, strict=False)
-        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        more = sum(step.size for step in plan.steps[shared:])
+        more = sum(step.size for step in plan.steps[shared_length(plan.steps, last) :])
         if group and spent + more > calls:
             yield group
             group, spent, more = [], 0, len(plan.calls)

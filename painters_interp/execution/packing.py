@@ -10,7 +10,7 @@ cannot reach; `packable` finds out by trying.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, takewhile
+from itertools import pairwise, starmap
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from ..errors import out_of_memory
 from ..models import device_of
 from ..notices import warn
 from ..plans import Plan
+from ..plans.sharing import shared_length
 from ..texts import padded
 from .faces import Face
 from .guards import Verdicts, nats_apart
@@ -179,12 +180,7 @@ def _rows_size(sequences: Sequence[Sequence[int]]) -> int:
 
 def _tree_size(sequences: Sequence[Sequence[int]]) -> int:
     """Nodes of the tree of sorted sequences: each shares most with the one before it."""
-    return sum(map(len, sequences)) - sum(_shared(a, b) for a, b in pairwise(sequences))
-
-
-def _shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two sequences have in common at their beginnings."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+    return sum(map(len, sequences)) - sum(starmap(shared_length, pairwise(sequences)))
 
 
 ROWS = Layout(pad, _rows_size, _longest, order=len)

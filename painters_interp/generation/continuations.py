@@ -12,8 +12,7 @@ from ..execution.slots import CACHES
 from ..models import Model, as_model, of_planned
 from ..notices import say_nan
 from ..progress import progress, up_to
-from ..tables import typed
-from ..tables.labels import Plans, labels_for
+from ..tables.labels import Plans, labelled, labels_for
 from ..texts import Texts, as_texts, context_of, ids_of
 from .ending import Ending
 from .routes import texts_under
@@ -68,7 +67,7 @@ def generate(
     """
     model = as_model(model)
     labels = labels_for(plans, len(model.blocks))
-    labels = labels.drop(columns=[c for c in labels if c in _OWN]).drop_duplicates()
+    labels = labels.drop(columns=[*_OWN], errors="ignore").drop_duplicates()
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     if not ready(model).causal:
         raise UnsupportedModelError(
@@ -91,8 +90,7 @@ def generate(
     ]
     table = pd.DataFrame(rows, columns=["plan", *_OWN])
     say_nan("a logit", int(table["tokens"].isna().sum()), len(table), "texts")
-    kept = [c for c in labels if c != "plan"]
-    return typed(labels.merge(table, on="plan")[[*kept, "plan", *_OWN]])
+    return labelled(labels, table)
 
 
 def _read(

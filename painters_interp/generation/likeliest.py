@@ -17,8 +17,7 @@ from ..execution import (
 )
 from ..models import Model, as_model, numbers, of_planned
 from ..notices import say_nan
-from ..tables import typed
-from ..tables.labels import Plans, labels_for
+from ..tables.labels import Plans, labelled, labels_for
 from ..texts import Texts, as_texts, batched
 from .continuations import prompt_ids
 
@@ -58,7 +57,7 @@ def next_tokens(model: Model, plans: Plans, prompts: Texts, top: int = 3) -> pd.
     """
     model = as_model(model)
     labels = labels_for(plans, len(model.blocks))
-    labels = labels.drop(columns=[c for c in labels if c in _OWN]).drop_duplicates()
+    labels = labels.drop(columns=[*_OWN], errors="ignore").drop_duplicates()
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     refuse_bidirectional(model)
     if top > model.cfg.d_vocab:
@@ -81,7 +80,5 @@ def next_tokens(model: Model, plans: Plans, prompts: Texts, top: int = 3) -> pd.
     lost = table["logprob"].isna()
     table.loc[lost, "token"] = None
     say_nan("the next token", int(lost.sum()), len(table), "rows")
-    kept = [c for c in labels if c != "plan"]
-    found = labels.merge(table.sort_values(["prompt", "rank"]), on="plan")
-    found["prompt"] = found["prompt"].map(dict(enumerate(texts)))
-    return typed(found[[*kept, "plan", *_OWN]])
+    table = table.sort_values(["prompt", "rank"])
+    return labelled(labels, table.assign(prompt=table["prompt"].map(dict(enumerate(texts)))))

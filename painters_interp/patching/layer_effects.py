@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..measures import Curve
 from ..models import Model, as_model, device_of, numbers, of_planned
 from ..notices import say_nan
 from ..plans import Call, Plan
+from ..plans.sharing import shared_length
 from ..progress import Advance, progress
 from ..statistics import resamplings
 from ..strategies import drop, full
@@ -304,8 +304,7 @@ def _at_token(plan: Plan, at: int) -> Updates:
 
 def _first_change(plan: Plan) -> int:
     """The first step in which `plan` differs from the intact model."""
-    both = zip(plan.steps, full(plan.n_layers).steps, strict=False)
-    return len(list(takewhile(lambda steps: steps[0] == steps[1], both)))
+    return shared_length(plan.steps, full(plan.n_layers).steps)
 
 
 def _calls(plan: Plan, at: int | None) -> list[int]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from numbers import Integral
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..execution import as_plan, head, measuring, resume_from, run
 from ..models import Model, as_model, numbers, of_planned
 from ..notices import say_nan
 from ..plans import Plan
+from ..plans.sharing import shared_length
 from ..progress import Advance, progress
 from ..statistics import of_mean, percentiles, resamplings
 from ..strategies import full
@@ -42,8 +42,7 @@ class _PromptPair:
 
         As far as both prompts begin with the same tokens, a causal model's streams are the same.
         """
-        both = zip(self.clean.ids, self.corrupted.ids, strict=False)
-        same = len(list(takewhile(lambda tokens: tokens[0] == tokens[1], both)))
+        same = shared_length(self.clean.ids, self.corrupted.ids)
         return [i for i, (a, b) in enumerate(self.places) if a != b or b >= same]
 
 

@@ -1,7 +1,9 @@
 """What plans have in common: beginnings that need to be computed only once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
 
 from .value import Plan, Step
 
@@ -22,6 +24,12 @@ class Beginning:
             step, node = waiting.pop()
             yield step, node
             waiting += reversed(node.children.items())
+
+
+def shared_length(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """How many items two sequences have in common at their beginnings."""
+    pairs = zip(first, second, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def prefix_tree(plans: Iterable[Plan]) -> Beginning:
