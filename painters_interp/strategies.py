@@ -176,7 +176,6 @@ def parallel(n_layers: Layers, window: Sequence[int]) -> Plan:
         >>> str(parallel(30, range(13, 18)))
         '0-12 (13-17) 18-29'
     """
-    n_layers = check_n_layers(n_layers)
     return looped_parallel(n_layers, window, times=1)
 
 
@@ -223,7 +222,6 @@ def drop(n_layers: Layers, layer: int) -> Plan:
         >>> str(drop(30, 5))
         '0-4 6-29'
     """
-    n_layers = check_n_layers(n_layers)
     return skip(n_layers, [layer])
 
 
@@ -453,7 +451,6 @@ def _window(n_layers: int, window: Sequence[int]) -> range:
 
 
 def _check_layers(n_layers: int, *layers: int) -> None:
-    check_n_layers(n_layers)
     for layer in layers:
         if not is_whole(layer) or not 0 <= layer < n_layers:
             raise PlanError(

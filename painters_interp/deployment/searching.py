@@ -36,9 +36,8 @@ from .rounds import Rounds, at_random, explored
 _LIMIT = 32  # items of a task
 _PROMPT, _NEW = 128, 16  # tokens that are timed, where so many fit
 _PATIENCE = 20  # draws for a plan that was not drawn before
-FOUND, RANDOM, INFLUENCE, ANGULAR, MIDDLE = (
-    *("found", "best of random", "by block influence", "by angular distance", "middle block"),
-)
+FOUND, RANDOM = "found", "best of random"
+INFLUENCE, ANGULAR, MIDDLE = "by block influence", "by angular distance", "middle block"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -195,11 +195,18 @@ def cost(
         reading, writing = (share * sum(w.seconds for w in found) for found in (read, write))
         rows.append(
             {
-                **{"gpus": count, "per_copy": per_copy, "copies": copies},
-                **{"parameters": shape.weights, "weight_gb": size / 1e9, "plans": calls.plans},
-                **{"calls": calls.single, "shared": calls.shared},
+                "gpus": count,
+                "per_copy": per_copy,
+                "copies": copies,
+                "parameters": shape.weights,
+                "weight_gb": size / 1e9,
+                "plans": calls.plans,
+                "calls": calls.single,
+                "shared": calls.shared,
                 "flops": sum(w.flops for w in (*read, *write)),
-                **{"reading": reading, "writing": writing, "hours": reading + writing},
+                "reading": reading,
+                "writing": writing,
+                "hours": reading + writing,
                 "gpu_hours": (reading + writing) * copies * per_copy,
                 "one_by_one": share * sum(apart),
             }

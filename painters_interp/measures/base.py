@@ -62,9 +62,8 @@ class Matrix:
         axis = ends[0] if ends[0] == ends[1] else ends
         name = self.name if title is None else title
         meaning = "distance" if self.name.startswith("angular") else "similarity"
-        label = "distance" if meaning == "distance" else "similarity"
         own = None if ax is None else [ax]
-        return similarity_panel({name: self}, label, axis=axis, meaning=meaning, axes=own)
+        return similarity_panel({name: self}, meaning, axis=axis, meaning=meaning, axes=own)
 
     def __repr__(self) -> str:
         told, texts = in_short(self.matrix).strip(), len(self.documents)

@@ -36,12 +36,14 @@ class DocumentStates:
     @cached_property
     def vectors(self) -> Float[Tensor, "state token d_model"]:
         """The counted tokens, in float32 or better."""
-        chosen = self.states.index_select(1, self.places.to(self.states.device))
-        return chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+        return self._at(self.places)
 
     def some(self, sample: Int[Tensor, " sample"]) -> Float[Tensor, "state sample d_model"]:
         """Some of the counted tokens, in float32 or better."""
-        chosen = self.states.index_select(1, self.places[sample].to(self.states.device))
+        return self._at(self.places[sample])
+
+    def _at(self, places: Int[Tensor, " place"]) -> Float[Tensor, "state place d_model"]:
+        chosen = self.states.index_select(1, places.to(self.states.device))
         return chosen.to(torch.promote_types(chosen.dtype, torch.float32))
 
     @property

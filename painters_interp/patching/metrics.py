@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import PatchError
-from ..execution import Predicted
+from ..execution import Head, Predicted
 from .prompts import Prompt
 
 Metric = str | Callable[[Tensor], Tensor]
@@ -16,8 +16,6 @@ Metric = str | Callable[[Tensor], Tensor]
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """Numbers (row,) for logits (row, vocab), given which read position each row is of (row,)."""
-
-Head = Callable[[Tensor], Tensor]
 
 _ROWS_AT_ONCE = 128  # 64 MiB of float32 logits for a vocabulary of 128 k
 

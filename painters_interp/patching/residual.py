@@ -13,7 +13,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..errors import PatchError
-from ..execution import as_plan, head, measuring, resume_from, run
+from ..execution import Head, as_plan, head, measuring, resume_from, run
 from ..models import Model, as_model, numbers, of_planned
 from ..notices import say_nan
 from ..plans import Plan
@@ -21,7 +21,7 @@ from ..plans.sharing import shared_length
 from ..progress import Advance, progress
 from ..statistics import of_mean, percentiles, resamplings
 from ..strategies import full
-from .metrics import Head, Metric, Standard, check_metric, measured, score_of
+from .metrics import Metric, Standard, check_metric, measured, score_of
 from .prompts import Prompt, Text, answers_for, listed, prompts, refuse_masked, state_list
 
 Place = int | tuple[int, int]

@@ -20,8 +20,11 @@ def write_manifest(folder: Path, spec: Spec, part: Slice, survey: Survey) -> Pat
     """Keep what a driver found out of a model."""
     places = {shard: asdict(place) for shard, place in survey.places.items()}
     facts = provenance(
-        **{"spec": spec.digest, "group": asdict(survey.group), "slice": str(part)},
-        **{"model": dict(survey.model), "places": places},
+        spec=spec.digest,
+        group=asdict(survey.group),
+        slice=str(part),
+        model=dict(survey.model),
+        places=places,
     )
     return write_table(survey.labels, _path(folder, spec, survey.group, part), facts)
 

@@ -231,7 +231,10 @@ class Spec(_Strict):
 
 # What the parts of a spec are made of, by their keys.
 _PARTS: dict[Any, type[_Strict]] = {
-    **{"experiments": Experiment, "models": ModelAsked, "tasks": TaskAsked, "studies": StudyAsked}
+    "experiments": Experiment,
+    "models": ModelAsked,
+    "tasks": TaskAsked,
+    "studies": StudyAsked,
 }
 
 

@@ -20,6 +20,7 @@ from ..digests import digest
 from ..errors import TableError
 from ..notices import warn
 from ..statistics.aggregations import AGGREGATIONS
+from .columns import MODEL
 
 Files = str | Path | Sequence[str | Path]
 
@@ -197,7 +198,9 @@ def _rows(samples: _Samples) -> Iterator[pd.DataFrame]:
     for line in samples.lines:
         by_filter.setdefault(str(line.get("filter", "none")), []).append(line)
     facts: dict[str, Any] = {
-        **{"model": None, "revision": None, "dtype": None, "seed": pd.NA, "truncated": False},
+        **dict.fromkeys(MODEL),
+        "seed": pd.NA,
+        "truncated": False,
         "task": samples.task,
         "version": samples.version,
         "requests": digest(sorted(samples.documents().items())),
