@@ -149,7 +149,8 @@ def _seen(
     A sum takes one reading of the streams, and is finite almost always if they are.
     """
     heavy = torch.stack([*map(massive_tokens, each, mask)])
-    finite = torch.stack([one.sum(dtype=_wide(one)) for one in each]).isfinite()
+    wide = torch.promote_types(each[0].dtype, torch.float32)
+    finite = torch.stack([one.sum(dtype=wide) for one in each]).isfinite()
     found = torch.cat([heavy.flatten(1), ~finite[:, None]], dim=1).cpu()
     return found[:, :-1].reshape(heavy.shape), found[:, -1].tolist()
 
@@ -337,10 +338,6 @@ def _pair(
     rows: DocumentStates, columns: DocumentStates, text: int, sample: Int[Tensor, " sample"]
 ) -> DocumentPair:
     return DocumentPair(*together(rows, columns), text, sample)
-
-
-def _wide(states: Tensor) -> torch.dtype:
-    return torch.promote_types(states.dtype, torch.float32)
 
 
 def _say_undefined(name: str, result: Result) -> None:

@@ -14,7 +14,7 @@ from ..plans.sharing import shared_length
 from ..storage import Shelf
 from ..strategies import full
 from .harness import Task
-from .harness.requests import definition, digest
+from .harness.requests import definition, named
 from .measurements import MEASUREMENTS, Measurement
 from .questions import Questions
 from .scoring import time_per_call
@@ -86,8 +86,8 @@ def shelves(
 
 def _asked(task: Task) -> dict[str, Any]:
     """All of a task that answers depend on: its very requests, and how they are judged."""
-    named = {"task": task.config.task, "version": str(task.VERSION), "requests": digest(task)}
-    return {**named, "definition": definition(task), "num_fewshot": task.config.num_fewshot or 0}
+    how = {"definition": definition(task), "num_fewshot": task.config.num_fewshot or 0}
+    return {**named(task), **how}
 
 
 def in_groups(plans: Sequence[Plan], calls: float) -> Iterator[list[Plan]]:

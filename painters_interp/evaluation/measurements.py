@@ -13,7 +13,7 @@ from ..progress import Advance
 from ..tables.items import item_table
 from .harness import Task
 from .harness.item_metrics import Metric, metrics
-from .harness.requests import digest, documents
+from .harness.requests import documents, named
 from .questions import Questions
 from .responses import Answers
 from .scoring import score
@@ -37,7 +37,7 @@ def _answers(
 ) -> pd.DataFrame:
     answers = score(model, plans, questions, advance, cache)
     parts = [
-        _rows(metric, cut).assign(plan=str(plan), **_named(task))
+        _rows(metric, cut).assign(plan=str(plan), **named(task))
         for index, plan in enumerate(plans)
         for (task, found), cut in zip(
             _metrics(index, questions, answers), questions.cut, strict=True
@@ -89,11 +89,11 @@ def _divergences(
         texts = documents(task)
         # Inside the bar of the caller, which is told.
         sums, tokens = document_divergences(model, plans, list(texts.values()))
-        named = {"metric": "kl", "aggregation": "ratio", "higher_is_better": False}
-        named |= {"item": list(texts), "reference": tokens, "chance": float("nan")}
-        named |= {"truncated": False}  # what is longer is read in pieces
+        row = {"metric": "kl", "aggregation": "ratio", "higher_is_better": False}
+        row |= {"item": list(texts), "reference": tokens, "chance": float("nan")}
+        row |= {"truncated": False}  # what is longer is read in pieces
         parts += [
-            pd.DataFrame({**named, "value": sums[:, index]}).assign(plan=str(plan), **_named(task))
+            pd.DataFrame({**row, "value": sums[:, index]}).assign(plan=str(plan), **named(task))
             for index, plan in enumerate(plans)
         ]
     return _table(model, questions, parts)
@@ -102,10 +102,6 @@ def _divergences(
 def _divergence_calls(model: TransformerBridge, plans: Sequence[Plan], questions: Questions) -> int:
     texts = (list(documents(task).values()) for task in questions.tasks)
     return sum(calls_needed(model, plans, some) for some in texts)
-
-
-def _named(task: Task) -> dict[str, str]:
-    return {"task": task.config.task, "version": str(task.VERSION), "requests": digest(task)}
 
 
 def _table(

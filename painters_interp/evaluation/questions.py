@@ -18,7 +18,7 @@ from .harness import Instance, Task
 from .harness.builtin import PROBES
 from .harness.included import Include
 from .harness.own import OwnTask
-from .harness.requests import digest, documents
+from .harness.requests import documents, requests_digest
 from .harness.tasks import load_tasks
 from .harness.tokens import TokenPair, Tokens, tokenizer_of
 from .responses import Continuation, Document, Lookup, Writing
@@ -74,7 +74,7 @@ class Questions(Brief):
     @property
     def digests(self) -> dict[str, str]:
         """Of each task, a digest of its requests and documents: of other data it is another."""
-        return {task.config.task: digest(task) for task in self.tasks}
+        return {task.config.task: requests_digest(task) for task in self.tasks}
 
     @property
     def tokens(self) -> int:

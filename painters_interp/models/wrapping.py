@@ -99,11 +99,12 @@ def wrapped(
     bridge.train(model.training)
     for module, training in modes:
         module.training = training
-    _keep_own_tokenizer(bridge, within(tokenizer, model))
+    # The model's own, where the bridge's always prepends a BOS token: benchmarks and captures read
+    # text as the model's makers do.
+    set_tokenizer(bridge, within(tokenizer, model))
     bridge.cfg.model_name = name
-    bridge.cfg.device = str(
-        device_of(bridge)
-    )  # where tokens go, also if the embedding is offloaded
+    # Where tokens go, also if the embedding is offloaded.
+    bridge.cfg.device = str(device_of(bridge))
     remember(bridge)
     return bridge
 
@@ -145,15 +146,6 @@ def within(tokenizer: Any, model: Any) -> Any:
     if lacks_pad:
         own.pad_token = pads[0]
     return own
-
-
-def _keep_own_tokenizer(bridge: TransformerBridge, tokenizer: Any) -> None:
-    """Put the model's own tokenizer in place of the bridge's, which always prepends a BOS token.
-
-    Benchmarks and captures read text as the model's makers do; `bridge.to_tokens` and
-    `bridge("text")` still prepend BOS unless told otherwise, as everywhere in TransformerLens.
-    """
-    set_tokenizer(bridge, tokenizer)
 
 
 def refuse_unusable(model: Any, name: str) -> None:

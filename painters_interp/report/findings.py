@@ -102,7 +102,9 @@ def _layers(table: pd.DataFrame) -> list[str]:
     told = []
     for variant, action in (("drop", "dropping layer"), ("swap", "swapping with the next layer")):
         rows = medians[medians["variant"] == variant].sort_values("score", kind="stable")
-        worst = ", ".join(f"{layer} ({score:.2f})" for layer, score in _pairs(rows.head(3)))
+        three = rows.head(3)
+        pairs = zip(three["layer"].astype(int), three["score"], strict=True)
+        worst = ", ".join(f"{layer} ({score:.2f})" for layer, score in pairs)
         told.append(
             f"Single layers, {action}: worst at {worst}; "
             f"median over layers {rows['score'].median():.2f} (1 = intact, 0 = chance)."
@@ -122,10 +124,6 @@ def _real(table: pd.DataFrame, task: str) -> str:
         f"{task}: {' and '.join(counts)} differ from the intact model on its "
         f"{table['n'].max()} items, at a false discovery rate of {100 * FALSE_DISCOVERIES:.0f} %."
     )
-
-
-def _pairs(rows: pd.DataFrame) -> list[tuple[int, float]]:
-    return list(zip(rows["layer"].astype(int), rows["score"], strict=True))
 
 
 def _orders(table: pd.DataFrame) -> list[str]:

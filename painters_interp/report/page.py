@@ -165,18 +165,17 @@ def _folders(folder: Path) -> Iterator[_Folder]:
             for file in sorted(path.glob("*.*"))
             if file.suffix in FORMATS and not file.stem.endswith(_ITEMS)
         }
-        facts = {stem: read_provenance(file) for stem, file in tables.items() if _has_facts(file)}
+        facts = {  # a table without facts beside it is none of ours, and nobody's business
+            stem: read_provenance(file)
+            for stem, file in tables.items()
+            if file.with_suffix(".json").is_file()
+        }
         order = sorted(facts, key=lambda stem: (stem != CLAIMS, _place(stem), stem))
         pictures = {stem: best for stem in _stems(path) if (best := _smaller(path, stem))}
         read = {stem: read_table(tables[stem]) for stem in order}
         live = {stem: file.read_text("utf-8").replace("<", "\\u003c") for stem in pictures
                 if (file := path / f"{stem}{moving.KEPT}").is_file()}  # fmt: skip
         yield _Folder(name, path, read, {stem: facts[stem] for stem in order}, pictures, live)
-
-
-def _has_facts(file: Path) -> bool:
-    """Whether a table is one of ours, with its facts beside it; others are nobody's business."""
-    return file.with_suffix(".json").is_file()
 
 
 def _place(stem: str) -> int:

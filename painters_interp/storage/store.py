@@ -154,7 +154,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     facts = _facts(beside)
     if facts is None:
         raise TableError(f"no provenance at {beside}; write_table puts it beside a table")
-    return _without_table(facts)
+    return {name: fact for name, fact in facts.items() if name != _TABLE}
 
 
 def remove_table(path: Path) -> None:
@@ -253,10 +253,6 @@ def _is_ours(beside: Path) -> bool:
 def _is_about(entry: Any) -> bool:
     """Whether this is an entry that `write_table` made, as it is where a JSON was read whole."""
     return isinstance(entry, dict) and "sha256" in entry
-
-
-def _without_table(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: fact for name, fact in facts.items() if name != _TABLE}
 
 
 def _beside(path: Path) -> Path:

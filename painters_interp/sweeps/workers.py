@@ -13,7 +13,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..errors import UnsupportedModelError, out_of_memory
 from ..evaluation import time_per_call
 from ..evaluation.harness import Task
-from ..evaluation.harness.requests import digest
+from ..evaluation.harness.requests import requests_digest
 from ..evaluation.harness.tasks import load_tasks, portion
 from ..evaluation.harness.tokens import tokenizer_of
 from ..evaluation.jobs import archive_for, shelves
@@ -101,7 +101,7 @@ class Worker:
                 waiting = [*_batches((*batch, *rest), half)][::-1]
             else:
                 waiting += [*_batches(batch, half)][::-1]
-        requests = digest(portion(self._task(shard.question), shard.items))
+        requests = requests_digest(portion(self._task(shard.question), shard.items))
         items = joined(found).assign(requests=requests) if found else None
         return Answered(items, tuple(batches), time.perf_counter() - start, lost, halved)
 
@@ -115,7 +115,7 @@ class Worker:
         task = self._task(shard.question)
         own = portion(task, shard.items)
         [shelf] = shelves([own], shard.question.seed, shard.measured, self._spec.cache, archive)
-        return Place(shelf.facts, digest(task), seconds, calls)
+        return Place(shelf.facts, requests_digest(task), seconds, calls)
 
     def _pace(
         self, question: Question, items: Sequence[int], plans: Sequence[Plan]

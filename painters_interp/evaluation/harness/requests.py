@@ -17,17 +17,26 @@ from lm_eval.api.task import Task
 from ...digests import text_digest
 
 
+def named(task: Task) -> dict[str, str]:
+    """What items say of their task: its name, its version, and what was asked."""
+    return {
+        "task": task.config.task,
+        "version": str(task.VERSION),
+        "requests": requests_digest(task),
+    }
+
+
 @lru_cache(maxsize=64)
-def digest(task: Task) -> str:
+def requests_digest(task: Task) -> str:
     """Digest of every request of a prepared task: its text with all shots, and its document.
 
     Other data, another limit, other or more shots, or a corrected answer give another one.
     """
-    asked = hashlib.sha256()
+    found = hashlib.sha256()
     for instance in task.instances:
         request = [instance.doc_id, instance.idx, instance.args, instance.doc]
-        asked.update(json.dumps(request, sort_keys=True, default=str).encode())
-    return asked.hexdigest()[:16]
+        found.update(json.dumps(request, sort_keys=True, default=str).encode())
+    return found.hexdigest()[:16]
 
 
 def definition(task: Task) -> str:
