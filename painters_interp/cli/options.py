@@ -358,7 +358,7 @@ def whole_numbers(text: str | None, option: str) -> list[int] | None:
     return numbers
 
 
-def layers_in(text: str | None, n_layers: int, option: str = "--layers") -> list[int] | None:
+def layers_in(text: str | None, n_layers: int) -> list[int] | None:
     """The layers that '0-29' or '0 5 10' names: nothing but single layers, each once."""
     if text is None:
         return None
@@ -366,10 +366,10 @@ def layers_in(text: str | None, n_layers: int, option: str = "--layers") -> list
     layers = plan.layer_calls
     if plan != plans.Plan.parse(" ".join(map(str, layers)), n_layers=n_layers):
         raise PlanError(
-            f"{option} {text!r} says more than which layers; write it as '0-5' or '0 5'"
+            f"--layers {text!r} says more than which layers; write it as '0-5' or '0 5'"
         )
     if len(set(layers)) < len(layers):
-        raise PlanError(f"{option} {text!r} names a layer several times; name each once")
+        raise PlanError(f"--layers {text!r} names a layer several times; name each once")
     return list(layers)
 
 

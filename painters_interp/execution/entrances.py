@@ -95,7 +95,7 @@ def _forward(
             kwargs["attention_mask"] = mask
         elif isinstance(input, Tensor) and not input.is_floating_point():
             loss = kwargs.get("return_type") in ("loss", "both")
-            _refuse_pads(model, input, leading=True, trailing=loss)
+            _refuse_pads(model, input, trailing=loss)
     return forward(input, **kwargs)
 
 
@@ -215,27 +215,23 @@ def _refuse_prompts(model: TransformerBridge, tokens: Tensor, mask: Any, told: b
             "pads; pad them on the left"
         )
     if not told:
-        _refuse_pads(model, tokens, leading=True, trailing=True, advice=_LEFT)
+        _refuse_pads(model, tokens, trailing=True, advice=_LEFT)
 
 
 def _refuse_pads(
-    model: TransformerBridge,
-    tokens: Tensor,
-    *,
-    leading: bool,
-    trailing: bool,
-    advice: str = _ASK,
+    model: TransformerBridge, tokens: Tensor, *, trailing: bool, advice: str = _ASK
 ) -> None:
-    """Rows that differ in their pads at one end; a pad token that is also BOS leads all."""
+    """Rows that begin with different numbers of pads (all do with one that is also BOS), or end so.
+
+    Ends are looked at where `trailing`.
+    """
     pad = getattr(model.tokenizer, "pad_token_id", None)
     if pad is None or tokens.ndim != 2:
         return
-    for end, wanted, rows in (
-        ("begin", leading, tokens),
-        ("end", trailing, tokens.flip(1)),
-    ):
+    ends = {"begin": tokens} | ({"end": tokens.flip(1)} if trailing else {})
+    for end, rows in ends.items():
         count = (rows == pad).long().cumprod(dim=1).sum(dim=1)
-        if wanted and bool((count != count[0]).any()):
+        if bool((count != count[0]).any()):
             raise TextError(
                 f"the rows {end} with different numbers of pad tokens, which would be read as "
                 f"text; {advice}"
