@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import PaintersError
+from ..plans.words import count
 from ..terminal import duration, say
 from .options import (
     ALL_FORMATS,
@@ -93,7 +94,7 @@ def _possible(wanted: Sequence[str], n_layers: int) -> list[str]:
 
     possible = [name for name in wanted if n_layers >= FEWEST_LAYERS.get(name, 1)]
     short = [name for name in wanted if name not in possible]
-    reason = f"a model of {n_layers} layer{'s'[: n_layers != 1]} has too few for"
+    reason = f"a model of {count(n_layers, 'layer')} has too few for"
     told = ", ".join(f"{name} ({FEWEST_LAYERS[name]} or more)" for name in short)
     if not possible:
         raise PaintersError(f"{reason} {told}")

@@ -20,6 +20,7 @@ from pandas.api.types import is_numeric_dtype
 
 from ..errors import OutputError, TableError
 from ..figures import moving
+from ..plans.words import count
 from ..storage import FORMATS, read_provenance, read_table, writable_file, write_whole
 from ..tables.showing import measured, short
 from .drawing import DRAWINGS
@@ -259,7 +260,7 @@ def _details(part: _Folder, name: str, table: pd.DataFrame) -> str:
     told = ", ".join(f"{c}: {text}" for c in same if (text := _text(table[c].iloc[0])))
     rest = [column for column in table if column not in same]
     head = {str(column): is_numeric_dtype(table[column]) for column in rest}
-    rows = f"{len(table):,} row{'s'[: len(table) != 1]}"
+    rows = count(len(table), "row")
     cut = f", the first {_MOST_ROWS:,} here" if len(table) > _MOST_ROWS else ""
     body = "".join(
         f"<tr>{''.join(map(_cell, row))}</tr>"

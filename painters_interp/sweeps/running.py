@@ -17,6 +17,7 @@ import pandas as pd
 from ..arguments import counting
 from ..errors import OutputError, PaintersError
 from ..evaluation.measurements import TASK_METRICS
+from ..plans.words import count
 from ..progress import progress
 from ..storage import making, writable_folder
 from .executors import Crew, Here
@@ -218,9 +219,9 @@ class Driver:
         seconds = sum(work.seconds for work in works) / self.crew.workers
         plans = len({plan for work in works for plan in work.plans})
         self.journal.say(
-            f"{_shards_in_all(len(own))}, {len(works)} of them to do: {plans} plans, "
+            f"{count(len(own), 'shard')}, {len(works)} of them to do: {plans} plans, "
             f"{sum(work.calls for work in works):,} token-layer calls, about {readable(seconds)} "
-            f"with {self.crew.workers} worker{'s'[: self.crew.workers != 1]}"
+            f"with {count(self.crew.workers, 'worker')}"
         )
 
     def _answer(self, works: Sequence[Work]) -> None:
@@ -254,18 +255,14 @@ class Driver:
         facts = {"seconds": found.seconds, "estimate": work.seconds, "batches": found.batches}
         event = "partial" if lost else "done"
         self.journal.note(event, shard=shard.id, **facts, lost=lost, undefined=undefined)
-        for plan, count in undefined.items():
-            self.journal.say(f"{shard.name}: plan {plan!r} has {count} values that are no numbers")
+        for plan, values in undefined.items():
+            self.journal.say(f"{shard.name}: plan {plan!r} has {values} values that are no numbers")
 
     def _say_how_it_went(self, own: int) -> None:
         failed = len(self.losses.table)
         told = f"{failed} failed, see above and {self.journal.log}" if failed else "nothing failed"
         part = "" if self.part.whole else f"--shard {self.part}: "
-        self.journal.say(f"{part}{_shards_in_all(own)}, {told}")
-
-
-def _shards_in_all(count: int) -> str:
-    return f"{count} shard{'s'[: count != 1]}"
+        self.journal.say(f"{part}{count(own, 'shard')}, {told}")
 
 
 def _not_finite(items: pd.DataFrame) -> dict[str, int]:
