@@ -93,8 +93,7 @@ def resampled_kl(
     labels = labels.drop(columns=[*_OWN], errors="ignore").drop_duplicates()
     distinct = [as_plan(text, model) for text in labels["plan"].unique()]
     sums, tokens = document_divergences(model, distinct, texts)
-    weights = statistics.resamplings(len(tokens), seed=seed)
-    resampled = (weights @ sums) / (weights @ tokens)[:, None]
+    resampled = statistics.resampled_ratio(sums, tokens, seed=seed)
     low, high = statistics.percentiles(resampled)
     measured = pd.DataFrame(
         {

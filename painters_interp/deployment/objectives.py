@@ -17,7 +17,7 @@ from ..damage import document_divergences
 from ..errors import TaskError
 from ..evaluation import Questions, prepare, score_items, task
 from ..plans import Plan
-from ..statistics import resamplings
+from ..statistics import resampled_ratio
 from ..tables import primary
 from ..tables.items import runs, summarise
 from .requests import FEWEST, refuse_few
@@ -57,8 +57,7 @@ def _kl(
     model: TransformerBridge, texts: Sequence[str], seed: int, plans: Sequence[Plan]
 ) -> Measured:
     sums, tokens = document_divergences(model, plans, texts)
-    weights = resamplings(len(tokens), seed=seed)
-    return Measured(sums.sum(axis=0) / tokens.sum(), (weights @ sums) / (weights @ tokens)[:, None])
+    return Measured(sums.sum(axis=0) / tokens.sum(), resampled_ratio(sums, tokens, seed=seed))
 
 
 def loss(

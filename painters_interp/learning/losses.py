@@ -75,8 +75,7 @@ class Judged:
         """
         sums = self.documents[[*_STATES]].to_numpy(dtype=float)
         tokens = self.documents["tokens"].to_numpy(dtype=float)
-        weights = statistics.resamplings(len(tokens), resamples, seed)
-        drawn = (weights @ sums) / (weights @ tokens)[:, None]
+        drawn = statistics.resampled_ratio(sums, tokens, resamples, seed)
         return sums.sum(axis=0) / tokens.sum(), drawn
 
 

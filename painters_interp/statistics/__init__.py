@@ -14,5 +14,6 @@ from .resampling import Interval as Interval
 from .resampling import of_mean as of_mean
 from .resampling import of_ratio as of_ratio
 from .resampling import percentiles as percentiles
+from .resampling import resampled_ratio as resampled_ratio
 from .resampling import resamplings as resamplings
 from .resampling import studentised as studentised

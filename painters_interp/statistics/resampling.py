@@ -168,7 +168,31 @@ def of_ratio(
         >>> bool(low < 12 / 5 < high)
         True
     """
-    weights = resamplings(len(totals), resamples, seed)
-    flat = totals.reshape(len(totals), -1)
-    low, high = percentiles((weights @ flat) / (weights @ counts)[:, None], level)
-    return Interval(low.reshape(totals.shape[1:]), high.reshape(totals.shape[1:]))
+    return percentiles(resampled_ratio(totals, counts, resamples, seed), level)
+
+
+def resampled_ratio(
+    totals: Float[np.ndarray, "unit ..."],
+    counts: Float[np.ndarray, " unit"],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Float[np.ndarray, "resample ..."]:
+    """sum(totals) / sum(counts) on the bootstrap samples that `of_ratio` rests on.
+
+    Args:
+        totals: Sums within each unit, shape (unit, ...).
+        counts: What they are sums over, shape (unit,).
+        resamples: How many bootstrap samples are drawn.
+        seed: Of the draw.
+
+    Returns:
+        The ratios, shape (resample, ...).
+
+    Example:
+        >>> counts = np.array([1.0, 2.0, 4.0, 8.0])
+        >>> resampled_ratio(2 * counts, counts, resamples=3).tolist()
+        [2.0, 2.0, 2.0]
+    """
+    weights = resamplings(len(counts), resamples, seed)
+    ratios: np.ndarray = weights @ totals.reshape(len(counts), -1) / (weights @ counts)[:, None]
+    return ratios.reshape(resamples, *totals.shape[1:])
