@@ -145,16 +145,11 @@ def _list(
 
     if len(models) > 1:
         raise PaintersError("what studies take is told of one --model at a time")
-    width = max(map(len, studies.STUDIES))
     if not models:
-        sketch = studies.outline()
-        counted = studies.listed(sketch).set_index("id")["calls"].fillna(0).astype(int).to_dict()
-        told = f"a model of {sketch.n} layers, {len(sketch.texts)} items a task"
-        print(f"Token-layer calls of {told}; minutes: --model")
-        for study in studies.STUDIES.values():
-            _line(f"{study.id:{width}}  {_millions(counted[study.id])}  ", study.title)
+        _outline()
         return
-    [bridge] = [loaded(one, device, dtype) for one in models]
+    width = max(map(len, studies.STUDIES))
+    bridge = loaded(models[0], device, dtype)
     names = None if tasks is None else task_names(tasks)
     pace = 0.0
     for study in studies.STUDIES.values():
@@ -173,6 +168,19 @@ def _list(
         calls = int(study.calls(on))
         minutes = f"{calls * pace / 60:6.1f} min"
         _line(f"{study.id:{width}}  {_millions(calls)}  {minutes}  ", study.title)
+
+
+def _outline() -> None:
+    """Print the studies and the calls that each takes of a model of a common size."""
+    from .. import studies
+
+    width = max(map(len, studies.STUDIES))
+    sketch = studies.outline()
+    counted = studies.listed(sketch).set_index("id")["calls"].fillna(0).astype(int).to_dict()
+    told = f"a model of {sketch.n} layers, {len(sketch.texts)} items a task"
+    print(f"Token-layer calls of {told}; minutes: --model")
+    for study in studies.STUDIES.values():
+        _line(f"{study.id:{width}}  {_millions(counted[study.id])}  ", study.title)
 
 
 def _line(columns: str, title: str) -> None:

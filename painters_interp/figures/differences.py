@@ -5,6 +5,7 @@ from math import ceil
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -51,26 +52,15 @@ def forest(
         ['drop 2']
     """
     table, meaning, none = _differences(table)
-    rows = primary(table)
-    key = "label" if "label" in rows and rows["label"].notna().all() else "plan"
-    rows = rows[~is_intact(rows)]
-    style.say_left_out(int(rows["delta"].isna().sum()), "a difference")
-    rows = rows[rows["delta"].notna()]
-    if rows.empty:
-        raise TableError("no plan here has a difference to the intact model; evaluate some")
-    if rows.duplicated([key, "task"]).any():
-        raise TableError(f"a {key} has several rows in a task; keep one model and one run")
+    rows, key = _altered(table)
     plans, tasks = [*dict.fromkeys(rows[key])], appearance.looks(rows["task"])
     high = max(18.0, _LINE * len(plans) * max(1.0, len(tasks) / 3))
     figure, [drawn] = style.canvas(1, 26.0 + high)
     for place, (task, look) in enumerate(tasks.items()):
-        own = rows[rows["task"] == task]
         shift = 0.7 * ((place + 0.5) / len(tasks) - 0.5)
+        own = rows[rows["task"] == task]
         y = np.array([plans.index(plan) for plan in own[key]]) + shift
-        ends = own["delta_low"].astype(float), own["delta_high"].astype(float)
-        drawn.hlines(y, *ends, color=look.colour, linewidth=1.0)
-        drawn.plot(own["delta"].astype(float), y, linestyle="none", marker=look.marker,
-                   color=look.colour, label=look.label)  # fmt: skip
+        _draw_intervals(drawn, own, y, look)
     drawn.axvline(
         none, color=appearance.REFERENCE, linestyle=appearance.INTACT, linewidth=0.8, zorder=0
     )
@@ -92,6 +82,30 @@ def forest(
     if len(tasks) > 1:
         legend_below(figure, [drawn], columns=3)
     return style.finished(figure, [drawn])
+
+
+def _altered(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of plans with a difference to the intact model, and the column that names plans."""
+    rows = primary(table)
+    key = "label" if "label" in rows and rows["label"].notna().all() else "plan"
+    rows = rows[~is_intact(rows)]
+    style.say_left_out(int(rows["delta"].isna().sum()), "a difference")
+    rows = rows[rows["delta"].notna()]
+    if rows.empty:
+        raise TableError("no plan here has a difference to the intact model; evaluate some")
+    if rows.duplicated([key, "task"]).any():
+        raise TableError(f"a {key} has several rows in a task; keep one model and one run")
+    return rows, key
+
+
+def _draw_intervals(
+    ax: Axes, rows: pd.DataFrame, y: Float[np.ndarray, " plan"], look: appearance.Look
+) -> None:
+    """The differences of one task, each a mark with a line from end to end of its interval."""
+    ends = rows["delta_low"].astype(float), rows["delta_high"].astype(float)
+    ax.hlines(y, *ends, color=look.colour, linewidth=1.0)
+    ax.plot(rows["delta"].astype(float), y, linestyle="none", marker=look.marker,
+            color=look.colour, label=look.label)  # fmt: skip
 
 
 def _shortened(plans: list[str]) -> list[str]:
