@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..experiments import Hardware
 
 _MOST = 10**7
+_PEAK, _UTILISATION, _BANDWIDTH, _MEMORY = 989.0, 0.4, 3350.0, 80.0  # of an H100
 
 
 def cost(
@@ -31,10 +32,12 @@ def cost(
         float, typer.Option(help="Bytes of a weight: 2 in half precision, 0.5 in four bits.")
     ] = 2.0,
     gpus: Annotated[str, typer.Option(help="How many, comma separated.")] = "1,8,64",
-    peak: Annotated[float, typer.Option(help="Of a GPU: 10^12 operations a second.")] = 989.0,
-    utilisation: Annotated[float, typer.Option(help="Which share of them is reached.")] = 0.4,
-    bandwidth: Annotated[float, typer.Option(help="10^9 bytes a second from memory.")] = 3350.0,
-    memory: Annotated[float, typer.Option(help="10^9 bytes of memory.")] = 80.0,
+    peak: Annotated[float, typer.Option(help="Of a GPU: 10^12 operations a second.")] = _PEAK,
+    utilisation: Annotated[
+        float, typer.Option(help="Which share of them is reached.")
+    ] = _UTILISATION,
+    bandwidth: Annotated[float, typer.Option(help="10^9 bytes a second from memory.")] = _BANDWIDTH,
+    memory: Annotated[float, typer.Option(help="10^9 bytes of memory.")] = _MEMORY,
     measure: Annotated[
         str | None,
         typer.Option(
@@ -71,9 +74,6 @@ def cost(
         print(write_table(table, out, provenance(**facts)))
 
 
-_GIVEN = (989.0, 0.4, 3350.0, 80.0)
-
-
 def _given(peak: float, utilisation: float, bandwidth: float, memory: float) -> "Hardware":
     from ..experiments import Hardware
 
@@ -85,7 +85,7 @@ def _given(peak: float, utilisation: float, bandwidth: float, memory: float) -> 
 def _measured(model: str, given: tuple[float, ...]) -> "Hardware":
     from ..deployment import reached
 
-    if given != _GIVEN:
+    if given != (_PEAK, _UTILISATION, _BANDWIDTH, _MEMORY):
         raise PaintersError("--measure says what a GPU reaches; give no other numbers beside it")
     return reached(loaded(model, None, None))
 
