@@ -5,7 +5,7 @@ accelerators sixteen forks take little longer than one; on processors short batc
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..plans import Call, Plan, Step, schedule, turns
 from ..plans.sharing import Beginning, prefix_tree
+from ..progress import Advance
 from .layer_arguments import Arguments
 from .slots import OpenSteps, output_of
 
@@ -78,7 +79,7 @@ def walk_wide(
     stream: Float[Tensor, "batch pos d_model"],
     blocks: Sequence[nn.Module],
     copies: Copies,
-    advance: Callable[[int], object],
+    advance: Advance,
 ) -> Iterator[tuple[list[int], Float[Tensor, "batch pos d_model"]]]:
     """Yield what `walk` yields, in the order of a schedule.
 
@@ -99,7 +100,7 @@ def _walked(
     stream: Tensor,
     blocks: Sequence[nn.Module],
     copies: Copies,
-    advance: Callable[[int], object],
+    advance: Advance,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """A fork is served by the entry that serves all plans which begin so: the first that can."""
     waiting: defaultdict[Call, list[_Fork]] = defaultdict(list)

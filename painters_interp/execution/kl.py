@@ -9,9 +9,10 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from ..plans import Plan
+from ..progress import Advance
 from ..strategies import full
 from .guards import user_hooks
-from .prefix_walk import Advance, Head, Recording, read_out, walk
+from .prefix_walk import Head, Recording, read_out, walk
 from .watched import logits_at
 
 

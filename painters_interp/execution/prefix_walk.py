@@ -19,6 +19,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from ..models import device_of, refuse_headless
 from ..plans import Plan, Step
 from ..plans.sharing import Beginning, prefix_tree
+from ..progress import Advance
 from .anatomy import Family
 from .application import ready
 from .faces import Face
@@ -32,7 +33,6 @@ from .sublayers import refuse_halves
 from .watched import logits_at, refuse_hooked_head
 from .widening import in_float32
 
-Advance = Callable[[int], object]
 Repeated = Callable[[int], tuple[Arguments, ...]]
 Head = Callable[[Float[Tensor, "row d_model"]], Float[Tensor, "row vocab"]]
 # From the logits of some plans at some of the rows (a slice of them) to what is kept of each.

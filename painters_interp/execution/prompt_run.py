@@ -18,13 +18,14 @@ from transformers.cache_utils import Cache
 from ..errors import out_of_memory
 from ..models import device_of
 from ..plans import Plan
+from ..progress import Advance
 from ..strategies import full
 from .application import applied, as_plan, ready
 from .caches import SlotCache
 from .guards import Verdicts, nats_apart, user_hooks
 from .kinds import few_layers
 from .layer_arguments import Arguments, bounded
-from .prefix_walk import Advance, head
+from .prefix_walk import head
 from .slots import Recorded, RecorderSlot
 from .stepping import after_step
 from .sublayers import refuse_halves

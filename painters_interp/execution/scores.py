@@ -12,11 +12,12 @@ from ..arguments import several
 from ..errors import TextError, UnsupportedModelError
 from ..models import Model, as_model, of_planned
 from ..plans import Plan
+from ..progress import Advance
 from ..texts import TokenIds, as_tokens
 from .application import as_plan, ready
 from .guards import measuring
 from .plain import face_of
-from .prefix_walk import Advance, Recording, read_out, record_on
+from .prefix_walk import Recording, read_out, record_on
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,9 +19,10 @@ from ..execution.rotary import rotated_alike
 from ..models import Model, as_model, device_of, numbers
 from ..notices import warn
 from ..plans import Plan
+from ..progress import Advance
 from ..texts import pad_of
 from .ending import Ending
-from .reading import Advance, Padded
+from .reading import Padded
 from .rooms import windows
 from .routes import Way, bytes_needed, in_parts, room_on, way_to_write
 from .writing import Style, decode

@@ -13,10 +13,10 @@ from ..execution.faces import Face
 from ..execution.layer_arguments import Arguments
 from ..execution.slots import OpenSteps, output_of
 from ..plans import Call, Plan, Step, turns
+from ..progress import Advance
 from .rooms import Room, as_cache, past_of
 from .trie import Level
 
-Advance = Callable[[int], object]
 # Is shown plans, the number of their call, and the rooms that it has filled, one for each level.
 Keep = Callable[[Sequence[int], int, Sequence[Room]], object]
 

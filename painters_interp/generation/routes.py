@@ -28,9 +28,9 @@ from ..models import device_of, memory_of
 from ..notices import warn
 from ..plans import Plan, Step
 from ..plans.sharing import prefix_tree
+from ..progress import Advance
 from ..texts import pad_of
 from .ending import Ending
-from .reading import Advance
 from .rooms import windows
 from .trie import Ids, levels
 from .writing import Style, Written, written, written_alone

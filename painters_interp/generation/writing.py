@@ -21,9 +21,10 @@ from ..execution.layer_arguments import Arguments
 from ..models import device_of
 from ..plans import Plan
 from ..plans.schedules import schedule
+from ..progress import Advance
 from .cascade import Cascade, laid_out
 from .ending import Ending
-from .reading import Advance, Padded, read
+from .reading import Padded, read
 from .rooms import Room
 from .rows import Rows
 from .trie import Ids, Level, Row, levels
