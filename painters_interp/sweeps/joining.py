@@ -10,7 +10,8 @@ import pandas as pd
 from ..report import items_beside
 from ..storage import Shelf, provenance, write_table
 from ..strategies import full
-from ..tables.items import item_table, joined, one_table, summarise
+from ..tables.columns import one_table
+from ..tables.items import item_table, joined, summarise
 from ..tables.labels import labelled
 from ..terminal import Brief
 from .manifests import labels_in

@@ -1,5 +1,6 @@
 """The columns of a result table: which there are, of what type, and what is missing."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -115,3 +116,9 @@ def _numbers(column: "pd.Series[Any]") -> "pd.Series[float]":
         if value == value and str(value).lower() not in ("nan", ""):
             raise TableError(f"column {column.name!r} holds numbers; {value!r} is none")
     return numbers
+
+
+def one_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """All rows of several tables, texts as texts, whatever few distinct ones each has of them."""
+    plain = [t.astype(dict.fromkeys(t.select_dtypes("category"), object)) for t in tables]
+    return pd.concat(plain, ignore_index=True)

@@ -32,7 +32,7 @@ from ..arguments import counting
 from ..errors import TableError
 from ..notices import warn
 from ..statistics.aggregations import AGGREGATIONS, Aggregation
-from .columns import DIFFERENCE, MEASURED, MODEL, TASK, TASK_RUN, require, typed
+from .columns import DIFFERENCE, MEASURED, MODEL, TASK, TASK_RUN, one_table, require, typed
 from .published import Files, rows_of
 from .showing import Results
 
@@ -243,12 +243,6 @@ def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
         True
     """
     return item_table(one_table(tables).drop_duplicates([*RUN, "plan", "item"]))
-
-
-def one_table(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """All rows of several tables, texts as texts, whatever few distinct ones each has of them."""
-    plain = [t.astype(dict.fromkeys(t.select_dtypes("category"), object)) for t in tables]
-    return pd.concat(plain, ignore_index=True)
 
 
 def runs(items: pd.DataFrame) -> Iterator[Run]:
