@@ -16,6 +16,7 @@ from ..borrowed.of_transformer_lens import plain_name
 from ..borrowed.of_transformers import use_attention, use_fastest_attention
 from ..errors import PlanError, UnsupportedModelError, out_of_memory
 from ..execution import Family, as_plan, ready, refuse_halves
+from ..execution.guards import configs_in
 from ..models import Model, as_model, refuse_copying
 from ..plans import Call, Half, Plan, Step
 
@@ -104,8 +105,8 @@ def _config(model: TransformerBridge, family: Family, calls: tuple[int, ...]) ->
         wanted = [_said(config, family.per_layer) for config in family.configs]
         said = root.config.to_dict()
     config = type(root.config).from_dict(said)
-    places = [_parts(root.config).index(part) for part in family.configs]
-    found = [_parts(config)[place] for place in places]
+    places = [configs_in(root.config).index(part) for part in family.configs]
+    found = [configs_in(config)[place] for place in places]
     for part, original in zip(found, family.configs, strict=True):
         for field in _LISTING:
             if (own := getattr(original, field, None)) is not None:
@@ -127,12 +128,6 @@ def _said(config: PreTrainedConfig, fields: Iterable[str]) -> dict[str, list[Any
     """What a config says of every layer."""
     names = [name for name in fields if hasattr(config, name) and name not in _LISTING]
     return {name: [*getattr(config, name)] for name in names}
-
-
-def _parts(config: PreTrainedConfig) -> list[PreTrainedConfig]:
-    """A config and those inside it."""
-    parts = [part for part in vars(config).values() if isinstance(part, PreTrainedConfig)]
-    return [config, *(inner for part in parts for inner in _parts(part))]
 
 
 def _empty(

@@ -2,7 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -34,8 +34,44 @@ class Ends(NamedTuple):
     high: pd.DataFrame | pd.Series
 
 
+class _OverDocuments(ABC):
+    """A mean over documents at every place, and how sure it is."""
+
+    per_document: Float[np.ndarray, "document *place"]
+    documents: tuple[int, ...]
+
+    @cached_property
+    def defined(self) -> Int[np.ndarray, "*place"]:
+        """In how many documents each value is defined."""
+        count: np.ndarray = (~np.isnan(self.per_document)).sum(axis=0)
+        return count
+
+    @abstractmethod
+    def resampled(
+        self, weights: Float[np.ndarray, "resample document"]
+    ) -> Float[np.ndarray, "resample *place"]:
+        """The values for other weights of the documents; each row of `weights` sums to 1."""
+
+    @abstractmethod
+    def _labelled(self, values: Any) -> Any: ...
+
+    def interval(self, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Ends:
+        """Bootstrap interval of every value over its documents; NaN for fewer than 4."""
+        documents = len(self.documents)
+        drawn = self.resampled(resamplings(documents, resamples, seed))
+        low, high = percentiles(drawn, level)
+        if (partly := self.defined < documents).any():
+            # A sample that drew none of an entry's documents says nothing of it.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # no sample drew any
+                ends = np.nanquantile(drawn[:, partly], [(1 - level) / 2, (1 + level) / 2], axis=0)
+            ends[:, self.defined[partly] < FEWEST] = np.nan
+            low[partly], high[partly] = ends
+        return Ends(self._labelled(low), self._labelled(high))
+
+
 @dataclass(frozen=True, eq=False)
-class Matrix:
+class Matrix(_OverDocuments):
     """A measure between every pair of states, as a mean over documents.
 
     `per_document` holds one matrix for each of `documents` (indices of the texts), NaN where the
@@ -74,11 +110,6 @@ class Matrix:
         """Rows and columns are states, 0 being the embedding output."""
         return self._labelled(self.resampled(_even(self.documents))[0])
 
-    @cached_property
-    def defined(self) -> Int[np.ndarray, "row column"]:
-        """In how many documents each entry is defined."""
-        return _count(self.per_document)
-
     def resampled(
         self, weights: Float[np.ndarray, "resample document"]
     ) -> Float[np.ndarray, "resample row column"]:
@@ -100,11 +131,6 @@ class Matrix:
         ratio: np.ndarray = cross / np.sqrt(np.where(positive, rows * columns, np.nan))
         return ratio
 
-    def interval(self, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Ends:
-        """Bootstrap interval of every entry over its documents; NaN for fewer than 4."""
-        low, high = _ends(self.resampled, self.defined, len(self.documents), level, resamples, seed)
-        return Ends(self._labelled(low), self._labelled(high))
-
     def _labelled(self, values: Float[np.ndarray, "row column"]) -> pd.DataFrame:
         index = pd.RangeIndex(values.shape[0], name=self.row_axis)
         columns = pd.RangeIndex(values.shape[1], name=self.column_axis)
@@ -120,7 +146,7 @@ def in_short(values: "pd.DataFrame | pd.Series[float]") -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class Curve(_OverDocuments):
     """A measure of every state or every layer (`axis`), as a mean over documents.
 
     `per_document` is NaN where the measure is undefined, which leaves the document out there.
@@ -144,21 +170,11 @@ class Curve:
         """One value for each state or layer."""
         return self._labelled(self.resampled(_even(self.documents))[0])
 
-    @cached_property
-    def defined(self) -> Int[np.ndarray, " place"]:
-        """In how many documents each value is defined."""
-        return _count(self.per_document)
-
     def resampled(
         self, weights: Float[np.ndarray, "resample document"]
     ) -> Float[np.ndarray, "resample place"]:
         """The curve for other weights of the documents; each row of `weights` sums to 1."""
         return weighted_means(weights, self.per_document)
-
-    def interval(self, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Ends:
-        """Bootstrap interval of every value over its documents; NaN for fewer than 4."""
-        low, high = _ends(self.resampled, self.defined, len(self.documents), level, resamples, seed)
-        return Ends(self._labelled(low), self._labelled(high))
 
     def _labelled(self, values: Float[np.ndarray, " place"]) -> "pd.Series[float]":
         return pd.Series(values, index=pd.RangeIndex(len(values), name=self.axis))
@@ -245,32 +261,6 @@ def weighted_means(
 
 def _even(documents: tuple[int, ...]) -> Float[np.ndarray, "1 document"]:
     return np.full((1, len(documents)), 1 / len(documents))
-
-
-def _count(per_document: Float[np.ndarray, "document *place"]) -> Int[np.ndarray, "*place"]:
-    count: np.ndarray = (~np.isnan(per_document)).sum(axis=0)
-    return count
-
-
-def _ends(
-    resampled: Callable[[np.ndarray], np.ndarray],
-    defined: Int[np.ndarray, "*place"],
-    documents: int,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> tuple[Float[np.ndarray, "*place"], Float[np.ndarray, "*place"]]:
-    """Bootstrap ends over documents; NaN where too few are defined."""
-    drawn = resampled(resamplings(documents, resamples, seed))
-    low, high = percentiles(drawn, level)
-    if (partly := defined < documents).any():
-        # A sample that drew none of an entry's documents says nothing of it.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # no sample drew any
-            ends = np.nanquantile(drawn[:, partly], [(1 - level) / 2, (1 + level) / 2], axis=0)
-        ends[:, defined[partly] < FEWEST] = np.nan
-        low[partly], high[partly] = ends
-    return low, high
 
 
 class Measure(ABC):
