@@ -34,6 +34,11 @@ def say(text: str, hang: int = 0) -> None:
     print(folded(text, hang, room()))
 
 
+def say_aside(line: str) -> None:
+    """Print a line to stderr, where the bar is, too: what a command prints stays clean."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def duration(seconds: float) -> str:
     """A time as people say it: seconds, and minutes where there are more than 90.
 

