@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import TaskError
-from ..execution import applied, as_plan, measuring, refuse_hooks_kept, refuse_inapplicable
+from ..execution import applied, as_plan, measuring, refuse_hooks_kept, refuse_unable
 from ..models import Model, as_model, identity, tokenizer_digest, weights_digest
 from ..plans import Plan
 from .harness import BridgedLM, CacheHook, Instance
@@ -34,7 +34,7 @@ class PlannedLM(BridgedLM):
     ) -> None:
         model = as_model(model)
         self.bridge, self.plan, self.decoding = model, as_plan(plan, model), cache
-        refuse_inapplicable(model, [self.plan], [cache])  # now, and not with the first request
+        refuse_unable(model, [self.plan], cache)  # now, and not with the first request
         super().__init__(model, **options)
 
     @contextmanager
