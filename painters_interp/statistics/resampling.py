@@ -164,8 +164,8 @@ def of_ratio(
         Lower and upper ends, of the shape of a unit's totals.
 
     Example:
-        >>> low, high = of_ratio(np.array([1.0, 2.0, 9.0]), np.array([1.0, 1.0, 3.0]))
-        >>> bool(low < 12 / 5 < high)
+        >>> low, high = of_ratio(np.array([1.0, 2, 2, 9]), np.array([1.0, 1, 1, 3]))
+        >>> bool(low < 14 / 6 < high)
         True
     """
     return percentiles(resampled_ratio(totals, counts, resamples, seed), level)

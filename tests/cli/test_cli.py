@@ -169,7 +169,7 @@ def test_similarity(painters, checkpoint, tmp_path, texts) -> None:
     table = storage.read_table(tmp_path / "similarity")
     assert set(table["measure"]) == {"cosine", "cosine_centered", "cosine_flat", "cka"}
     assert table["row"].max() == 3  # states of a plan of three steps
-    assert (table["low"] <= table["high"] + 1e-12).all()
+    assert table["low"].isna().all()  # texts so few have no interval
     depth = storage.read_table(tmp_path / "depth")
     assert set(depth["measure"]) == {"block_influence", "update_ratio"}
 

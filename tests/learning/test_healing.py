@@ -30,7 +30,7 @@ SHORT = Tuning(epochs=2, rate=1e-3, batch=3)
 GROUPS = "0 (1-3)@0.5*2 4 5"
 FULL = "0-5"
 TEXTS = [f"the {a} {b} on a {c}" for a in ("cat", "dog") for b in ("sat",) for c in "xyz"]
-OTHERS = ["a cat sat on a dog", "the mat ran", "on the x"]
+OTHERS = ["a cat sat on a dog", "the mat ran", "on the x", "the dog sat"]
 
 
 def heal(model: Any, plan: str = GROUPS, tuning: Tuning = SHORT, **asked: Any) -> Healed:
@@ -141,8 +141,12 @@ def test_it_regains_what_the_plan_cost_on_texts_unseen(decoder: Any) -> None:
 
 
 def test_the_share_of_the_damage_that_is_healed(decoder: Any) -> None:
-    texts = {"document": [0, 1, 2], "tokens": [10, 20, 10]}
-    losses = {"intact": [20.0, 40, 20], "before": [60.0, 80, 40], "after": [30.0, 60, 30]}
+    texts = {"document": [0, 1, 2, 3], "tokens": [10, 20, 10, 10]}
+    losses = {
+        "intact": [20.0, 40, 20, 20],
+        "before": [60.0, 80, 40, 40],
+        "after": [30.0, 60, 30, 28],
+    }
     plan, table = painters.Plan.parse(GROUPS, 6), pd.DataFrame(texts | losses)
     value, low, high = Healed(decoder, plan, table, {}).recovered()
     assert value == pytest.approx(0.6)

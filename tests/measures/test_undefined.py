@@ -156,12 +156,12 @@ def test_never_infinite_and_never_out_of_range(name, seed, state, data):
 
 
 def test_intervals_know_how_many_documents_there_are():
-    documents = [random_states(1), alike(1), random_states(2), alike(1, seed=3)]
+    documents = [random_states(1), alike(1), *map(random_states, (2, 4, 5)), alike(1, seed=3)]
     found = measured("rsa", *documents)
     low, high = found.interval(resamples=50)
     assert low.loc[1, 0] <= found.matrix.loc[1, 0] <= high.loc[1, 0]
     assert low.notna().all(axis=None)
-    alone = measured("rsa", *documents[:2]).interval(resamples=50)
+    alone = measured("rsa", *documents[2:]).interval(resamples=50)
     assert alone.low.loc[1].isna().all()
     assert alone.low.loc[0, 2] <= alone.high.loc[0, 2]
 
@@ -187,11 +187,11 @@ class TestMassive:
 
 class TestZones:
     def test_samples_without_a_value_say_nothing(self):
-        per_document = np.stack([np.eye(5), np.eye(5), np.full((5, 5), np.nan)])
-        found = zones(Matrix(per_document, (0, 1, 2)), resamples=40)
+        per_document = np.stack([np.eye(5)] * 4 + [np.full((5, 5), np.nan)])
+        found = zones(Matrix(per_document, (0, 1, 2, 3, 4)), resamples=40)
         assert 0 <= found.stability <= 1
-        curve = np.stack([np.arange(5.0), np.arange(5.0), np.full(5, np.nan)])
-        assert zones_along(Curve(curve, (0, 1, 2), "layer"), resamples=40).stability == 1
+        curve = np.stack([np.array([0.0, 1, 3, 7, 12])] * 4 + [np.full(5, np.nan)])
+        assert zones_along(Curve(curve, (0, 1, 2, 3, 4), "layer"), resamples=40).stability == 1
 
 
 def test_every_measure_is_spoken_of_here():
