@@ -200,7 +200,7 @@ def as_they_are(*models: TransformerBridge) -> Iterator[None]:
     """Compute in the models' own number formats: results say that they are in these."""
     with ExitStack() as off:
         for kind in {device_of(model).type for model in models}:
-            if torch.is_autocast_enabled(kind):
+            if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 off.enter_context(torch.autocast(kind, enabled=False))
         yield
 
