@@ -16,6 +16,7 @@ from painters_interp.errors import TaskError
 from painters_interp.evaluation import PlannedLM, prepare
 from painters_interp.evaluation.harness import tasks
 from painters_interp.evaluation.harness.process import quiet_lm_eval
+from painters_interp.evaluation.harness.requests import definition
 from painters_interp.evaluation.harness.tasks import load_tasks, task_manager
 
 PLAN = "0-2 4-5"
@@ -187,6 +188,19 @@ class TestItemsAtHand:
             mine = painters.task("mine", ITEMS, metric=_constant(value))
             table = painters.evaluate(llama, PLAN, mine, store=tmp_path)
             assert table["value"].tolist() == [value, value]
+
+    def test_functions_that_call_each_other_are_told_once_each(self) -> None:
+        """Forty of them, each of which calls all before it: no path is walked twice."""
+
+        def web(last: str) -> Any:
+            room: dict[str, Any] = {}
+            for place in range(40):
+                calls = " + ".join(f"f{before}()" for before in range(place)) or last
+                exec(f"def f{place}(*args):\n    return {calls}", room)
+            return painters.task("mine", ITEMS, metric=room["f39"])
+
+        [one], [same], [other] = (load_tasks([web(last)]) for last in ("1", "1", "2"))
+        assert definition(one) == definition(same) != definition(other)
 
     @pytest.mark.parametrize(
         ("item", "message"),

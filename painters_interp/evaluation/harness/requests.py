@@ -56,23 +56,27 @@ def source_of(value: Any) -> Any:
     Of a function that is its code, the file that it comes from, and what it finds when it is
     called: defaults, variables of functions around it, and those of its module that it names.
     """
-    return _told(value, frozenset())
+    return _told(value, frozenset(), [])
 
 
-def _told(value: Any, within: frozenset[int]) -> Any:
+def _told(value: Any, within: frozenset[int], known: list[FunctionType]) -> Any:
+    """`known` are the functions that were told before: each once, however many name it."""
     if id(value) in within:
         return "itself"
-    told = partial(_told, within=within | {id(value)})
+    told = partial(_told, within=within | {id(value)}, known=known)
     if isinstance(value, partial):
         return [told(value.func), told(value.args), told(value.keywords)]
     if isinstance(value, MethodType):
         return [told(value.__func__), told(value.__self__)]
     if isinstance(value, FunctionType):
+        if value in known:
+            return ["as before", known.index(value)]
+        known.append(value)
         return [value.__qualname__, _file_of(value), *map(told, _finds(inspect.unwrap(value)))]
     if isinstance(value, type):
         return [value.__qualname__, _file_of(value)]
     if isinstance(value, Mapping):
-        return sorted([repr(key), told(item)] for key, item in value.items())
+        return [[repr(key), told(value[key])] for key in sorted(value, key=repr)]
     if isinstance(value, list | tuple):
         return [told(item) for item in value]
     if isinstance(value, set | frozenset):
