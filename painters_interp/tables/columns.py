@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
-from pandas.api.types import is_float_dtype, is_string_dtype
+from pandas.api.types import is_float_dtype, is_numeric_dtype, is_string_dtype
 
 from ..errors import TableError
 
@@ -34,6 +34,12 @@ INTEGER = (
 )
 
 BOOLEAN = ("higher_is_better", "selected", "truncated")
+
+
+# Truths as programs write them that keep no types.
+_TRUTHS = {"True": True, "TRUE": True, "true": True,
+           "False": False, "FALSE": False, "false": False}  # fmt: skip
+
 
 # What was measured, and never a label.
 NUMBERS = ("value", "stderr", "chance", *DIFFERENCE, "score", "score_stderr", "score_low",
@@ -104,6 +110,8 @@ def _as(column: "pd.Series[Any]", kind: str) -> "pd.Series[Any] | None":
     if kind == "Int64" and is_string_dtype(column.dtype) and column.notna().any():
         return None
     try:
+        if kind == "boolean" and not is_numeric_dtype(column.dtype):
+            column = column.astype(object).map(lambda truth: _TRUTHS.get(truth, truth))
         return column.astype(kind)  # type: ignore[call-overload, no-any-return]
     except (TypeError, ValueError):
         return None

@@ -189,8 +189,23 @@ def item_table(rows: pd.DataFrame) -> pd.DataFrame:
         True
     """
     require(rows, *COLUMNS)
-    kinds = dict.fromkeys(_TEXTS, "category") | {"item": "Int64"}
-    return typed(rows[[*COLUMNS]].reset_index(drop=True)).astype(kinds)
+    known = _known(rows[[*COLUMNS]].reset_index(drop=True))
+    return known.astype(dict.fromkeys(_TEXTS, "category"))
+
+
+def _known(items: pd.DataFrame) -> pd.DataFrame:
+    """Items whose numbers and truths are such, whatever the table went through. TableError."""
+    require(items, *COLUMNS)
+    found = typed(items)
+    for column in ("truncated", "higher_is_better"):
+        if str(found[column].dtype) != "boolean" or found[column].isna().any():
+            odd = found.loc[~found[column].isin([True, False]), column].iloc[0]
+            raise TableError(f"column {column!r} holds True and False; {odd!r} is neither")
+    numbers = pd.to_numeric(found["item"], errors="coerce").astype("Float64")
+    if (odd := (numbers.isna() | numbers.mod(1).ne(0)).to_numpy(dtype=bool)).any():
+        value = found.loc[odd, "item"].astype(object).iloc[0]
+        raise TableError(f"column 'item' holds whole numbers; {value!r} is none")
+    return found.assign(item=numbers.astype("Int64"))
 
 
 def from_lm_eval(runs: Mapping[str, Files] | Iterable[str | Path]) -> pd.DataFrame:
@@ -261,7 +276,7 @@ def runs(items: pd.DataFrame) -> Iterator[Run]:
         >>> [(run.facts["task"], run.plans, run.n) for run in runs(answers)]
         [('facts', ('0-5', '0-2 5'), 8)]
     """
-    require(items, *COLUMNS)
+    items = _known(items)
     keys = [*RUN, *_METRIC]
     for values, rows in items.groupby(keys, sort=False, observed=True, dropna=False):
         facts: dict[str, Any] = dict(zip(keys, values, strict=True))

@@ -15,6 +15,7 @@ from painters_interp import statistics
 from painters_interp.errors import TableError
 from painters_interp.statistics.aggregations import AGGREGATIONS, influences
 from painters_interp.tables import MEASURED
+from painters_interp.tables.columns import DIFFERENCE
 from painters_interp.tables.items import COLUMNS, compare, item_table, runs, summarise
 
 RNG = np.random.default_rng(0)
@@ -370,3 +371,41 @@ def test_order_of_rows_does_not_matter():
     mixed = items.sample(frac=1, random_state=0)
     one, two = (summarise(t, "0-5").set_index("plan").sort_index() for t in (items, mixed))
     pd.testing.assert_frame_equal(one, two)
+
+
+def as_texts(items: pd.DataFrame) -> pd.DataFrame:
+    return items.astype(object).map(lambda value: value if pd.isna(value) else str(value))
+
+
+@pytest.mark.parametrize("kind", [object, "str", "string", "category"])
+def test_items_that_went_through_texts_are_the_same(kind):
+    cut = [True] * 3 + [False] * 9
+    whole = table(
+        scored("0-5", coin(12, 0.7), truncated=cut), scored("0-4", coin(12, 0.4), truncated=cut)
+    )
+    read = as_texts(whole).astype(dict.fromkeys(COLUMNS, kind))
+    for made in (whole, read, item_table(read)):
+        found = summarise(made, intact="0-5")
+        assert found["n_truncated"].tolist() == [3, 3]
+        assert found["higher_is_better"].tolist() == [True, True]
+        expected = summarise(whole, intact="0-5")
+        same = [*DIFFERENCE, "value", "stderr", "n", "chance", "plan"]
+        pd.testing.assert_frame_equal(found[same], expected[same], check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"item": 0.5}, "'item' holds whole numbers; 0.5 is none"),
+        ({"item": "d1"}, "'item' holds whole numbers; 'd1' is none"),
+        ({"item": None}, "'item' holds whole numbers"),
+        ({"truncated": None}, "'truncated' holds True and False"),
+        ({"higher_is_better": "yes"}, "'higher_is_better' holds True and False; 'yes' is neither"),
+        ({"value": "0,5"}, "'value' holds numbers; '0,5' is none"),
+    ],
+)
+def test_what_is_no_number_or_truth_is_named(changed, told):
+    items = scored("0-5", coin(4, 0.5), **changed)
+    for ask in (item_table, summarise, lambda rows: compare(rows, "0-5", "0-5")):
+        with pytest.raises(TableError, match=told):
+            ask(items)
