@@ -117,8 +117,8 @@ def as_plan(plan: Plan | str, model: TransformerBridge | StandsForModel) -> Plan
         model = model.bridge
     family_of(model)  # refuses what has no single list of layers
     n_layers = len(model.blocks)
-    if isinstance(plan, str):
-        return Plan.parse(plan, n_layers=n_layers)
+    if not isinstance(plan, Plan):
+        return Plan.of(plan, n_layers)
     if plan.n_layers != n_layers:
         raise PlanError(
             f"plan {str(plan)!r} is for {plan.n_layers} layers; "

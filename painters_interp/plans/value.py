@@ -347,15 +347,19 @@ class Plan(Shown):
             The plan itself, or the one that was read.
 
         Raises:
-            PlanError: for a text that is no plan, and for a plan of another number of layers.
+            PlanError: for what is no plan, and for a plan of another number of layers.
 
         Example:
             >>> Plan.of("0-2 5", n_layers=6).layer_calls
             (0, 1, 2, 5)
         """
         n_layers = check_n_layers(n_layers)
+        if is_whole(plan):  # a column of plans of one layer, which CSV takes for numbers
+            plan = str(plan)
         if isinstance(plan, str):
             return cls.parse(plan, n_layers)
+        if not isinstance(plan, Plan):
+            raise PlanError(f"{plan!r} is no plan; give one, or a text such as '0-4 6-8'")
         if plan.n_layers != n_layers:
             raise PlanError(f"plan {str(plan)!r} is for {plan.n_layers} layers, not {n_layers}")
         return plan

@@ -14,6 +14,8 @@ from ..tables import MODEL, TASK, Results, typed
 from ..terminal import Brief
 
 _KEY = [*MODEL, "plan", *TASK, "seed"]
+# Of a sweep, which may ask a task in several ways.
+_ASKED = ("limit", "shots")
 
 ITEMS = ".items.parquet"
 
@@ -102,12 +104,14 @@ def _rests_on(table: pd.DataFrame, items: pd.DataFrame) -> bool:
     """Whether every row of the table is of items that are there, as many, with the same mean."""
     if not {*_KEY, "value", "n"} <= set(table) or not {*_KEY, "value"} <= set(items):
         return False
-    of_items = items.astype(dict.fromkeys(_KEY, object)).groupby(_KEY, dropna=False)
+    key = [*_KEY, *(c for c in _ASKED if c in table and c in items)]
+    of_items = items.astype(dict.fromkeys(key, object)).groupby(key, dropna=False)
     means = of_items.agg(
         items=("value", "size"), mean=("value", "mean"), aggregation=("aggregation", "first")
     )
-    rows = typed(table)[[*_KEY, "value", "n"]].astype(dict.fromkeys(_KEY, object))
-    joined = rows.merge(means.reset_index(), on=_KEY, how="left")
+    rows = typed(table)[[*key, "value", "n"]].astype(dict.fromkeys(key, object))
+    there = means.reset_index().astype(dict.fromkeys(key, object))
+    joined = rows.merge(there, on=key, how="left")
     of_mean = joined[joined["aggregation"].eq("mean")]
     return bool(
         joined["items"].eq(joined["n"].astype(float)).all()

@@ -49,14 +49,14 @@ SCORE = ("score", "score_stderr", "score_low", "score_high")
 
 
 def require(table: pd.DataFrame, *columns: str) -> None:
-    """Refuse a table that lacks a column.
+    """Refuse a table that lacks a column, or has a word in one of counts.
 
     Args:
         table: Any table.
         columns: Names of the columns that it must have.
 
     Raises:
-        TableError: naming what is missing and what is there.
+        TableError: naming what is missing and what is there, or a count that is no number.
 
     Example:
         >>> require(table, "plan", "value")
@@ -69,6 +69,9 @@ def require(table: pd.DataFrame, *columns: str) -> None:
         raise TableError(f"the table lacks the columns {', '.join(missing)}; it has {have}{wanted}")
     if table.empty:
         raise TableError(f"the table has no rows; needed: rows with {', '.join(columns)}")
+    for column in {*columns} & {*INTEGER}:
+        if not is_numeric_dtype(table[column].dtype):
+            _numbers(table[column])
 
 
 def is_index(column: object) -> bool:

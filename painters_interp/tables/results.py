@@ -16,7 +16,7 @@ from scipy import stats
 
 from ..errors import TableError
 from ..notices import warn
-from .columns import DIFFERENCE, MODEL, RESULT, SCORE, TASK, TASK_RUN, is_index, require
+from .columns import DIFFERENCE, MODEL, RESULT, SCORE, TASK, TASK_RUN, is_index, require, typed
 
 # What differs between the tasks of one plan, and between the shuffles of one window.
 _PER_TASK = {*TASK, *RESULT, *DIFFERENCE, *SCORE}
@@ -111,6 +111,7 @@ def normalise(table: pd.DataFrame) -> pd.DataFrame:
 def on_scale(table: pd.DataFrame) -> pd.DataFrame:
     """`normalise` without a word of the tasks that have no scale."""
     require(table, "task", "metric", "value", "chance", "higher_is_better")
+    table = typed(table)
     upwards = table["higher_is_better"].eq(True).fillna(False).astype(bool)
     table = table[upwards & table["chance"].notna()]
     if table.empty:
@@ -150,10 +151,11 @@ def above_chance(table: pd.DataFrame, errors: float = 2.0) -> pd.DataFrame:
         ['facts']
     """
     require(table, "task", "metric", "value", "stderr", "chance")
-    intact = table[is_intact(table)]
+    rows = table[is_intact(table)]
+    intact = typed(rows)
     margin = intact["value"] - intact["chance"] - errors * intact["stderr"].fillna(0.0)
     keys = [c for c in TASK_RUN if c in table]
-    clear = intact.loc[margin.gt(0).to_numpy(), keys].drop_duplicates()
+    clear = rows.loc[margin.gt(0).to_numpy(), keys].drop_duplicates()
     return table.merge(clear, on=keys)
 
 

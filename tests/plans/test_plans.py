@@ -477,3 +477,10 @@ def test_plans_need_no_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+def test_a_number_is_a_plan_of_one_layer_and_nothing_else_is_one():
+    assert Plan.of(np.int64(5), N_LAYERS) == Plan.of("5", N_LAYERS)
+    for wrong in (5.0, None, True, float("nan"), ["0-2"]):
+        with pytest.raises(PlanError, match="is no plan; give one, or a text"):
+            Plan.of(wrong, N_LAYERS)

@@ -394,3 +394,11 @@ def test_a_revision_tells_models_of_one_name_apart() -> None:
     assert [group.called for group in groups] == ["m@a", "m@b", "m"]
     assert groups[1].options["trust_remote_code"]
     assert groups[1].options["revision"] == "b"
+
+
+def test_a_task_asked_in_several_ways_is_read_with_its_items(asked, tmp_path):
+    found = painters.sweep(asked | {"limits": [2, 0.1], "shots": [None, 0]}, tmp_path)
+    [saved] = painters.read_run(tmp_path).values()
+    assert len(saved.table) == len(found.results) == 4 * len(PLANS | {"intact": ""}) * 2
+    assert saved.items is not None
+    assert len(saved.items) == len(found.items)

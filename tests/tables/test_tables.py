@@ -282,3 +282,16 @@ def test_a_writable_folder_is_made_and_left_empty(tmp_path):
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(TableError, match=r"no table at .*nothing\.csv"):
         storage.read_table(tmp_path / "nothing")
+
+
+def test_a_table_of_texts_has_the_same_scores(two_tasks):
+    assert_frame_equal(tables.normalise(two_tasks.astype(str)), tables.normalise(two_tasks),
+                       check_dtype=False)  # fmt: skip
+    clear = tables.above_chance(two_tasks.astype(str))
+    assert clear["plan"].tolist() == tables.above_chance(two_tasks)["plan"].tolist()
+
+
+def test_a_count_that_is_a_word_is_named(two_tasks):
+    with pytest.raises(TableError, match="'layer' holds numbers; 'last' is none"):
+        tables.require(two_tasks.assign(layer=["3", "4", "last"] * 2), "layer")
+    tables.require(two_tasks.assign(layer=["3", "4", None] * 2), "layer")
