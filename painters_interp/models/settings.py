@@ -29,6 +29,7 @@ _LIBRARIES = ("torch", "transformers", "transformer_lens", "accelerate", "peft",
 _PLAIN = (bool, int, float, complex, str, type(None))
 _SETTINGS = (PreTrainedConfig, GenerationConfig)
 _NOTHING = object()
+_OF_TORCH = frozenset(vars(nn.Module()))  # tensors, which are hashed by themselves, and hooks
 _NOWHERE: frozenset[int] = frozenset()
 
 
@@ -45,11 +46,20 @@ def settings(model: Any) -> dict[str, Any]:
         "writing": _plain(getattr(original, "generation_config", None)),
         "bridge": [_attributes(model.cfg), getattr(model, "compatibility_mode", False)],
         "modules": {
-            name: [type(module).__qualname__, _plain(type(module).forward), _attributes(module)]
+            name: [
+                *(type(module).__qualname__, _plain(type(module).forward)),
+                _attributes(module, private=_switches(type(module))),
+            ]
             for name, module in original.named_modules()
             if not isinstance(module, HookPoint)
         },
     }
+
+
+def _switches(kind: type) -> bool:
+    """Whether modules of this class may hold settings in private: adapters, and the user's own."""
+    library = kind.__module__.partition(".")[0]
+    return library == "peft" or library not in _LIBRARIES
 
 
 def _attributes(
@@ -58,7 +68,7 @@ def _attributes(
     found = {
         name: _plain(value, within)
         for name, value in without_placing(holder).items()
-        if name not in _IDLE and (private or not name.startswith("_"))
+        if name not in _IDLE and (name not in _OF_TORCH if private else not name.startswith("_"))
     }
     return {name: value for name, value in found.items() if value is not _NOTHING}
 

@@ -159,3 +159,25 @@ def test_what_a_module_holds_may_hold_itself(tiny_folder: Path) -> None:
     before = weights_digest(model)
     model.original_model.countdown, model.original_model.notes = calls_itself, circular
     assert weights_digest(model) == weights_digest(model) != before
+
+
+class Switched(torch.nn.Module):
+    """A layer's MLP that is switched on and off in private, as adapters are."""
+
+    def __init__(self, mlp: torch.nn.Module) -> None:
+        super().__init__()
+        self.mlp, self._on = mlp, True
+
+    def forward(self, stream: torch.Tensor) -> torch.Tensor:
+        return self.mlp(stream) if self._on else 0 * stream
+
+
+def test_what_a_module_switches_in_private_counts(tiny_folder: Path) -> None:
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    layer = model.original_model.model.layers[2]
+    layer.mlp = switched = Switched(layer.mlp)
+    on = weights_digest(model)
+    switched._on = False
+    off = weights_digest(model)
+    switched._on = True
+    assert off != on == weights_digest(model)
