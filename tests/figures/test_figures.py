@@ -387,9 +387,10 @@ def test_files_keep_their_dots_and_formats(matrix, tmp_path):
 class TestDecodingCurves:
     @pytest.fixture
     def decoded(self) -> pd.DataFrame:
-        """Three items under each plan and cache, the averaged one dearer by 0.01 M a token."""
+        """Four items under each plan and cache, the averaged one dearer by 0.01 M a token."""
         plans = experiments.decoding(12, firsts=[0, 2, 4])
-        items = pd.DataFrame({"item": [0, 1, 2], "tokens": [10, 20, 40], "level": [1.0, 1.5, 2.0]})
+        items = pd.DataFrame({"item": range(4), "tokens": [10, 20, 40, 50]})
+        items["level"] = [1.0, 1.25, 1.75, 2.0]
         caches = pd.DataFrame({"cache": ["exact", "averaged"]})
         table = plans.merge(caches, how="cross").merge(items, how="cross")
         affected = table["affected"].fillna(0).astype(float)
@@ -423,7 +424,9 @@ class TestDecodingCurves:
     def test_texts_of_its_own_show_how_many_are_right(self, decoded):
         *_, written = figures.decoding_curves(decoded).axes
         assert written.get_ylabel() == "exact match,\ntexts written freely"
-        assert drawn(written, "parallel, averaged").get_ydata() == pytest.approx([2 / 3, 1 / 3, 0])
+        assert drawn(written, "parallel, averaged").get_ydata() == pytest.approx(
+            [3 / 4, 1 / 2, 1 / 4]
+        )
         assert drawn(written, "intact model").get_ydata()[0] == pytest.approx(1)
 
     def test_without_them_two_panels_are_left_and_tasks_are_rows(self, decoded):

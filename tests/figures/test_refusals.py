@@ -26,7 +26,7 @@ STEMS = {
 # It is drawn without one column after another, so with few rows.
 TWO = "task in ('probe_facts', 'probe_order')"
 FEW = {
-    "decoding": "item < 4",
+    "2407.09298/decoding": "item < 4",
     "single_layers": f"{TWO} and (layer < 3 or variant == 'intact')",
     "variants": f"{TWO} and (first in (0, 6, 12) or variant == 'intact')",
     "similarity": "row < 6 and column < 6",
