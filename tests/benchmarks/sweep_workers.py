@@ -1,6 +1,6 @@
 """What workers gain and what a shard costs beside its answers, with the threads of each pinned.
 
-    python tests/benchmarks/sweep_workers.py [--workers 1,2] [--limit 64]
+    python tests/benchmarks/sweep_workers.py [--workers 1,2] [--limit 128]
 
 The same sweep in this process and on so many actors of Ray, each with one core, into a new folder
 each time; clusters have started, and models are loaded, before the clock does. The efficiency of n
@@ -63,7 +63,7 @@ def _seconds(noted: Sequence[Note]) -> float:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--limit", type=int, default=64)
+    parser.add_argument("--limit", type=int, default=128)
     parser.add_argument("--workers", default="1,2", help="numbers of workers of Ray; '' for none")
     return parser.parse_args()
 
