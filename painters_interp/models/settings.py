@@ -14,6 +14,7 @@ from transformers import GenerationConfig, PreTrainedConfig
 
 from ..borrowed.of_accelerate import without_placing
 from ..borrowed.of_transformers import IDLE_SETTINGS
+from ..digests import compiled, enclosed, is_installed, members, named_by
 
 # Names of the model and of its files, and what changes while a model only works.
 _IDLE = {
@@ -24,8 +25,6 @@ _IDLE = {
     *("original_architecture", "dtype"),
     *IDLE_SETTINGS,
 }  # fmt: skip
-# What functions of these find in their modules is the same as long as their versions are.
-_LIBRARIES = ("torch", "transformers", "transformer_lens", "accelerate", "peft", "painters_interp")
 _PLAIN = (bool, int, float, complex, str, type(None))
 _SETTINGS = (PreTrainedConfig, GenerationConfig)
 _NOTHING = object()
@@ -40,15 +39,15 @@ def settings(model: Any) -> dict[str, Any]:
     and often in no config. Hooks are not looked at, nor whether the model trains, nor by which
     devices its layers are spread.
     """
-    original = model.original_model
+    original, reading = model.original_model, _Reading()
     return {
-        "config": _attributes(original.config, private=True),
-        "writing": _plain(getattr(original, "generation_config", None)),
-        "bridge": [_attributes(model.cfg), getattr(model, "compatibility_mode", False)],
+        "config": reading.attributes(original.config, private=True),
+        "writing": reading.plain(getattr(original, "generation_config", None)),
+        "bridge": [reading.attributes(model.cfg), getattr(model, "compatibility_mode", False)],
         "modules": {
             name: [
-                *(type(module).__qualname__, _plain(type(module).forward)),
-                _attributes(module, private=_switches(type(module))),
+                *(reading.plain(type(module)), reading.plain(type(module).forward)),
+                reading.attributes(module, private=_switches(type(module))),
             ]
             for name, module in original.named_modules()
             if not isinstance(module, HookPoint)
@@ -58,76 +57,83 @@ def settings(model: Any) -> dict[str, Any]:
 
 def _switches(kind: type) -> bool:
     """Whether modules of this class may hold settings in private: adapters, and the user's own."""
-    library = kind.__module__.partition(".")[0]
-    return library == "peft" or library not in _LIBRARIES
+    return not is_installed(kind) or kind.__module__.startswith("peft.")
 
 
-def _attributes(
-    holder: Any, private: bool = False, within: frozenset[int] = _NOWHERE
-) -> dict[str, Any]:
-    found = {
-        name: _plain(value, within)
-        for name, value in without_placing(holder).items()
-        if name not in _IDLE and (name not in _OF_TORCH if private else not name.startswith("_"))
-    }
-    return {name: value for name, value in found.items() if value is not _NOTHING}
+class _Reading:
+    """Values in terms that JSON knows, `_NOTHING` for what is no setting.
 
-
-def _plain(value: Any, within: frozenset[int] = _NOWHERE) -> Any:
-    """`value` in terms that JSON knows; `_NOTHING` for what is no setting.
-
-    `within` are the ids of what holds it, for functions and lists may hold themselves.
+    A function or class that is met again is told by its number. `within` are the ids of what holds
+    a value, for lists may hold themselves.
     """
-    if id(value) in within:
-        return "itself"
-    inside = within | {id(value)}
-    match value:
-        case _ if isinstance(value, _PLAIN):
-            return repr(value)
-        case _ if isinstance(value, _SETTINGS):
-            return _attributes(value, private=True, within=inside)
-        case nn.Module() | nn.Parameter():  # walked on its own, or hashed with the tensors
-            return _NOTHING
-        case torch.Tensor() | np.ndarray():
-            return _numbers(value)
-        case torch.dtype() | torch.Size() | range() | slice():
-            return repr(value)
-        case Mapping():
-            pairs = ((repr(key), _plain(item, inside)) for key, item in value.items())
-            return sorted([key, item] for key, item in pairs if item is not _NOTHING)
-        case list() | tuple():
-            return _all_plain(value, inside)
-        case set() | frozenset():
-            return sorted(map(repr, value))
-        case partial():
-            return _all_plain([value.func, value.args, value.keywords], inside)
-        case MethodType():
-            return _all_plain([value.__func__, value.__self__], inside)
-        case FunctionType():
-            return _function(value, inside)
-        case type():
-            return value.__qualname__
-        case _ if callable(value) and hasattr(value, "__dict__"):
-            return [type(value).__qualname__, _attributes(value, private=True, within=inside)]
-    return getattr(value, "__qualname__", None) or type(value).__qualname__
 
+    def __init__(self) -> None:
+        self._known: dict[FunctionType | type, int] = {}
 
-def _all_plain(values: Iterable[Any], within: frozenset[int]) -> list[Any]:
-    return [item for value in values if (item := _plain(value, within)) is not _NOTHING]
+    def attributes(
+        self, holder: Any, private: bool = False, within: frozenset[int] = _NOWHERE
+    ) -> dict[str, Any]:
+        hidden = _OF_TORCH if private else {n for n in vars(holder) if n.startswith("_")}
+        found = {
+            name: self.plain(value, within)
+            for name, value in without_placing(holder).items()
+            if name not in _IDLE and name not in hidden
+        }
+        return {name: value for name, value in found.items() if value is not _NOTHING}
 
+    def plain(self, value: Any, within: frozenset[int] = _NOWHERE) -> Any:
+        if id(value) in within:
+            return "itself"
+        inside = within | {id(value)}
+        match value:
+            case _ if isinstance(value, _PLAIN):
+                return repr(value)
+            case _ if isinstance(value, _SETTINGS):
+                return self.attributes(value, private=True, within=inside)
+            case nn.Module() | nn.Parameter():  # walked on its own, or hashed with the tensors
+                return _NOTHING
+            case torch.Tensor() | np.ndarray():
+                return _numbers(value)
+            case torch.dtype() | torch.Size() | range() | slice():
+                return repr(value)
+            case Mapping():
+                pairs = ((repr(key), self.plain(item, inside)) for key, item in value.items())
+                return sorted([key, item] for key, item in pairs if item is not _NOTHING)
+            case list() | tuple():
+                return self._all(value, inside)
+            case set() | frozenset():
+                return sorted(map(repr, value))
+            case partial():
+                return self._all([value.func, value.args, value.keywords], inside)
+            case MethodType():
+                return self._all([value.__func__, value.__self__], inside)
+            case FunctionType() | type():
+                return self._defined(value, inside)
+            case _ if callable(value) and hasattr(value, "__dict__"):
+                held = self.attributes(value, private=True, within=inside)
+                return [self.plain(type(value), inside), held]
+        return getattr(value, "__qualname__", None) or type(value).__qualname__
 
-def _function(value: Any, within: frozenset[int]) -> list[Any]:
-    code = value.__code__
-    cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
-    constants = [repr(item) for item in code.co_consts if isinstance(item, _PLAIN)]
-    found = [value.__defaults__, value.__kwdefaults__, cells]
-    if value.__module__.partition(".")[0] not in _LIBRARIES:
-        around = value.__globals__
-        found += [around[name] for name in code.co_names if name in around]
-    return [
-        *(value.__qualname__, code.co_code.hex(), list(code.co_names), constants),
-        _all_plain(found, within),
-    ]
+    def _all(self, values: Iterable[Any], within: frozenset[int]) -> list[Any]:
+        plain = (self.plain(value, within) for value in values)
+        return [value for value in plain if value is not _NOTHING]
+
+    def _defined(self, value: FunctionType | type, within: frozenset[int]) -> list[Any]:
+        """What a function does, with what it finds; of a class all that it holds.
+
+        Of those that are installed the module is known by its version.
+        """
+        if value in self._known:
+            return ["as before", self._known[value]]
+        self._known[value] = len(self._known)
+        own: list[Any] = [value.__qualname__]
+        if isinstance(value, FunctionType):
+            own.append(compiled(value.__code__))
+            found: list[Any] = [value.__defaults__, value.__kwdefaults__, enclosed(value)]
+            found += [] if is_installed(value) else [named_by(value)]
+        else:
+            found = [] if is_installed(value) else [value.__bases__, members(value)]
+        return [*own, self._all(found, within)]
 
 
 def _numbers(value: Any) -> str:
@@ -137,11 +143,3 @@ def _numbers(value: Any) -> str:
             return repr(value)
         value = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return hashlib.sha256(value.tobytes()).hexdigest()
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 import json
 import random
+from functools import lru_cache, partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,44 @@ class Constant:
         return self.factor
 
 
-@pytest.mark.parametrize("make", [around, by_default, Constant, lambda f: Constant(f).bound])
+def typed(text: str) -> Any:
+    """The metric that a text typed at a prompt, in no file, defines."""
+    room: dict[str, Any] = {"__name__": "__main__"}
+    exec(text, room)
+    return room["metric"]
+
+
+def inside(factor: float) -> Any:
+    return typed(f"def metric(item, made):\n    return [one * {factor} for one in (1,)][0]")
+
+
+def cached(factor: float) -> Any:
+    return partial(_of, lru_cache(typed(f"def metric(made):\n    return {factor}")))
+
+
+def _of(found: Any, item: Any, made: int) -> float:
+    result: float = found(made)
+    return result
+
+
+def wrapped(factor: float) -> Any:
+    @wraps(of_a_global)
+    def metric(item: Any, made: int) -> float:
+        return factor * of_a_global(item, made)
+
+    return metric
+
+
+def method(factor: float) -> Any:
+    lines = ["class Metric:", " __name__ = 'metric'", f" def value(self): return {factor}"]
+    lines += [" def __call__(self, item, made): return self.value()", "metric = Metric()"]
+    return typed("\n".join(lines))
+
+
+MADE = [around, by_default, Constant, lambda f: Constant(f).bound, inside, cached, wrapped, method]
+
+
+@pytest.mark.parametrize("make", MADE)
 def test_a_store_tells_metrics_by_what_they_find(llama: Any, tmp_path: Path, make: Any) -> None:
     for factor in (1.0, 2.0, 1.0):
         mine = painters.task("mine", ITEMS, metric=make(factor))

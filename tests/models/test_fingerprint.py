@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 from tokenizers import processors
+from torch import nn
 
 from painters_interp import check, evaluate
 from painters_interp.errors import ModelError
@@ -62,6 +63,12 @@ def test_what_an_exchanged_forward_finds_counts(
     before = weights_digest(model)
     made.factor = 3.0
     assert weights_digest(model) != before
+    digests = set()
+    for factor in (2, 3):  # inside of a function of its own
+        exec(f"def forward(hidden): return [hidden * {factor} for _ in (1,)][0]", room := {})
+        norm.forward = room["forward"]
+        digests.add(weights_digest(model))
+    assert len(digests) == 2
     norm.forward = plain
     before = weights_digest(model)
     kind = type(norm)
@@ -181,3 +188,19 @@ def test_what_a_module_switches_in_private_counts(tiny_folder: Path) -> None:
     off = weights_digest(model)
     switched._on = True
     assert off != on == weights_digest(model)
+
+
+def test_what_a_class_of_the_users_own_does_counts(tiny_folder: Path) -> None:
+    """Its forward is the same, and calls another method."""
+    text = "class Scaled(nn.Linear):\n def forward(self, x): return self.scaled(x)\n"
+    model = tiny.build("llama", torch.float32, tiny_folder)
+    own = model.original_model.model.layers[0].mlp
+    weight = own.up_proj.weight
+    digests = set()
+    for factor in (1, 2):
+        room: dict[str, Any] = {"nn": nn, "__name__": "__main__"}
+        exec(f"{text} def scaled(self, x): return {factor} * super().forward(x)", room)
+        own.up_proj = room["Scaled"](*reversed(weight.shape), bias=False)
+        own.up_proj.weight = weight
+        digests.add(weights_digest(model))
+    assert len(digests) == 2

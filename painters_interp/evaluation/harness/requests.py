@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from lm_eval.api.task import Task
 
-from ...digests import text_digest
+from ...digests import compiled, enclosed, is_installed, members, named_by, text_digest
 
 
 def named(task: Task) -> dict[str, str]:
@@ -59,8 +59,8 @@ def source_of(value: Any) -> Any:
     return _told(value, frozenset(), [])
 
 
-def _told(value: Any, within: frozenset[int], known: list[FunctionType]) -> Any:
-    """`known` are the functions that were told before: each once, however many name it."""
+def _told(value: Any, within: frozenset[int], known: list[FunctionType | type]) -> Any:
+    """`known` are functions and classes that were told before: each once, however many name it."""
     if id(value) in within:
         return "itself"
     told = partial(_told, within=within | {id(value)}, known=known)
@@ -68,44 +68,38 @@ def _told(value: Any, within: frozenset[int], known: list[FunctionType]) -> Any:
         return [told(value.func), told(value.args), told(value.keywords)]
     if isinstance(value, MethodType):
         return [told(value.__func__), told(value.__self__)]
-    if isinstance(value, FunctionType):
+    if isinstance(value, FunctionType | type):
         if value in known:
             return ["as before", known.index(value)]
         known.append(value)
-        return [value.__qualname__, _file_of(value), *map(told, _finds(inspect.unwrap(value)))]
-    if isinstance(value, type):
-        return [value.__qualname__, _file_of(value)]
+        return [value.__qualname__, _file_of(value), *map(told, _finds(value))]
     if isinstance(value, Mapping):
         return [[repr(key), told(value[key])] for key in sorted(value, key=repr)]
     if isinstance(value, list | tuple):
         return [told(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(map(repr, value))
-    return [told(type(value)), _content(value, told)]
+    # Behind a cached function is one, which is written by name alone.
+    return [told(type(value)), told(getattr(value, "__wrapped__", None)), _content(value, told)]
 
 
-def _finds(function: FunctionType) -> list[Any]:
+def _finds(value: FunctionType | type) -> list[Any]:
     """The code of a function, and the values that its names have when it is called.
 
-    Functions of another module are known by their file.
+    Functions of another module are known by their file, and so are classes that are installed; of
+    others, what they hold.
     """
-    code, around = function.__code__, function.__globals__
-    named = {name: around[name] for name in _names(code) if name in around}
+    if isinstance(value, type):
+        return [] if is_installed(value) else [value.__bases__, members(value)]
     values = {
-        name: _file_of(value)
-        if isinstance(value, FunctionType) and value.__module__ != function.__module__
-        else value
-        for name, value in named.items()
-        if not isinstance(value, ModuleType)
+        name: _file_of(other)
+        if isinstance(other, FunctionType) and other.__module__ != value.__module__
+        else other
+        for name, other in named_by(value).items()
+        if not isinstance(other, ModuleType)
     }
-    nonlocals = inspect.getclosurevars(function).nonlocals
-    return [_compiled(code), function.__defaults__, function.__kwdefaults__, nonlocals, values]
-
-
-def _names(code: CodeType) -> set[str]:
-    """What a function and those in it look up beyond their own variables."""
-    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return {*code.co_names}.union(*map(_names, inner))
+    given = value.__defaults__, value.__kwdefaults__
+    return [compiled(value.__code__), *given, enclosed(value), values]
 
 
 def _content(value: Any, told: Callable[[Any], Any]) -> Any:
@@ -124,17 +118,6 @@ def _file_of(value: Any) -> str:
         return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()
     except (OSError, TypeError):  # typed at a prompt
         return ""
-
-
-def _compiled(code: Any) -> Any:
-    """A function's code, with that of the functions in it."""
-    return [code.co_code.hex(), [*code.co_names], [_constant(c) for c in code.co_consts]]
-
-
-def _constant(value: Any) -> Any:
-    if hasattr(value, "co_code"):
-        return _compiled(value)
-    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
 
 
 def documents(task: Task) -> dict[int, str]:
