@@ -1,5 +1,6 @@
 """Measures along depth as lines, and measures against what plans cost as clouds."""
 
+from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
@@ -183,12 +184,7 @@ def damage_scatter(
         raise TableError(f"no points of {min(map(str, others))!r}, of which there is a correlation")
     for measure, ax in zip(measures, drawn, strict=True):
         _cloud(ax, points[points["measure"].eq(measure)], looks)
-        told = correlations[correlations["measure"].eq(measure)]
-        notes = [
-            f"{_MARKS[looks[row['variant']].marker]} {_interval(row)}" for _, row in told.iterrows()
-        ]
-        ax.set_title("\n".join([f"{_RHO} [95 % interval]", *notes]),
-                     fontsize=plt.rcParams["legend.fontsize"])  # fmt: skip
+        _tell(ax, correlations[correlations["measure"].eq(measure)], looks)
         ax.set_xlabel(naming.wrapped(naming.measure_label(measure), style.width(page) / columns))
     style.share_heights(drawn)
     for ax in drawn[::columns]:
@@ -197,6 +193,16 @@ def damage_scatter(
     legend_below(figure, drawn, columns=2, more=[explained])
     style.head(figure, drawn, title, page)
     return style.finished(figure, drawn)
+
+
+def _tell(ax: Axes, correlations: pd.DataFrame, looks: Mapping[str, appearance.Look]) -> None:
+    """The correlation of each kind of plan over its panel, by its mark."""
+    notes = [
+        f"{_MARKS[looks[row['variant']].marker]} {_interval(row)}"
+        for _, row in correlations.iterrows()
+    ]
+    ax.set_title("\n".join([f"{_RHO} [95 % interval]", *notes]),
+                 fontsize=plt.rcParams["legend.fontsize"])  # fmt: skip
 
 
 def _interval(row: "pd.Series[Any]") -> str:

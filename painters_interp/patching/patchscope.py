@@ -1,10 +1,13 @@
 """Patchscopes: a hidden state explained by the model itself (arXiv 2401.06102)."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from ..arguments import counting
 from ..errors import PatchError
@@ -61,8 +64,7 @@ def patchscope(
     refuse_masked(model)
     source, target = prompt(model, source_prompt), prompt(model, target_prompt)
     taken, put = source.at(source_position), target.at(target_position)
-    n_layers = len(model.blocks)
-    state_list([source_state, target_state], n_layers, range(0))
+    state_list([source_state, target_state], len(model.blocks), range(0))
     room = int(model.cfg.n_ctx) - len(target)
     if not 0 < max_new_tokens <= room:
         raise PatchError(
@@ -70,20 +72,7 @@ def patchscope(
         )
     with measuring(model):
         given = mapping(run(model, source.tokens, None).states[source_state, taken])
-    waiting = [True]
-
-    def patch(stream: Tensor, hook: Any) -> Tensor:
-        """Only the first pass reads the prompt."""
-        if not waiting:
-            return stream
-        waiting.clear()
-        patched = stream.clone()
-        patched[:, put] = given
-        return patched
-
-    last = target_state == n_layers
-    point = f"blocks.{target_state - last}.hook_resid_{'post' if last else 'pre'}"
-    with measuring(model), model.hooks(fwd_hooks=[(point, patch)]):
+    with measuring(model), _replaced(model, target_state, put, given):
         out = model.original_model.generate(
             target.tokens,
             attention_mask=torch.ones_like(target.tokens),
@@ -98,3 +87,23 @@ def patchscope(
     new = out.sequences[0, len(target) :]
     text: str = model.tokenizer.decode(new, skip_special_tokens=True)
     return text
+
+
+def _replaced(
+    model: TransformerBridge, state: int, position: int, given: Float[Tensor, " d_model"]
+) -> AbstractContextManager[Any]:
+    """In here the first pass, which reads the prompt, finds the given state at the position."""
+    waiting = [True]
+
+    def patch(stream: Tensor, hook: Any) -> Tensor:
+        if not waiting:
+            return stream
+        waiting.clear()
+        patched = stream.clone()
+        patched[:, position] = given
+        return patched
+
+    last = state == len(model.blocks)
+    point = f"blocks.{state - last}.hook_resid_{'post' if last else 'pre'}"
+    hooks: AbstractContextManager[Any] = model.hooks(fwd_hooks=[(point, patch)])
+    return hooks

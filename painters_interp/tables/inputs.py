@@ -18,7 +18,8 @@ from ..notices import warn
 from ..plans import Layers, Plan, check_n_layers
 from ..strategies import full
 from ..terminal import Brief
-from .items import RUN, Run, item_table, joined, runs
+from .items import RUN, item_table, joined, runs
+from .runs import Run
 
 DRAWS = 1000
 

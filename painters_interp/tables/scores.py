@@ -16,9 +16,10 @@ from ..arguments import counting, several
 from ..errors import TableError
 from ..notices import warn
 from .columns import MODEL, TASK, TASK_RUN, require, typed
-from .items import Run, joined, runs, summarise
+from .items import joined, runs, summarise
 from .labels import labelled, labels_of
 from .results import is_intact, median_over_tasks, on_scale, primary, scaled, scored, unscaled
+from .runs import Run
 
 # Of one model, over all tasks.
 _WITHIN = (*MODEL, "seed")
@@ -30,7 +31,7 @@ def score_intervals(table: pd.DataFrame, items: pd.DataFrame, seed: int = 0) -> 
     """The primary metrics of `table`, normalised, with `score_low` and `score_high`.
 
     95 % bootstrap intervals: items are drawn anew for the plan, the intact model and chance
-    together (`items.Run.resampled_against`).
+    together (`runs.Run.resampled_against`).
 
     Args:
         table: A result table.
