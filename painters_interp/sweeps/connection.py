@@ -48,17 +48,16 @@ def connected(address: str | None, cores: int) -> tuple[Any, Callable[[], None]]
 
 def _joined(address: str, undo: ExitStack) -> Any:
     """Ray, joined to a cluster that runs."""
-    host, port = _parted(address)
-    _refuse_silent(address)
-    undo.enter_context(_told(_joining(host, port)))
+    answering = _answering(address)
+    undo.enter_context(_told(_joining(*_parted(answering))))
     ray = _ray()
     try:
-        seen = of_ray.seen_as(ray, address)
-        if seen != address:  # Ray would ask there for minutes
-            _refuse_silent(seen, "; one of this machine alone is given as 127.0.0.1:PORT")
+        seen = of_ray.seen_as(ray, answering)
+        if seen != answering:  # Ray would ask there for minutes
+            _answering(seen, "; one of this machine alone is given as 127.0.0.1:PORT")
         _refuse_without_token(ray, seen)
         undo.callback(ray.shutdown)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=answering, log_to_driver=False, logging_level=logging.ERROR)
     except PaintersError:
         raise
     except (Exception, SystemExit) as error:  # Ray has many, from each of its layers
@@ -149,14 +148,17 @@ def _parted(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _refuse_silent(address: str, hint: str = "") -> None:
-    """Raise PaintersError where no cluster can be, or where nobody answers."""
+def _answering(address: str, hint: str = "") -> str:
+    """The address with its host as a number: names Ray looks up itself, and not as all others do.
+
+    Raises PaintersError where no cluster can be, or where nobody answers.
+    """
     host, port = _parted(address)
     if not host:
-        return
+        return address
     try:
         with socket.create_connection((host, port), _ANSWER / 2) as line:
-            other = _other_than_grpc(line)
+            other, number = _other_than_grpc(line), line.getpeername()[0]
     except (OSError, OverflowError) as error:
         other = str(error)
     if other:
@@ -164,6 +166,7 @@ def _refuse_silent(address: str, hint: str = "") -> None:
             f"no Ray cluster answers at {address} ({other}); start one there, with "
             f"`ray start --head`, or leave out --address{hint}"
         )
+    return f"[{number}]:{port}" if ":" in number else f"{number}:{port}"
 
 
 def _other_than_grpc(line: socket.socket) -> str:

@@ -217,9 +217,10 @@ def test_whatever_else_listens_at_an_address_is_refused(
         Cluster.joined(SPEC, address)
 
 
-def test_what_speaks_as_a_cluster_does_is_asked_further() -> None:
+def test_what_speaks_as_a_cluster_does_is_asked_further_by_its_number() -> None:
     with listening(bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 5, 0, 0, 64, 0])) as address:
-        connection._refuse_silent(address)
+        named = address.replace("127.0.0.1", "localhost")
+        assert connection._answering(named) == address
 
 
 @contextmanager
