@@ -10,7 +10,7 @@ import pandas as pd
 from ..report import items_beside
 from ..storage import Shelf, provenance, write_table
 from ..strategies import full
-from ..tables.columns import one_table
+from ..tables.columns import MODEL, one_table
 from ..tables.items import item_table, joined, summarise
 from ..tables.labels import labelled
 from ..terminal import Brief
@@ -83,6 +83,17 @@ def whole_plans(items: pd.DataFrame | None, shard: Shard) -> set[str]:
         return set()
     own = items[items["item"].isin(shard.items)].groupby("plan", observed=True)["item"].nunique()
     return {str(plan) for plan, count in own.items() if count == len(shard.items)}
+
+
+def repeated(surveys: Mapping[Group, Survey]) -> dict[Group, str]:
+    """Those that no table could tell from one before them, and what is wrong with each."""
+    first: dict[str, Group] = {}
+    found = {}
+    for group, survey in surveys.items():
+        other = first.setdefault(str([survey.model[name] for name in MODEL]), group)
+        if other != group:
+            found[group] = f"it is the same model as {other.name}; name it once"
+    return found
 
 
 def join(

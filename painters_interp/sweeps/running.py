@@ -23,7 +23,7 @@ from ..storage import making, writable_folder
 from ..terminal import say_aside
 from .executors import Crew, Here
 from .inquiries import inquire, inquiries_of
-from .joining import PARTS, Losses, Swept, join, kept, shelf_of, whole_plans
+from .joining import PARTS, Losses, Swept, join, kept, repeated, shelf_of, whole_plans
 from .journal import Journal, notes
 from .manifests import read_manifest, write_manifest
 from .shards import Group, Question, Shard, Slice, cut, groups_of
@@ -184,14 +184,21 @@ class Driver:
         surveys = {}
         for group, found in self.crew.surveys(asked, self.stop.is_set):
             if isinstance(found, Failed):
-                self.journal.note("refused", model=group.called, dtype=group.dtype, why=found.why)
-                self.journal.say(self.losses.add(group, found.why))
+                self._refuse(group, found.why)
                 continue
             surveys[group] = found
             write_manifest(self.folder, self.spec, self.part, found)
             seconds = {shard: place.seconds for shard, place in found.places.items()}
             self.journal.note("surveyed", seconds=seconds)
-        return {group: surveys[group] for group in asked if group in surveys}  # in their order
+        in_order = {group: surveys[group] for group in asked if group in surveys}
+        for group, why in repeated(in_order).items():
+            self._refuse(group, why)
+            del in_order[group]
+        return in_order
+
+    def _refuse(self, group: Group, why: str) -> None:
+        self.journal.note("refused", model=group.called, dtype=group.dtype, why=why)
+        self.journal.say(self.losses.add(group, why))
 
     def _works(self, own: Sequence[Shard], surveys: Mapping[Group, Survey]) -> list[Work]:
         """What is not on disk yet, in the order of the shards."""
@@ -276,18 +283,31 @@ def _collected(folder: Path, spec: Spec, shards: Sequence[Shard]) -> Swept:
     groups = dict.fromkeys(shard.group for shard in shards)
     looked = {group: read_manifest(folder, spec, group) for group in groups}
     surveys = {group: survey for group, survey in looked.items() if survey is not None}
-    left = [at for at, shard in enumerate(shards) if not _is_done(folder, shard, surveys)]
-    losses, jobs = Losses(), _jobs(folder, spec)
-    for at in left:
-        why = f"not done; run --shard {jobs.holding(at, len(shards))} again"
-        say_aside(losses.add(shards[at].group, why, shards[at]))
+    losses, jobs, again = Losses(), _jobs(folder, spec), repeated(surveys)
+    for group, why in again.items():
+        say_aside(losses.add(group, why))
+        del surveys[group]
     asked = inquiries_of(spec)
-    open_ = [at for at, one in enumerate(asked) if not one.is_done(folder)]
-    for at in open_:
-        why = f"not done; run --shard {jobs.holding(at, len(asked))} again"
-        say_aside(losses.add(asked[at].group, why, task=f"study {asked[at].study}"))
+    left = [
+        (jobs.holding(at, len(shards)), shard.group, shard.question.task)
+        for at, shard in enumerate(shards)
+        if shard.group not in again and not _is_done(folder, shard, surveys)
+    ]
+    left += [
+        (jobs.holding(at, len(asked)), one.group, f"study {one.study}")
+        for at, one in enumerate(asked)
+        if not one.is_done(folder)
+    ]
+    for job, group, task in left:
+        losses.add(group, f"not done; run --shard {job} again", task=task)
+    if left:
+        every = ", ".join(dict.fromkeys(str(job) for job, _, _ in left))
+        say_aside(
+            f"{len(left)} of {count(len(shards) + len(asked), 'shard')} are not done; "
+            f"run --shard {every} again"
+        )
     results, items = join(folder, spec, shards, surveys)
-    return Swept(results, items, losses.table, len(left) + len(open_))
+    return Swept(results, items, losses.table, len(left))
 
 
 def _is_done(folder: Path, shard: Shard, surveys: Mapping[Group, Survey]) -> bool:

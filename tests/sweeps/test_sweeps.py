@@ -237,6 +237,24 @@ def test_a_model_that_cannot_be_loaded_stops_no_other(asked, checkpoint, tmp_pat
     assert table["failed"].to_dict() == {"nowhere/at-all": 2, str(checkpoint): 0}
 
 
+def test_a_model_that_is_named_twice_counts_once_and_the_second_name_is_said(
+    asked, whole, checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(workers, "load_model", painters.load_model)
+    copy = shutil.copytree(checkpoint, tmp_path / "copy" / checkpoint.name)
+    twice = {**asked, "models": [str(checkpoint), str(copy)]}
+    for shard in ("1/2", "2/2"):  # none of the two sees both names
+        assert painters.sweep(twice, tmp_path / "parts", shard=shard).failed.empty
+    for given in ({"out": tmp_path / "out"}, {"out": tmp_path / "parts", "collect": True}):
+        found = painters.sweep(twice, **given)
+        pd.testing.assert_frame_equal(found.results, whole.results, check_exact=True)
+        [(name, why)] = found.failed[["model", "why"]].values.tolist()
+        assert name == str(copy)
+        assert why == f"it is the same model as {checkpoint} (float32); name it once"
+        assert len(painters.read_run(given["out"])["results"].items) == len(whole.items)
+    assert sweeps.status(tmp_path / "out")["failed"].tolist() == [0, 2]
+
+
 def test_another_model_under_the_same_name_is_another_model(
     asked, checkpoint, tmp_path, monkeypatch
 ):
