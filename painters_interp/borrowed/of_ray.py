@@ -20,16 +20,15 @@ def seen_as(ray: Any, address: str) -> str:
 def read_tokens_again() -> None:
     """Let a Ray that is imported see what the environment says of tokens."""
     raylet = sys.modules.get("ray._raylet")
-    loader = getattr(raylet, "AuthenticationTokenLoader", None)
-    if raylet is not None and loader is not None:  # older ones have no tokens
+    if raylet is not None:
         raylet.Config.initialize("")
-        loader.instance().reset_cache()
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
-def has_token(ray: Any) -> bool | None:
-    """Whether there is a token to show; None for a Ray that knows none."""
-    loader = getattr(ray._raylet, "AuthenticationTokenLoader", None)
-    return None if loader is None else bool(loader.instance().has_token(ignore_auth_mode=True))
+def has_token(ray: Any) -> bool:
+    """Whether there is a token to show."""
+    loader = ray._raylet.AuthenticationTokenLoader
+    return bool(loader.instance().has_token(ignore_auth_mode=True))
 
 
 def ask(ray: Any, address: str) -> None:

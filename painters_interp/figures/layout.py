@@ -172,9 +172,9 @@ def _broken(text: Text, upright: bool, room: float, whole: dict[Text, str]) -> b
 
 def _blank_cut(figure: Figure) -> bool:
     """Take from the figure the height that maps of square cells leave; whether they left some."""
-    seen = [(ax, ax.get_tightbbox()) for ax in _seen(figure)]
     if any(ax.get_aspect() == "auto" for ax in panels(figure)):
         return False
+    seen = [(ax, ax.get_tightbbox()) for ax in _seen(figure)]
     # A bar beside a map is as high as the map may be; all else is as high as it is.
     boxes = [box for ax, box in seen if not (is_bar(ax) and _upright(ax))]
     boxes += [legend.get_window_extent() for legend in figure.legends]

@@ -188,8 +188,7 @@ def _refuse_without_token(ray: Any, address: str) -> None:
 
     Ray itself would ask for half a minute, and not say why.
     """
-    if (own := of_ray.has_token(ray)) is None:
-        return
+    own = of_ray.has_token(ray)
     shown = os.environ.get(_TOKENS, "").lower() == "token"
     if shown and not own:  # without any, asking ends the process
         raise PaintersError(f"RAY_AUTH_MODE is token, and no token is in {_PLACES}")

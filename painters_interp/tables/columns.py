@@ -71,7 +71,7 @@ def require(table: pd.DataFrame, *columns: str) -> None:
         raise TableError(f"the table has no rows; needed: rows with {', '.join(columns)}")
     for column in {*columns} & {*INTEGER}:
         if not is_numeric_dtype(table[column].dtype):
-            _numbers(table[column])
+            as_numbers(table[column])
 
 
 def is_index(column: object) -> bool:
@@ -109,7 +109,7 @@ def _as(column: "pd.Series[Any]", kind: str) -> "pd.Series[Any] | None":
     if str(column.dtype) == kind:
         return None
     if kind == "float64":
-        return None if is_float_dtype(column.dtype) else _numbers(column)
+        return None if is_float_dtype(column.dtype) else as_numbers(column)
     if kind == "Int64" and is_string_dtype(column.dtype) and column.notna().any():
         return None
     try:
@@ -120,7 +120,8 @@ def _as(column: "pd.Series[Any]", kind: str) -> "pd.Series[Any] | None":
         return None
 
 
-def _numbers(column: "pd.Series[Any]") -> "pd.Series[float]":
+def as_numbers(column: "pd.Series[Any]") -> "pd.Series[float]":
+    """The column in double precision, what is missing as NaN. TableError for what is no number."""
     numbers = pd.to_numeric(column.astype(object), errors="coerce").astype(float)
     if (wrong := column.notna() & numbers.isna()).any():
         value = column[wrong].iloc[0]

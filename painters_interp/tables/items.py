@@ -29,7 +29,17 @@ from ..arguments import counting
 from ..errors import TableError
 from ..notices import warn
 from ..statistics.aggregations import AGGREGATIONS
-from .columns import DIFFERENCE, MEASURED, MODEL, TASK, TASK_RUN, one_table, require, typed
+from .columns import (
+    DIFFERENCE,
+    MEASURED,
+    MODEL,
+    TASK,
+    TASK_RUN,
+    as_numbers,
+    one_table,
+    require,
+    typed,
+)
 from .published import Files, rows_of
 from .runs import Run
 from .showing import Results
@@ -75,7 +85,7 @@ def _known(items: pd.DataFrame) -> pd.DataFrame:
     if (odd := (numbers.isna() | numbers.mod(1).ne(0)).to_numpy(dtype=bool)).any():
         value = found.loc[odd, "item"].astype(object).iloc[0]
         raise TableError(f"column 'item' holds whole numbers; {value!r} is none")
-    return found.assign(item=numbers.astype("Int64"))
+    return found.assign(item=numbers.astype("Int64"), reference=as_numbers(found["reference"]))
 
 
 def from_lm_eval(runs: Mapping[str, Files] | Iterable[str | Path]) -> pd.DataFrame:

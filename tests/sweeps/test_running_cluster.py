@@ -181,7 +181,7 @@ def test_a_sweep_that_is_told_to_end_finishes_its_shard_and_goes_on_when_it_is_r
 
 
 def test_a_cluster_that_asks_for_a_token_is_shown_it_or_what_is_missing_is_said(
-    asked: dict[str, Any], whole: Path, home: Path, tmp_path: Path, monkeypatch: Any
+    home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with head(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=_TOKEN) as cluster:
         with pytest.raises(PaintersError, match="asks for a token; put that of its head into ~/"):
@@ -198,8 +198,11 @@ def test_a_cluster_that_asks_for_a_token_is_shown_it_or_what_is_missing_is_said(
             patch.setenv("RAY_AUTH_MODE", "disabled")
             with pytest.raises(PaintersError, match="token; export RAY_AUTH_MODE=token, and yours"):
                 connected(cluster.address, 1)
-        painters.sweep(asked, tmp_path, "ray", address=cluster.address, workers=1)
-    same(tmp_path, whole)
+        ray, leave = connected(cluster.address, 1)
+        try:
+            assert ray.get_runtime_context().gcs_address == cluster.address
+        finally:
+            leave()
 
 
 def test_a_cluster_of_ones_own_leaves_home_and_environment_as_they_were(home: Path) -> None:

@@ -402,6 +402,7 @@ def test_items_that_went_through_texts_are_the_same(kind):
         ({"truncated": None}, "'truncated' holds True and False"),
         ({"higher_is_better": "yes"}, "'higher_is_better' holds True and False; 'yes' is neither"),
         ({"value": "0,5"}, "'value' holds numbers; '0,5' is none"),
+        ({"reference": "yes"}, "'reference' holds numbers; 'yes' is none"),
     ],
 )
 def test_what_is_no_number_or_truth_is_named(changed, told):
