@@ -347,7 +347,7 @@ def test_a_past_under_a_name_that_a_model_does_not_know_is_refused(tiny_folder: 
 
 NOT_LOADED = {
     "ALBERT": "no adapter for AlbertForMaskedLM; besides, its layers are one layer called again",
-    "DistilBERT": "given hooks: TransformerLens has no adapter for DistilBertForMaskedLM$",
+    "ModernBERT": "given hooks: TransformerLens has no adapter for ModernBertForMaskedLM$",
     "T5": "cannot be loaded .* it is an encoder-decoder",
 }
 

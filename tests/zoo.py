@@ -169,8 +169,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
 # Encoders that TransformerLens has no adapter for: they cannot even be loaded.
 UNKNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "ALBERT": ("albert", {"embedding_size": 48}),
-    "DistilBERT": ("distilbert", {"hidden_dim": 96}),
-    "ELECTRA": ("electra", {"embedding_size": 48}),
+    "ModernBERT": ("modernbert", {}),
+    "MPNet": ("mpnet", {"pad_token_id": 1}),
 }
 ZOO = {**DECODERS, **ENCODERS, **HYBRIDS, **REFUSED, **UNKNOWN}
 

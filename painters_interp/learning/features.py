@@ -75,9 +75,11 @@ def sequences(model: TransformerBridge, texts: Sequence[Text]) -> Sequences:
         if not ids:
             raise TextError(f"text {index} ({texts[index][0][:40]!r}) has no tokens; leave it out")
         refuse_unknown(model, ids, f"text {index} ({texts[index][0][:40]!r})")
-    types = whole.get("token_type_ids") if pairs else None
     rows = tuple(tuple(ids) for ids in whole["input_ids"])
-    return Sequences(rows, types and tuple(tuple(row) for row in types), truncated)
+    types = tuple(map(tuple, whole.get("token_type_ids", ()))) if pairs else ()
+    known = getattr(model.original_model.config, "type_vocab_size", 0)
+    told_apart = max(map(max, types), default=known) < known
+    return Sequences(rows, types if told_apart else None, truncated)
 
 
 def pool_of(model: TransformerBridge, pool: str | None) -> str:

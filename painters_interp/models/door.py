@@ -57,8 +57,9 @@ def load_model(
             a Hugging Face model in memory, which `as_model` says more about; or a recipe (`.json`),
             which is opened as a planned model, under its plan until it is closed; or such a planned
             model, which is returned as it is. Masked language models such as BERT are recognised by
-            their config; of BERT, RoBERTa and ELECTRA the encoder alone is loaded where the
-            checkpoint has no such head (`minilm-l6` has none).
+            their config; where the checkpoint has no such head (`minilm-l6` has none), or one that
+            TransformerLens does not know, the encoder alone is loaded: of BERT, RoBERTa, XLM-R,
+            CamemBERT, data2vec, DistilBERT, ELECTRA and ERNIE.
         device: The first GPU where there is one, unless given.
         dtype: float32 unless given; what is quantised stays in the format that its file says.
         revision: Of a hub id: a commit, tag or branch.

@@ -6,14 +6,13 @@ what comes out is the final state of every token instead of logits.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from unittest.mock import patch
 
 from transformer_lens.factories.architecture_adapter_factory import (
     SUPPORTED_ARCHITECTURES,
 )
 from transformer_lens.model_bridge.supported_architectures.bert import BertArchitectureAdapter
-from transformer_lens.model_bridge.supported_architectures.roberta import RobertaArchitectureAdapter
 
 from ..borrowed.of_transformer_lens import adapters
 from ..errors import UnsupportedModelError
@@ -26,47 +25,48 @@ else:
 _HEAD = ("mlm_head", "unembed", "ln_final")
 
 
-def _without_head(adapter: Any, prefix: str) -> None:
-    """Leave to `adapter` the components of the encoder, where they are without their family."""
-    adapter.component_mapping = {
-        name: component
-        for name, component in adapter.component_mapping.items()
-        if name not in _HEAD
-    }
-    for component in adapter.component_mapping.values():
-        component.name = component.name.removeprefix(prefix)
-
-
 class _BertEncoder(BertArchitectureAdapter):  # type: ignore[misc]
-    """`BertModel`."""
+    """`BertModel`, and encoders that are made of its parts under its names."""
+
+    names: ClassVar[dict[str, str]] = {}  # of what is called otherwise, beside BERT's for it
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
-        _without_head(self, "bert.")
+        for name in _HEAD:
+            del self.component_mapping[name]
+        self._rename(self.component_mapping)
+
+    def _rename(self, components: dict[str, Any]) -> None:
+        for name, component in components.items():
+            if component.name is not None:  # of what is no module of its own
+                component.name = self.names.get(name, component.name.removeprefix("bert."))
+            self._rename(component.submodules)
 
     def prepare_model(self, hf_model: Any) -> None:
-        """Nothing: a pooler, where there is one, reads what plans are compared by."""
+        """Positions may begin behind the padding token, so that the table has room for fewer.
 
-
-class _RobertaEncoder(RobertaArchitectureAdapter):  # type: ignore[misc]
-    """`RobertaModel`."""
-
-    def __init__(self, cfg: Any) -> None:
-        super().__init__(cfg)
-        _without_head(self, "roberta.")
-
-    def prepare_model(self, hf_model: Any) -> None:
-        """Positions begin behind the padding token, so the table has room for fewer."""
+        A pooler, where there is one, stays as it is: it reads what plans are compared by.
+        """
         table = hf_model.embeddings.position_embeddings
-        self.cfg.n_ctx = table.num_embeddings - ((table.padding_idx or 0) + 1)
+        self.cfg.n_ctx = table.num_embeddings
+        if table.padding_idx is not None:
+            self.cfg.n_ctx -= table.padding_idx + 1
+        if not hasattr(hf_model.embeddings, "token_type_embeddings"):
+            del self.component_mapping["token_type_embed"]
 
 
-# ELECTRA's encoder is made of BERT's parts under BERT's names.
+class _DistilBertEncoder(_BertEncoder):
+    names: ClassVar = {
+        "blocks": "transformer.layer", "ln1": "sa_layer_norm", "ln2": "output_layer_norm",
+        "q": "q_lin", "k": "k_lin", "v": "v_lin", "o": "out_lin",
+        "in": "ffn.lin1", "out": "ffn.lin2",
+    }  # fmt: skip
+
+
+_OF_BERT = ("Bert", "Camembert", "Data2VecText", "Electra", "Ernie", "Roberta", "XLMRoberta")
 ENCODERS = {
-    "BertModel": _BertEncoder,
-    "ElectraModel": _BertEncoder,
-    "RobertaModel": _RobertaEncoder,
-    "XLMRobertaModel": _RobertaEncoder,
+    **{f"{family}Model": _BertEncoder for family in _OF_BERT},
+    "DistilBertModel": _DistilBertEncoder,
 }
 
 
@@ -84,8 +84,23 @@ def encoder_class(config: Any) -> str | None:
     """The class of the encoder of this family, where one without a head can be given hooks."""
     from transformers import MODEL_MAPPING
 
-    name = MODEL_MAPPING[type(config)].__name__ if type(config) in MODEL_MAPPING else ""
-    return name if name in ENCODERS and not getattr(config, "is_decoder", False) else None
+    if getattr(config, "is_decoder", False):
+        return None
+    return next((name for name in _classes(MODEL_MAPPING, config) if name in ENCODERS), None)
+
+
+def _classes(mapping: Any, config: Any) -> list[str]:
+    """What transformers makes of a config; of some there are several."""
+    found = mapping.get(type(config), ())
+    return [kind.__name__ for kind in (found if isinstance(found, tuple) else (found,))]
+
+
+def head_adapted(config: Any) -> bool:
+    """Whether there is an adapter for models of this family with a language-model head."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    mappings = MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+    return any(adapted(name) for mapping in mappings for name in _classes(mapping, config))
 
 
 def adapted(architecture: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import ModelError
+from ..errors import ModelError, UnsupportedModelError
 from .capacity import refuse_impossible_config
 from .copies import quantised_by
 from .headless import adapted, encoder_class
@@ -16,7 +16,7 @@ from .manifest import fingerprint, stamps
 from .placement import Placement
 from .quiet import first_line, without_bars
 from .sources import Checkpoint
-from .wrapping import wrapped
+from .wrapping import unadapted, wrapped
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -70,10 +70,7 @@ def _read(
     """The plain Hugging Face model, in a class that holds every weight it needs."""
     model, info = _from_files(source, place, dtype, trust_remote_code)
     if missing := sorted(info["missing_keys"]):
-        raise ModelError(
-            f"{source.name} lacks {len(missing)} weights of {type(model).__name__}, such as "
-            f"{missing[0]}, which would be random; use a checkpoint with its language-model head"
-        )
+        raise _incomplete(source, model, missing)
     # A head that is not wanted has no number in its name.
     unused = sorted(name for name in info["unexpected_keys"] if _IN_LAYERS.search(name))
     if unused and not ignore_unused:
@@ -83,6 +80,22 @@ def _read(
             "or pass ignore_unused=True"
         )
     return model
+
+
+def _incomplete(source: Checkpoint, model: Any, missing: list[str]) -> ModelError:
+    """What to do about weights that are missing, unless all of them would be of no use, too."""
+    if not adapted(type(model).__name__):
+        return UnsupportedModelError(f"{source.name} cannot be given hooks: {unadapted(model)}")
+    inner = [name for name in missing if _IN_LAYERS.search(name)]
+    return ModelError(
+        f"{source.name} lacks {len(missing)} weights of {type(model).__name__}, such as "
+        f"{(inner or missing)[0]}, which would be random; use a checkpoint "
+        + (
+            "that is whole, and the config that is its own"
+            if inner
+            else "with its language-model head"
+        )
+    )
 
 
 def _refuse_other_format(config: Any, dtype: torch.dtype | None, name: str) -> None:
@@ -135,7 +148,8 @@ def _from_files(
 
 
 _NO_POOLER = {"add_pooling_layer": False}
-_WITHOUT_POOLER = dict.fromkeys(("bert", "roberta", "xlm-roberta"), _NO_POOLER)
+_POOLED = ("bert", "camembert", "data2vec-text", "ernie", "roberta", "xlm-roberta")
+_WITHOUT_POOLER = dict.fromkeys(_POOLED, _NO_POOLER)
 
 
 def _is_encoder_alone(model: Any, missing: Iterable[str]) -> bool:

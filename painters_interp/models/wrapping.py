@@ -93,9 +93,10 @@ def wrapped(
                 trust_remote_code=trust_remote_code,
             )
     except Exception as error:  # an architecture that TransformerLens does not know
-        raise UnsupportedModelError(
-            f"{name} cannot be given hooks: {_unhookable(model, first_line(error))}"
-        ) from error
+        reason = first_line(error)
+        if "Could not determine supported architecture" in reason:
+            reason = unadapted(model)
+        raise UnsupportedModelError(f"{name} cannot be given hooks: {reason}") from error
     bridge.train(model.training)
     for module, training in modes:
         module.training = training
@@ -109,13 +110,15 @@ def wrapped(
     return bridge
 
 
-def _unhookable(model: Any, reason: str) -> str:
-    """Why; of ALBERT also what plans would mean, whose layers share one set of weights."""
-    if "Could not determine supported architecture" not in reason:
-        return reason
+def unadapted(model: Any) -> str:
+    """Why a model has no hooks; of ALBERT, whose layers share weights, what plans would mean."""
+    from .headless import encoder_class
+
     reason = f"TransformerLens has no adapter for {type(model).__name__}"
+    if encoder_class(model.config):
+        return f"{reason}; its encoder can be given hooks: model.base_model"
     if getattr(model.config, "num_hidden_groups", None) == 1:
-        reason += "; besides, its layers are one layer called again and again, in whatever order"
+        return f"{reason}; besides, its layers are one layer called again and again, in any order"
     return reason
 
 
@@ -161,14 +164,17 @@ def refuse_unusable(model: Any, name: str) -> None:
 
 
 def _refuse_headless_decoder(model: Any, name: str) -> None:
-    from .headless import ENCODERS
+    from .headless import ENCODERS, head_adapted
 
-    if type(model).__name__ not in ENCODERS and model.get_output_embeddings() is None:
-        raise ModelError(
-            f"{name} is a {type(model).__name__}, which has no language-model head; load it with "
-            "AutoModelForCausalLM (encoders: AutoModelForMaskedLM, or give the encoder inside it: "
-            "model.base_model)"
-        )
+    if type(model).__name__ in ENCODERS or model.get_output_embeddings() is not None:
+        return
+    if not head_adapted(model.config):
+        raise UnsupportedModelError(f"{name} cannot be given hooks: {unadapted(model)}")
+    raise ModelError(
+        f"{name} is a {type(model).__name__}, which has no language-model head; load it with "
+        "AutoModelForCausalLM (encoders: AutoModelForMaskedLM, or give the encoder inside it: "
+        "model.base_model)"
+    )
 
 
 def refuse_empty(model: Any, name: str) -> None:

@@ -65,6 +65,18 @@ def test_pairs_are_read_as_the_tokenizer_joins_them(encoder: Any) -> None:
     assert np.abs(found - swapped).max() > 1e-3
 
 
+def test_a_model_that_knows_one_type_of_text_reads_pairs_without(pairing: Any) -> None:
+    made = tiny.stock("bert", torch.float64, type_vocab_size=1).base_model
+    model = painters.load_model(made, tokenizer=pairing)
+    assert "token_type_ids" in pairing(*PAIRS[0])
+    found = features(model, PAIRS, "mean", ["0-5"])[0]
+    for pair, vector in zip(PAIRS, found, strict=True):
+        ids = torch.tensor([pairing(*pair)["input_ids"]])
+        with torch.no_grad():
+            expected = model.original_model(ids).last_hidden_state[0].mean(0)
+        np.testing.assert_allclose(vector, expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
 def test_features_are_read_where_no_hook_point_is(
     kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

@@ -31,11 +31,13 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertForPreTraining,
     BertModel,
+    FunnelConfig,
+    FunnelModel,
     LlamaModel,
     T5Config,
 )
 
-from painters_interp import check, kl_to_intact, recipe, similarity, storage
+from painters_interp import applied, check, kl_to_intact, recipe, similarity, storage
 from painters_interp.borrowed import of_transformer_lens
 from painters_interp.errors import ModelError, OutputError, UnsupportedModelError
 from painters_interp.models import (
@@ -236,6 +238,12 @@ def test_encoder_is_recognised_where_the_config_names_no_head(
         ("xlm-roberta", AutoModelForMaskedLM),
         ("electra", AutoModel),
         ("electra", AutoModelForMaskedLM),
+        ("distilbert", AutoModel),
+        ("distilbert", AutoModelForMaskedLM),
+        ("distilbert", AutoModelForSequenceClassification),
+        ("camembert", AutoModel),
+        ("data2vec-text", AutoModel),
+        ("ernie", AutoModelForMaskedLM),
     ],
 )
 def test_an_encoder_without_a_head_that_can_be_hooked_is_loaded_alone(
@@ -250,14 +258,58 @@ def test_an_encoder_without_a_head_that_can_be_hooked_is_loaded_alone(
     made = saved.from_config(config).eval()
     made.save_pretrained(tmp_path)
     tokens = tiny.tokens(2, 12)
+    encoder = made.base_model
+    layers = (encoder.transformer if model_type == "distilbert" else encoder.encoder).layer
     with torch.no_grad():
-        expected = made.base_model(tokens).last_hidden_state
+        expected = encoder(tokens).last_hidden_state
         model = load_model(tmp_path, device="cpu")
         torch.testing.assert_close(model(tokens), expected, atol=1e-6, rtol=0)
+        del layers[0]  # the stock model now skips it
+        with applied(model, "1"):
+            skipped = model.original_model(tokens).last_hidden_state
+        expected = encoder(tokens).last_hidden_state
+        torch.testing.assert_close(skipped, expected, atol=1e-6, rtol=0)
     assert not has_head(model)
-    room = config.max_position_embeddings - (2 if "roberta" in model_type else 0)
-    assert model.cfg.n_ctx in (room, config.max_position_embeddings - 1)
+    table = encoder.embeddings.position_embeddings
+    reserved = 0 if table.padding_idx is None else table.padding_idx + 1
+    assert model.cfg.n_ctx == config.max_position_embeddings - reserved
     assert check(model, "1 (0|1)").ok
+
+
+SMALL = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}
+SMALL |= {"intermediate_size": 32, "vocab_size": tiny.VOCAB, "pad_token_id": 1}
+
+
+@pytest.mark.parametrize("saved", [AutoModel, AutoModelForMaskedLM])
+@pytest.mark.parametrize("model_type", ["albert", "mpnet", "roberta-prelayernorm"])
+def test_an_encoder_that_cannot_be_hooked_is_not_told_to_bring_a_head(
+    model_type: str, saved: Any, tmp_path: Path
+) -> None:
+    made = saved.from_config(AutoConfig.for_model(model_type, **SMALL))
+    made.save_pretrained(tmp_path)
+    tokenizer = tiny.tokenizer(tmp_path)
+    for given in (tmp_path, made):
+        with pytest.raises(UnsupportedModelError) as error:
+            load_model(given, tokenizer=tokenizer)
+        assert "cannot be given hooks: TransformerLens has no adapter for" in one_line(error)
+
+
+def test_several_encoders_of_one_family_are_no_encoder_to_load_alone(tmp_path: Path) -> None:
+    config = FunnelConfig(
+        vocab_size=tiny.VOCAB, block_sizes=[1, 1], d_model=16, n_head=2, d_head=8, d_inner=32
+    )
+    FunnelModel(config).save_pretrained(tmp_path)
+    tiny.tokenizer(tmp_path)
+    with pytest.raises(UnsupportedModelError, match=r"adapter for FunnelForMaskedLM$"):
+        load_model(tmp_path)
+
+
+def test_a_model_whose_encoder_alone_can_be_hooked_says_so(tiny_folder: Path) -> None:
+    made = AutoModelForMaskedLM.from_config(AutoConfig.for_model("xlm-roberta", **SMALL))
+    tokenizer = tiny.tokenizer(tiny_folder)
+    with pytest.raises(UnsupportedModelError, match=r"encoder can be given hooks: model\.base_mo"):
+        load_model(made, tokenizer=tokenizer)
+    assert load_model(made.base_model, tokenizer=tokenizer).cfg.n_layers == 2
 
 
 def test_checkpoint_that_lacks_more_than_its_head_is_refused(tmp_path: Path) -> None:
@@ -265,7 +317,10 @@ def test_checkpoint_that_lacks_more_than_its_head_is_refused(tmp_path: Path) -> 
     made = BertModel(tiny.config("bert"))
     weights = {k: v for k, v in made.state_dict().items() if "layer.3" not in k}
     made.save_pretrained(tmp_path, state_dict=weights)
-    with pytest.raises(ModelError, match=r"lacks \d+ weights of BertForMaskedLM.* be random"):
+    says = (
+        r"lacks \d+ weights of BertForMaskedLM, such as bert\.encoder\.layer\.3.* the config that"
+    )
+    with pytest.raises(ModelError, match=says):
         load_model(tmp_path)
     LlamaModel(tiny.config("llama")).save_pretrained(tmp_path / "decoder")
     tiny.tokenizer(tmp_path / "decoder")
