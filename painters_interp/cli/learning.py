@@ -202,6 +202,7 @@ def readers(
     """
     from .. import learning
     from ..errors import TaskError
+    from ..models import identity
 
     look = look_of(venue, formats)
     folder = folder_of_tables(model, out, ["readers"])
@@ -212,7 +213,9 @@ def readers(
     bridge = loaded(model, device, dtype)
     second_bridge = None if other is None else loaded(other, device, dtype)
     found = learning.readers(bridge, chosen[0], second_bridge, pool=pool, limit=limit, seed=seed)
-    facts = facts_of(bridge, chosen, other=other, limit=limit, seed=seed, data=data, pool=pool)
+    columns = None if second_bridge is None else identity(second_bridge)
+    asked: dict[str, Any] = {"limit": limit, "seed": seed, "data": data, "pool": pool}
+    facts = facts_of(bridge, chosen, other=other, columns=columns, **asked)
     for reading in learning.READINGS:
         say(f"{reading}: {_told(found, reading)}", hang=4)
     for path in write_all({"readers": found.table()}, folder, {"readers": facts}, look):
@@ -228,7 +231,8 @@ def _told(found: "Readers", reading: str) -> str:
     if matrix.shape[0] != matrix.shape[1]:
         return f"{matrix.max():.3f} at best, chance {found.chance:.3f}"
     value, low, high = found.drop_per_layer(reading)
+    where = "where trained" if found.source == found.target else "as deep as trained"
     return (
-        f"{matrix.diagonal().max():.3f} at best where trained (chance {found.chance:.3f}); "
+        f"{matrix.diagonal().max():.3f} at best {where} (chance {found.chance:.3f}); "
         f"{value:.4f} {ends(low, high)}lost per layer of distance"
     )

@@ -25,7 +25,8 @@ def reader_heatmap(
     """Accuracy of a reader that was trained at one state (down) and reads another one (across).
 
     Args:
-        table: `Readers.table()`: measure, row, column, value, chance.
+        table: `Readers.table()`: measure, row, column, value, chance; and source and target, where
+            they are states of two models.
         readings: Which readings have a map; all share one colour scale, which begins at chance.
         limits: Of the colour scale.
         zones: Boundaries of states, drawn as lines before them.
@@ -53,12 +54,14 @@ def reader_heatmap(
         raise TableError(f"no reading {missing[0]!r}; the table has {', '.join(matrices)}")
     shown = {_TITLES.get(name, naming.plain(name)): matrices[name] for name in readings}
     low = float(table["chance"].min())
+    ends = [table[end].iloc[0] for end in ("source", "target") if end in table]
+    of = [f" of {naming.plain(naming.shortened(str(end), 24))}" for end in ends] or ["", ""]
     return similarity_panel(
         shown,
         label=f"accuracy (chance {low:.2f})",
         limits=limits or (low, cells.reach([*shown.values()], low, low)[1]),
         columns=2,
         zones=zones,
-        axis=(f"reader trained at state{naming.STATE}", "state that is read"),
+        axis=(f"reader trained at state{of[0]}{naming.STATE}", f"state{of[1]} that is read"),
         meaning="score",
     )

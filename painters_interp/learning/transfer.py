@@ -219,7 +219,7 @@ def _refuse_widths(
         if widths[0] != widths[1]:
             raise ModelError(
                 f"{second.cfg.model_name} has {widths[0]} dimensions and {model.cfg.model_name} "
-                f"{widths[1]}; give a stitch between them"
+                f"{widths[1]}; give a stitch between them (stitch=...), or a model of its width"
             )
     elif other is None:
         raise ModelError("a stitch leads from one model to another; give other=...")

@@ -10,6 +10,7 @@ import tiny
 
 from painters_interp import cli, report, storage
 from painters_interp.cli.runs import DEFAULT
+from painters_interp.models import identity, load_model
 from painters_interp.tables import labelled, labels_of
 from painters_interp.tables.items import item_table, summarise
 
@@ -235,6 +236,23 @@ def test_readers_draws_its_maps_and_can_draw_them_again(painters, checkpoint, tm
     (tmp_path / "readers.pdf").unlink()
     assert painters("figures", tmp_path)[0] == 0
     assert (tmp_path / "readers.pdf").is_file()
+
+
+def test_readers_of_one_model_read_another(painters, checkpoint, tmp_path) -> None:
+    second = tiny.save("gpt2", tmp_path / "second")
+    words = ("readers", "--model", checkpoint, "--other", second, "--limit", 40)
+    code, out, _ = painters(*words, "--out", tmp_path / "maps", "--formats", "svg")
+    assert code == 0
+    assert "at best as deep as trained (chance " in out
+    table = pd.read_csv(tmp_path / "maps" / "readers.csv")
+    assert table["target"].unique().tolist() == ["second"]
+    facts = json.loads((tmp_path / "maps" / "readers.json").read_text())
+    assert facts["columns"]["revision"] == identity(load_model(second))["revision"]
+    narrow = tiny.save("llama", tmp_path / "narrow", hidden_size=32, head_dim=8)
+    code, out, err = painters(*words[:3], "--other", narrow, *words[-2:], "--out", tmp_path / "no")
+    assert (code, out) == (2, "")
+    assert "has 32 dimensions and" in err
+    assert not (tmp_path / "no").exists()
 
 
 def test_generate_shows_where_texts_part(painters, checkpoint, tmp_path) -> None:

@@ -196,7 +196,11 @@ def test_models_of_two_widths_need_a_stitch(encoder: Any, task: Any, tiny_folder
         readers(encoder, task, stitch=stitch)
     narrow = torch.randn(64, 48, dtype=torch.float64)
     through = Stitch(narrow, torch.zeros(64, dtype=torch.float64), zero, 0, 0)
-    assert readers(encoder, task, wider, through).matrix().shape == (7, 7)
+    found = readers(encoder, task, wider, through)
+    assert found.matrix().shape == (7, 7)
+    down = figures.reader_heatmap(found.table()).axes[0]
+    assert f"state of {found.source} (k" in down.get_ylabel()
+    assert down.get_xlabel() == f"state of {found.target} that is read"
 
 
 def test_the_heatmap_is_drawn_from_the_saved_table(maps: Readers) -> None:
