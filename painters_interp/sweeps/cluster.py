@@ -2,6 +2,8 @@
 
 A model comes into memory once for each actor, one actor after the other, so that a file system is
 not asked for all copies at once. What an actor was doing when it died is done again by another.
+Actors wait for room in the cluster, which may have lost it for good with a machine: work is given
+to those alone that have arrived.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +21,8 @@ from .work import Answered, Failed, Survey, Work
 from .workers import Worker, why
 
 _LOOK = 0.5  # seconds between two looks for a wish to stop
-_TRIES = 3  # how many workers may die over the same work
+_TRIES = 3  # how many workers may die over the same work, or on their way to a seat
+_PATIENCE = 120  # looks without anybody at work, before that is said
 
 
 class Hand:
@@ -27,6 +30,9 @@ class Hand:
 
     def __init__(self, spec: Spec, device: str | None, threads: int) -> None:
         self._worker = Worker(spec, device, threads)
+
+    def arrive(self) -> None:
+        """Be there."""
 
     def load(self, group: Group) -> Failed | None:
         """Hold a model."""
@@ -47,10 +53,11 @@ class Hand:
 
 @dataclass(eq=False)
 class _Seat:
-    """A place for an actor; who sits there may change."""
+    """A place for an actor; who sits there may change. `dead` came and went without a word."""
 
-    actor: Any
+    actor: Any = None
     group: Group | None = None
+    dead: int = 0
 
 
 @dataclass(eq=False)
@@ -71,7 +78,11 @@ class Cluster:
     ) -> None:
         self._ray, self._hire, self._leave = ray, hire, leave
         self.workers = workers
-        self._seats = [_Seat(hire()) for _ in range(workers)]
+        self._seats = [_Seat() for _ in range(workers)]
+        self._arriving: dict[Any, _Seat] = {}
+        self._why = ""  # nobody can be seated
+        for seat in self._seats:
+            self._fill(seat)
 
     @classmethod
     def joined(
@@ -114,28 +125,55 @@ class Cluster:
             self._ray.kill(seat.actor)
         self._leave()
 
+    def _fill(self, seat: _Seat) -> None:
+        """Hire an actor, who is given nothing before it has arrived."""
+        seat.actor, seat.group = self._hire(), None
+        self._arriving[seat.actor.arrive.remote()] = seat
+
+    def _arrived(self, reference: Any) -> None:
+        """Let an actor that is there be asked, or try another one for as long as that may help."""
+        seat = self._arriving.pop(reference)
+        try:
+            self._ray.get(reference)
+            seat.dead = 0
+        except self._ray.exceptions.RayError as error:
+            seat.dead += 1
+            if seat.dead < _TRIES:
+                return self._fill(seat)
+            self._why = f"a worker cannot be started: {why(error)}"
+            self._seats.remove(seat)
+            warn(f"{self._why}; {len(self._seats)} are left")
+
     def _done(
         self, jobs: Sequence[_Job], stopping: Callable[[], bool], begun: Callable[[Any], None]
     ) -> Iterator[tuple[Any, Any]]:
         """What becomes of each job, as it comes."""
-        waiting, idle = [*jobs], [*self._seats]
+        waiting = [*jobs]
         busy: dict[Any, tuple[_Seat, _Job, bool]] = {}
-        while True:
+        alone = 0
+        while busy or (waiting and not stopping()):
             if not stopping():
-                self._hand_out(waiting, idle, busy, begun)
-            if not busy:
+                self._hand_out(waiting, busy, begun)
+            if not self._seats:
+                yield from ((job.key, Failed(self._why)) for job in waiting)
                 return
-            ready, _ = self._ray.wait([*busy], timeout=_LOOK)
+            ready, _ = self._ray.wait([*busy, *self._arriving], timeout=_LOOK)
+            alone = 0 if ready or busy else alone + 1
+            if alone == _PATIENCE:
+                warn(
+                    "no worker has arrived; the sweep waits until the Ray cluster has room for one"
+                )
             for reference in ready:
+                if reference in self._arriving:
+                    self._arrived(reference)
+                    continue
                 seat, job, loading = busy.pop(reference)
                 found = self._found(reference, seat, job)
                 if found is None and loading and not stopping():
                     seat.group = job.group
                     begun(job.key)
                     busy[job.ask(seat.actor)] = (seat, job, False)
-                    continue
-                idle.append(seat)
-                if isinstance(found, _Lost | None):
+                elif isinstance(found, _Lost | None):
                     waiting.insert(0, job)
                 else:
                     yield job.key, found
@@ -143,12 +181,14 @@ class Cluster:
     def _hand_out(
         self,
         waiting: list[_Job],
-        idle: list[_Seat],
         busy: dict[Any, tuple[_Seat, _Job, bool]],
         begun: Callable[[Any], None],
     ) -> None:
         """Give idle actors what they hold the model of; one at a time loads another."""
-        for seat in [*idle]:
+        taken = {*self._arriving.values(), *(seat for seat, _, _ in busy.values())}
+        for seat in self._seats:
+            if seat in taken:
+                continue
             job = next((job for job in waiting if job.group == seat.group), None)
             if job is not None:
                 begun(job.key)
@@ -159,14 +199,13 @@ class Cluster:
             else:
                 continue
             waiting.remove(job)
-            idle.remove(seat)
 
     def _found(self, reference: Any, seat: _Seat, job: _Job) -> Any:
         """What an actor says; where it died, another one takes its seat."""
         try:
             return self._ray.get(reference)
         except self._ray.exceptions.RayActorError as error:
-            seat.actor, seat.group = self._hire(), None
+            self._fill(seat)
             job.tries += 1
             if job.tries < _TRIES:
                 return _Lost()

@@ -20,7 +20,7 @@ from painters_interp.sweeps.work import Failed, Work
 SPEC = read_spec({"models": "tiny", "tasks": "probe_facts", "plans": "0-5"})
 
 
-class Died(Exception):
+class Died(RuntimeError):
     """What Ray says of an actor that is gone."""
 
 
@@ -29,8 +29,9 @@ class Pretend:
 
     exceptions = SimpleNamespace(RayActorError=Died, RayError=RuntimeError)
 
-    def __init__(self, act: Callable[[str, Any], Any]) -> None:
+    def __init__(self, act: Callable[[str, Any], Any], room: int = 99) -> None:
         self.act = act  # what an actor of a name does; it may raise
+        self.room = room  # of all who are hired, so many ever arrive
         self.hired = 0
         self.asked: list[tuple[int, str, Any]] = []
         self.loading = self.most_loading = 0
@@ -42,19 +43,22 @@ class Pretend:
         number = self.hired
         calls = {
             name: SimpleNamespace(remote=lambda *given, name=name: self.ask(number, name, given))
-            for name in ("load", "survey", "answer")
+            for name in ("arrive", "load", "survey", "answer")
         }
         return SimpleNamespace(number=number, **calls)
 
     def ask(self, number: int, name: str, given: Any) -> Any:
-        reference = (number, name, given[0])
+        reference = (number, name, given[0] if given else None)
         self.asked.append(reference)
-        self.open.append(reference)
+        if number <= self.room:
+            self.open.append(reference)
         self.loading += name == "load"
         self.most_loading = max(self.most_loading, self.loading)
         return reference
 
     def wait(self, references: Any, timeout: float) -> Any:
+        if not self.open:
+            return [], references
         first = self.open.popleft()
         assert first in references
         return [first], []
@@ -141,6 +145,42 @@ def test_what_kills_every_actor_is_given_up_and_the_rest_is_done() -> None:
     found = dict(Cluster(ray, ray.hire, 2, nothing).answers(works, never, lambda key: None))
     assert found[works[1]] == Failed("3 workers died over it; the last: Died: killed")
     assert found[works[0]] == found[works[2]] == "answer done"
+
+
+def test_where_there_is_no_room_for_another_actor_the_others_do_what_was_lost() -> None:
+    def dying(name: str, given: Any) -> Any:
+        if name == "answer" and ray.hired == 2:
+            raise Died("its machine is gone")
+        return did(name, given)
+
+    ray = Pretend(dying, room=2)
+    works = [work(model, item) for model in "abc" for item in range(3)]
+    found = dict(Cluster(ray, ray.hire, 2, nothing).answers(works, never, lambda key: None))
+    assert found == dict.fromkeys(works, "answer done")
+    assert ray.hired == 3
+
+
+def test_a_cluster_without_room_is_waited_for_and_that_is_said() -> None:
+    ray, looks = Pretend(did, room=0), iter([False] * cluster._PATIENCE * 4 + [True] * 4)
+    crew = Cluster(ray, ray.hire, 2, nothing)
+    answers = crew.answers([work("a")], lambda: next(looks), lambda key: None)
+    with pytest.warns(UserWarning, match="no worker has arrived; the sweep waits") as said:
+        assert [*answers] == []
+    assert len(said) == 1
+
+
+def test_where_no_actor_can_be_started_all_work_fails_with_the_reason() -> None:
+    def broken(name: str, given: Any) -> Any:
+        raise Died("no such package")
+
+    ray = Pretend(broken)
+    works = [work("a"), work("b")]
+    with pytest.warns(UserWarning, match="a worker cannot be started: Died: no such package"):
+        found = dict(Cluster(ray, ray.hire, 2, nothing).answers(works, never, lambda key: None))
+    assert found == dict.fromkeys(
+        works, Failed("a worker cannot be started: Died: no such package")
+    )
+    assert ray.hired == 6
 
 
 def test_a_model_that_cannot_be_loaded_fails_its_own_work_alone() -> None:
