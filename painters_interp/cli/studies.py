@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,6 +48,8 @@ Models = Annotated[
 ]
 _FITS = 3  # times that limits are cut to fit a budget
 _FEWEST = 8  # items of a task that a budget leaves
+_SURELY = 0.5  # of what calls take at the pace of one layer: less than that nothing takes
+_TELLING = ("model", "revision", "dtype", "tasks", "data", "limit", "items", "texts", "seed")
 _UNITS = {"": 60, "s": 1, "min": 60, "h": 3600}
 
 
@@ -83,8 +85,7 @@ def study(
     """
     from ..report import PAGE, writable_page
     from ..studies.claims import as_lines
-    from ..studies.registry import carried_out, carried_out_on_all, named
-    from ..studies.study import facts_of_all
+    from ..studies.registry import carried_out, carried_out_on_all, named, refuse_shallow
 
     begun = time.perf_counter()
     if name is None:
@@ -99,24 +100,20 @@ def study(
     try_folder(store)
     lines = None if texts is None else lines_of(texts)
     names = None if tasks is None else task_names(tasks)
+    facts: dict[str, Any] = {"data": data, "limit": limit or chosen.limit, "budget": seconds}
+    if seconds is not None and (there := _facts_there(folder)).get("budget") == seconds:
+        facts["limit"], seconds = there["limit"], None  # what this budget was found to allow
     bridges = [loaded(one, device, dtype) for one in model]
-    asked: dict[str, Any] = {"data": data, "limit": limit or chosen.limit, "texts": lines}
-    setting = partial(_settings, chosen, bridges, names, seed=seed, store=store)
-    every = setting(**asked)
-    work = _estimate(every, chosen)
-    beside = time.perf_counter() - begun + _drawing(chosen, look) * (len(every) + (len(every) > 1))
-    for _ in range(_FITS):
-        if seconds is None or beside + work <= seconds:
-            break
-        before = _calls(every, chosen)
-        asked["limit"] = _fitting(every[0], work, beside, seconds)
-        every = setting(**asked)
-        work *= _calls(every, chosen) / before
-    total = f"about {duration(beside + work)}, {duration(beside)} of it to load and draw"
-    say(f"{chosen.title}: {every[0].told}, {total}", hang=4)
-    facts = {name: asked[name] for name in ("data", "limit")}
-    for place, on in _places(folder, chosen, every):
-        _refuse_others(place, facts_of_all(on, chosen, **facts))
+    asked: dict[str, Any] = {"data": data, "texts": lines, "seed": seed, "store": store}
+    setting = partial(_settings, chosen, bridges, names, **asked)
+    every = setting(limit=facts["limit"])
+    refuse_shallow(chosen, every)
+    if seconds is None:
+        _refuse_others(folder, chosen, every, facts)
+    every, facts["limit"], told = _fitted(chosen, every, setting, facts["limit"], seconds, begun,
+                                          look)  # fmt: skip
+    say(f"{chosen.title}: {every[0].told}, {told}", hang=4)
+    _refuse_others(folder, chosen, every, facts)
     if len(every) == 1:
         found = carried_out(chosen, every[0], **facts)
     else:
@@ -124,6 +121,41 @@ def study(
     for path in [*found.save(folder, **look), *write_report(folder)]:
         print(f"  {path}")
     print(as_lines(found.claims, room()))
+
+
+def _fitted(
+    study: "Study",
+    every: list[Any],
+    setting: Callable[..., list[Any]],
+    limit: float,
+    seconds: float | None,
+    begun: float,
+    look: dict[str, Any],
+) -> tuple[list[Any], float, str]:
+    """What the study is given of each model and its limit, cut to fit the seconds; what it takes.
+
+    What forbids it is said as soon as it is known: by a trial of one layer, by the scores of the
+    intact model, and at last by a trial of all that the study does.
+    """
+    from ..progress import silent
+    from ..studies.registry import at_chance
+
+    if seconds is not None:
+        least = _SURELY * sum(on.pace() * int(study.calls(on)) for on in every)
+        _fitting(every[0], least, time.perf_counter() - begun, seconds, "more than")
+    with silent():
+        at_chance(study, every)
+        work = sum(study.calls(on).seconds() for on in every)
+    beside = time.perf_counter() - begun + _drawing(study, look) * (len(every) + (len(every) > 1))
+    for _ in range(_FITS):
+        if seconds is None or beside + work <= seconds:
+            break
+        before = _calls(every, study)
+        limit = _fitting(every[0], work, beside, seconds)
+        every = setting(limit=limit)
+        work *= _calls(every, study) / before
+    told = f"about {duration(beside + work)}, {duration(beside)} of it to load, try and draw"
+    return every, limit, told
 
 
 def _list(
@@ -219,14 +251,6 @@ def _places(folder: Path, study: "Study", every: list[Any]) -> list[tuple[Path, 
     return [(folder, every), *each]
 
 
-def _estimate(every: Sequence[Any], study: "Study") -> float:
-    """Seconds of a study's work here, from a short trial of all that it does with each model."""
-    from ..progress import silent
-
-    with silent():
-        return sum(study.calls(on).seconds() for on in every)
-
-
 def _calls(every: Sequence[Any], study: "Study") -> int:
     return sum(int(study.calls(on)) for on in every)
 
@@ -248,28 +272,34 @@ def _drawing(study: "Study", look: dict[str, Any]) -> float:
     return trial(draw) * (study.figures + 1)
 
 
-def _fitting(on: Any, work: float, beside: float, seconds: float) -> int:
+def _fitting(on: Any, work: float, beside: float, seconds: float, about: str = "about") -> int:
     """So many items of each task fit; PaintersError where that would be too few to tell."""
     fitting, fewest = int(on.most * (seconds - beside) / work), min(_FEWEST, on.most)
     if fitting < fewest:
         needed = beside + work * fewest / on.most
         raise PaintersError(
-            f"the budget is too small: {fewest} items of each task take about {duration(needed)}"
+            f"the budget is too small: {fewest} items of each task take {about} {duration(needed)}"
         )
     return fitting
 
 
-def _refuse_others(folder: Path, facts: dict[str, Any]) -> None:
-    """Raise OutputError where the folder holds the findings of another model or setting."""
+def _facts_there(folder: Path) -> dict[str, Any]:
+    """What produced the findings that lie in a folder; nothing where there are none."""
     from ..storage import read_provenance
 
-    if not (folder / "claims.csv").exists():
-        return
-    there = read_provenance(folder / "claims")
-    here = json.loads(json.dumps(facts, default=str))
-    for fact in ("model", "revision", "dtype", "tasks", "data", "limit", "items", "texts", "seed"):
-        if there.get(fact) != here[fact]:
-            raise OutputError(
-                f"{folder} holds this study of another {fact} ({there.get(fact)}, not "
-                f"{here[fact]}); give another --out, or delete it"
-            )
+    return read_provenance(folder / "claims") if (folder / "claims.csv").exists() else {}
+
+
+def _refuse_others(folder: Path, study: "Study", every: list[Any], facts: dict[str, Any]) -> None:
+    """Raise OutputError where the findings of another model or setting lie where these go."""
+    from ..studies.study import facts_of_all
+
+    for place, on in _places(folder, study, every):
+        there = _facts_there(place)
+        here = json.loads(json.dumps(facts_of_all(on, study, **facts), default=str))
+        for fact in _TELLING if there else ():
+            if there.get(fact) != here[fact]:
+                raise OutputError(
+                    f"{place} holds this study of another {fact} ({there.get(fact)}, not "
+                    f"{here[fact]}); give another --out, or delete it"
+                )

@@ -38,13 +38,12 @@ def _calls(on: Setting) -> Work:
     order = list(range(n - 1, -1, -1))
     plans = [Plan(map(Step.of, range(kept)), n) for kept in range(n, n - most, -1)]
     tried = [[other for _, other in edited(plan, ["drop"])] for plan in plans]
-    rounds = [on.loss_calls(_table(n, some), on.choosing) for some in tried]
+    rounds = [on.loss_calls(_table(n, some), on.choosing) for some in (*tried, [full(n)])]
     null = thinned(n, most, sum(map(len, tried)), on.seed)
     drawn = on.loss_calls(_table(n, null), on.choosing)
-    rivals = _rivals(n, order, order, null[0])
-    first = on.loss_calls(_table(n, [full(n)]), on.choosing)
-    streams = on.similarity_calls() // 2
-    return first + sum(rounds) + drawn + streams + on.loss_calls(rivals, on.judging)
+    rivals = on.loss_calls(_rivals(n, order, order, null[0]), on.judging)
+    searched = rounds[0].alike(sum(map(int, rounds)))
+    return searched + drawn + on.similarity_calls() // 2 + rivals
 
 
 def _rivals(n: int, greedy: list[int], influence: list[int], lucky: Plan) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from ..plans import Plan, Series, Step
 from ..streams import capture
 from ..tables import typed
 from .study import Setting
-from .work import Work, total
+from .work import Work
 
 _READ = 16  # texts
 _DIGITS = 3  # of a scale, so that plans stay readable
@@ -27,9 +27,8 @@ def matched_repeats(on: Setting) -> pd.DataFrame:
 
 def calls(on: Setting) -> Work:
     """What finding the scales takes."""
-    repeats = (s.repeat_center(on.n, s.middle(on.n, first)) for first in _firsts(on.n))
-    texts = on.choosing[:_READ]
-    return total(on.similarity_calls(plan, texts) for repeat in repeats for plan in (None, repeat))
+    passes = 2 * len(_firsts(on.n))  # the model's own layers and as many that are repeated
+    return passes * on.similarity_calls(texts=on.choosing[:_READ])
 
 
 def unscaled(n: int) -> pd.DataFrame:

@@ -125,10 +125,9 @@ def run(
 
 def carried_out(study: Study, on: Any, **asked: Any) -> Found:
     """The findings of a study in a setting, with what produced them."""
-    _refuse_shallow(study, on)
+    refuse_shallow(study, [on])
     with progress(f"study {study.id}", int(study.calls(on))):
-        if study.scored:  # before all the plans are scored
-            on.refuse_chance()
+        at_chance(study, [on])  # before all the plans are scored
         found = study.carry_out(on)
     return replace(found, provenance=facts_of(on, study, **asked))
 
@@ -139,34 +138,40 @@ def carried_out_on_all(study: Study, settings: Sequence[Any], **asked: Any) -> F
     Nothing runs before all that the models themselves forbid has been said.
     """
     models = by_name(study, settings)
-    for on in settings:
-        _refuse_shallow(study, on)
+    refuse_shallow(study, settings)
     with progress(f"study {study.id}", sum(int(study.calls(on)) for on in settings)):
         ways = dict.fromkeys(models, replace(study, scored=False))
-        for name in _at_chance(study, models):
-            ways[name] = replace(ways[name], carry_out=_unscored(study))
+        for name, reason in zip(models, at_chance(study, settings), strict=True):
+            if reason is not None:
+                warn(f"{name}: {reason}; only its states are compared")
+                ways[name] = replace(ways[name], carry_out=_unscored(study))
         each = {name: carried_out(ways[name], on, **asked) for name, on in models.items()}
     assert study.compare is not None  # else `by_name` has raised
     return replace(study.compare(each), provenance=facts_of_all(settings, study, **asked))
 
 
-def _at_chance(study: Study, models: Mapping[str, Any]) -> list[str]:
-    """The models that no task tells anything of, which is said; TableError where it is all."""
-    found: dict[str, TableError] = {}
-    for name, on in models.items() if study.scored else ():
-        try:
-            on.refuse_chance()
-        except TableError as reason:
-            found[name] = reason
-    if found and (len(found) == len(models) or study.unscored is None):
-        raise next(iter(found.values()))
-    for name, error in found.items():
-        warn(f"{name}: {error}; only its states are compared")
-    return [*found]
+def at_chance(study: Study, settings: Sequence[Any]) -> list[TableError | None]:
+    """Why no task tells anything of a model, for each; raised where nothing is left of the study.
+
+    That the scores of the intact model say, which are asked for once.
+    """
+    reasons = [_chance(on) if study.scored else None for on in settings]
+    found = [reason for reason in reasons if reason is not None]
+    if found and (study.unscored is None or len(found) == len(reasons)):
+        raise found[0]
+    return reasons
+
+
+def _chance(on: Any) -> TableError | None:
+    try:
+        on.refuse_chance()
+    except TableError as reason:
+        return reason
+    return None
 
 
 def _unscored(study: Study) -> Callable[[Any], Found]:
-    assert study.unscored is not None  # else `_at_chance` has raised
+    assert study.unscored is not None  # else `at_chance` has raised
     return study.unscored
 
 
@@ -188,12 +193,14 @@ def by_name(study: Study, settings: Sequence[Any]) -> Mapping[str, Any]:
     return dict(zip(names, settings, strict=True))
 
 
-def _refuse_shallow(study: Study, on: Any) -> None:
-    if on.n < study.fewest_layers:
-        raise PaintersError(
-            f"study {study.id} needs {study.fewest_layers} layers or more; "
-            f"{on.model.cfg.model_name} has {on.n}"
-        )
+def refuse_shallow(study: Study, settings: Sequence[Any]) -> None:
+    """Raise PaintersError for a model of too few layers."""
+    for on in settings:
+        if on.n < study.fewest_layers:
+            raise PaintersError(
+                f"study {study.id} needs {study.fewest_layers} layers or more; "
+                f"{on.model.cfg.model_name} has {on.n}"
+            )
 
 
 def listed(on: Setting | None = None) -> pd.DataFrame:

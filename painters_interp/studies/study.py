@@ -121,7 +121,7 @@ class Setting:
         chosen = plans_of(plans)
         return self._work(
             partial(kl_calls, self.model, chosen), texts,
-            partial(document_divergences, self.model, chosen),
+            partial(document_divergences, self.model, chosen), tried=1,
         )  # fmt: skip
 
     def loss(self, plans: pd.DataFrame, texts: Sequence[str] | None = None) -> Sampled:
@@ -166,8 +166,13 @@ class Setting:
 
     def refuse_chance(self) -> None:
         """Raise TableError where the intact model is clearly above chance on no task."""
+        clear_of_chance(self._intact)
+
+    @cached_property
+    def _intact(self) -> pd.DataFrame:
+        """The scores of the intact model, which are asked for before all others."""
         alone = labels_for({"intact": full(self.n)}, self.n)
-        clear_of_chance(self.scores(alone, self.items(alone)))
+        return self.scores(alone, self.items(alone))
 
     def score_calls(self, plans: pd.DataFrame) -> Work:
         """What `items` takes."""
@@ -216,10 +221,14 @@ class Setting:
         calls: Callable[[Sequence[str]], int],
         texts: Sequence[str] | None,
         read: Callable[[Sequence[str]], object],
+        tried: int = _TRIED,
     ) -> Work:
-        """What reading texts takes: as one of middle length does, and what more of them add."""
+        """What reading texts takes: as one of middle length does, and what more of them add.
+
+        Under many plans one text takes long enough to tell, and others as long.
+        """
         chosen = texts or self.texts
-        middle = sorted(chosen, key=len)[max(0, len(chosen) - _TRIED) // 2 :][:_TRIED]
+        middle = sorted(chosen, key=len)[max(0, len(chosen) - tried) // 2 :][:tried]
         total = calls(chosen)
         return Work(total, partial(_seconds, calls, read, middle, total))
 
@@ -231,7 +240,10 @@ def _seconds(
     total: int,
 ) -> float:
     one = few[:1]
-    alone, together = trial(partial(read, one)), trial(partial(read, few))
+    alone = trial(partial(read, one))
+    if len(few) == 1:
+        return alone * total / calls(one)
+    together = trial(partial(read, few))
     pace = (together - alone) / max(1, calls(few) - calls(one))
     if pace <= 0:  # what else runs here has drowned it
         return together * total / calls(few)
@@ -340,7 +352,8 @@ class Found:
         folder = Path(folder)
         with figures.publication(venue):  # drawn before anything is written
             drawn = self.figures if venue is None else {n: d() for n, d in self.drawings.items()}
-        tables = {**self.tables, "claims": self.claims}
+        # Claims come first: they say of which model and setting all that follows is.
+        tables = {"claims": self.claims, **self.tables}
         written = [write_table(t, folder / name, self.provenance) for name, t in tables.items()]
         written.append(write_whole(folder / "claims.md", as_markdown(self.claims).encode()))
         for name, items in self.items.items():

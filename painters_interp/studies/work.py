@@ -34,6 +34,10 @@ class Work(int):
     def __floordiv__(self, parts: int) -> "Work":
         return Work(int(self) // parts, partial(_share, self, 1 / parts))
 
+    def alike(self, calls: int) -> "Work":
+        """So many calls of the same kind, for which no trial of their own is made."""
+        return Work(calls, partial(_share, self, calls / int(self)))
+
 
 def total(parts: Iterable[Work]) -> Work:
     """All of them together."""

@@ -443,6 +443,65 @@ def test_the_command_refuses_models_that_it_cannot_tell_apart(checkpoint, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+class TestWhatIsSaidBeforeAnythingIsTried:
+    @pytest.fixture
+    def refused(self, checkpoint, tmp_path, monkeypatch, capsys):
+        """The message of a command that ends before any part of the study is tried."""
+
+        def untried(work) -> float:
+            raise AssertionError(f"{work} was tried")
+
+        def run(*words: str) -> str:
+            monkeypatch.setattr("painters_interp.studies.study.trial", untried)
+            monkeypatch.setattr("painters_interp.studies.study.seconds_needed", untried)
+            own = ["--model", str(checkpoint), "--out", str(tmp_path / "out")]
+            assert answer(["study", *words, *own]) == 2
+            return capsys.readouterr().err
+
+        return run
+
+    def test_that_no_task_tells_anything(self, refused) -> None:
+        assert "on no task is the intact model clearly" in refused("2407.09298", "--limit", "6")
+
+    def test_a_budget_that_no_trial_could_save(self, refused) -> None:
+        told = refused("2605.16234", "--limit", "6", "--budget", "0.1s")
+        assert "the budget is too small: 6 items of each task take more than" in told
+
+    def test_that_findings_of_another_setting_are_there(self, refused, checkpoint, tmp_path):
+        words = ["2601.18302", "--model", str(checkpoint), "--out", str(tmp_path / "out")]
+        assert answer(["study", *words, "--limit", "6", "--formats", "svg"]) == 0
+        assert "another limit (6, not 5)" in refused("2601.18302", "--limit", "5")
+
+
+def test_a_budget_finds_the_limit_once(checkpoint, tmp_path, capsys) -> None:
+    words = ["study", "2601.18302", "--model", str(checkpoint), "--budget", "1h"]
+    look = ["--formats", "svg", "--out", str(tmp_path / "out")]
+    for limit in ("6", "9"):  # as if there had been time for more
+        assert answer([*words, "--limit", limit, *look]) == 0
+        assert "30 items, 6 texts" in capsys.readouterr().out
+    assert answer([*words[:-1], "2h", "--limit", "9", *look]) == 2
+    assert "another limit (6, not 9)" in capsys.readouterr().err
+
+
+def test_a_run_that_ends_as_it_writes_is_never_mixed(checkpoint, tmp_path, monkeypatch, capsys):
+    words = ["study", "2601.18302", "--model", str(checkpoint), "--out", str(tmp_path / "out")]
+    written = []
+
+    def cut_short(table, path, facts) -> Path:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        return storage.write_table(table, path, facts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("painters_interp.studies.study.write_table", cut_short)
+        answer([*words, "--limit", "6"])
+    assert len([*(tmp_path / "out").rglob("*.csv")]) == 1
+    assert answer([*words, "--limit", "5"]) == 2
+    assert "another limit (6, not 5)" in capsys.readouterr().err
+    assert answer([*words, "--limit", "6", "--formats", "svg"]) == 0
+
+
 def test_what_each_costs_is_known_before(on) -> None:
     table = studies.listed(on)
     assert table["id"].tolist() == [*studies.STUDIES]

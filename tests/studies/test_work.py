@@ -14,6 +14,11 @@ def test_work_adds_up_by_its_own_paces() -> None:
     assert both.seconds() == pytest.approx(6.5)
 
 
+def test_work_of_the_same_kind_has_the_same_pace() -> None:
+    assert Work(10, lambda: 5.0).alike(200).seconds() == pytest.approx(100)
+    assert Work(10, lambda: 5.0).alike(200) == 200
+
+
 def test_no_trial_is_made_before_seconds_are_asked_for() -> None:
     made = []
     work = Work(10, lambda: made.append(1) or 1.0)  # type: ignore[func-returns-value]
