@@ -116,7 +116,7 @@ def found(on, learnt, shares):
     def of(id: str) -> studies.Found:
         if id not in kept:
             study = studies.STUDIES[id]
-            own = on if study.ask is setting else learnt
+            own = replace(on) if study.ask is setting else learnt  # nothing is known of it yet
             with pytest.MonkeyPatch.context() as patch:  # tiny models learn fast, and large steps
                 patch.delenv("TQDM_DISABLE", raising=False)  # with a bar, as users see it
                 patch.setattr(glue, "_TUNING", Tuning(epochs=3, rate=1e-3, batch=8))
