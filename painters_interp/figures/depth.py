@@ -33,6 +33,7 @@ def depth_curves(
     columns: int = 3,
     title: str | None = None,
     *,
+    log: bool = False,
     axes: wishes.Panels = None,
     names: wishes.Names = None,
     palette: wishes.Palette = None,
@@ -49,6 +50,7 @@ def depth_curves(
             values has a line.
         columns: How many panels stand side by side at most.
         title: Over the panels.
+        log: Whether values have a logarithmic scale, where none is below zero; zeros are left out.
         axes: Draw into these axes, one for each measure.
         names: What the values of `label` are called.
         palette: Their colours.
@@ -83,6 +85,9 @@ def depth_curves(
     bars = known and len(labels) > MOST_BANDS
     for measure, ax in zip(measures, drawn, strict=True):
         rows_of = table[table["measure"].eq(measure)]
+        if log and (above := rows_of["value"].gt(0)).any() and rows_of["value"].ge(0).all():
+            ax.set_yscale("log")
+            rows_of = rows_of[above]
         for name in labels:
             line = rows_of[rows_of[label].eq(name)] if label else rows_of
             _line(ax, line.sort_values("place"), looks[str(name)], bars, named=bool(label))
@@ -227,7 +232,7 @@ def _cloud(ax: Axes, points: pd.DataFrame, looks: dict[str, appearance.Look]) ->
             alpha=0.85,
             label=look.label,
         )
-    ax.set_yscale("log")
+    ax.set_yscale("log", nonpositive="mask")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(NullFormatter())
     sns.despine(ax=ax)

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and places tried before there is anything to write."""
 
+import errno
 import os
 import re
 import shutil
@@ -254,4 +255,6 @@ def _try(folder: Path) -> None:
 
 def _unwritable(folder: Path, error: OSError | ValueError) -> OutputError:
     reason = getattr(error, "strerror", None) or error
-    return OutputError(f"cannot write in {folder}: {reason}; give a folder that you may write in")
+    full = getattr(error, "errno", None) == errno.ENOSPC
+    where = "on another disk, or make room" if full else "that you may write in"
+    return OutputError(f"cannot write in {folder}: {reason}; give a folder {where}")

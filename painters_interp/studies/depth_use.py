@@ -20,6 +20,7 @@ def _carry_out(on: Setting) -> Found:
     everywhere = _effects(on)
     later = _effects(on, _place(on))
     erased = erasure(on.model, on.texts)
+    erasures = as_curves([erased], on.seed)
     lens = on.lens()
     read = as_curves([lens[name] for name in ("lens_kl", "lens_overlap")], on.seed)
     overlap = of_measure(lens["lens_overlap"], on.seed)
@@ -30,7 +31,7 @@ def _carry_out(on: Setting) -> Found:
             "depth": found.curves(),
             "effects": everywhere.rows,
             "effects_on_later_tokens": later.rows,
-            "erasure": as_curves([erased], on.seed),
+            "erasure": erasures,
             "lens": read,
         },
         judged=[
@@ -73,7 +74,7 @@ def _carry_out(on: Setting) -> Found:
             "depth": lambda: depth_curves(found.curves()),
             "effects": lambda: effects_heatmap(everywhere.rows),
             "effects_on_later_tokens": lambda: effects_heatmap(later.rows),
-            "erasure": lambda: erased.plot(),
+            "erasure": lambda: depth_curves(erasures, log=True),
             "lens": lambda: depth_curves(read, columns=2),
         },
     )

@@ -38,7 +38,7 @@ def _carry_out(on: Setting) -> Found:
             "effective_depth": pd.DataFrame(rows, columns=["texts", "value", "low", "high"]),
         },
         judged=_judged(depths, [*on.texts_by_task()]),
-        drawings={"profile": lambda: depth_curves(profile, "texts")},
+        drawings={"profile": lambda: depth_curves(profile, "texts", log=True)},
     )
 
 

@@ -302,6 +302,16 @@ def test_what_has_no_value_says_so(suite, matrix):
             )
 
 
+def test_curves_along_depth_on_a_logarithmic_scale() -> None:
+    values = {"place": range(3), "value": [10.0, 0.1, 0.0], "low": 0.0, "high": 20.0}
+    table = pd.DataFrame(values).assign(measure="variance", axis="layer")
+    [ax] = figures.depth_curves(table, log=True).axes
+    assert ax.get_yscale() == "log"
+    assert ax.lines[0].get_xdata().tolist() == [0, 1]  # zero has no place there
+    below = table.assign(value=table["value"] - 1)
+    assert [a.get_yscale() for a in figures.depth_curves(below, log=True).axes] == ["linear"]
+
+
 def test_a_measure_without_a_value_has_no_panel_and_others_say_their_unit():
     line = pd.DataFrame({"place": range(3), "axis": "layer", "value": [1.0, 2.0, 3.0]})
     line = line.assign(low=0.5, high=3.5)

@@ -1,6 +1,8 @@
 """Tables on disk: back as they were, or refused by name; never half of one and half of another."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -363,3 +365,15 @@ def test_a_table_from_plain_pandas_draws_the_same(tmp_path: Path) -> None:
             for name, table in (("ours", suite), ("plain", plain))
         )
         assert one == two
+
+
+def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path: Path, monkeypatch: Any) -> None:
+    before = storage.write_whole(tmp_path / "claims.md", b"before")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device; give a folder on another disk"):
+        storage.write_whole(before, b"after")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"before"]
