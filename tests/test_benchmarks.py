@@ -2,9 +2,11 @@
 
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -102,9 +104,17 @@ def test_generation(output: Output, model: str) -> None:
     assert "(reading 0." in out
 
 
-def test_similarity(output: Output, model):
-    said = output("similarity.py", "--model", model, "--passages", "4", "--tokens", "12")
-    assert "4 passages of 12 tokens" in said
+def test_similarity(output: Output, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []
+
+    def here(command: list[str], **given: Any) -> CompletedProcess[str]:
+        """What it starts another process for, in this one."""
+        parts.append(output("similarity.py", *command[2:]))
+        return CompletedProcess(command, 0, parts[-1])
+
+    monkeypatch.setattr(subprocess, "run", here)
+    parts.append(output("similarity.py", "--model", model, "--passages", "4", "--tokens", "12"))
+    said = "".join(parts)
     assert "all 15 measures" in said
     assert "memory above the model" in said
 
