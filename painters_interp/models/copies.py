@@ -60,8 +60,8 @@ def refuse_copying(model: TransformerBridge) -> None:
 
     Raises:
         PlanError: while a plan is applied, in whose order the layers stand.
-        UnsupportedModelError: for weights that are quantised, and for those that accelerate has
-            spread over devices, or fetches when they are needed.
+        UnsupportedModelError: for weights that are quantised, for those that accelerate has
+            spread over devices, or fetches when they are needed, and for adapters of peft.
 
     Example:
         >>> refuse_copying(model)  # it is whole
@@ -82,6 +82,15 @@ def refuse_copying(model: TransformerBridge) -> None:
             f"the weights of {name} are offloaded or spread over devices, and this needs them on "
             "one; load it without a device_map"
         )
+    for place, module in root.named_modules():
+        if type(module).__module__.startswith("peft."):
+            adapters = ", ".join(map(repr, getattr(module, "active_adapters", ())))
+            raise UnsupportedModelError(
+                f"{name} carries an adapter of peft ({adapters or type(module).__name__}, at "
+                f"{plain_name(f'{place}.')[:-1]}), which a plain model of its class has no place "
+                "for; give what merge_and_unload() of the PeftModel returns, called before the "
+                "model has hooks"
+            )
 
 
 @contextmanager

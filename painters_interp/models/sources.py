@@ -110,6 +110,11 @@ def _refuse_revision(name: str, revision: str | None) -> None:
 def _local(path: Path, name: str) -> Checkpoint:
     if path.is_dir():
         if not (path / "config.json").is_file():
+            if (path / "adapter_config.json").is_file():
+                raise ModelError(
+                    f"directory {name} holds an adapter of peft without its model; merge the two "
+                    "(PeftModel.from_pretrained(model, folder).merge_and_unload()), and give that"
+                )
             raise ModelError(
                 f"directory {name} has no config.json; give the folder of a checkpoint"
             )

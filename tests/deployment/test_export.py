@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import tiny
 import torch
@@ -29,6 +30,29 @@ def llama(tiny_folder: Path) -> Any:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save("qwen3", tmp_path_factory.mktemp("bases") / "tiny-qwen3")
+
+
+def with_adapter() -> Any:
+    made = tiny.stock("llama", torch.float64)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    return peft.get_peft_model(made, config).eval()
+
+
+def test_an_adapter_is_named_and_merged_before(tiny_folder: Path, tmp_path: Path) -> None:
+    adapted, tokenizer = with_adapter(), tiny.tokenizer(tiny_folder)
+    with torch.no_grad():
+        expected = adapted(TOKENS).logits
+    merged = painters.load_model(adapted.merge_and_unload(), tokenizer=tokenizer)
+    folder = painters.export(merged, "0-5", tmp_path / "merged")
+    torch.testing.assert_close(read_logits(folder), expected, atol=1e-5, rtol=0)
+    inner = painters.load_model(with_adapter().base_model.model, tokenizer=tokenizer)
+    says = r"adapter of peft \('default', at model\.layers\.0\.self_attn\.q_proj\).*merge_and_unl"
+    with pytest.raises(UnsupportedModelError, match=says):
+        painters.export(inner, "0-5", tmp_path / "not")
+    assert not (tmp_path / "not").exists()
+    with_adapter().save_pretrained(tmp_path / "alone")
+    with pytest.raises(ModelError, match="holds an adapter of peft without its model"):
+        painters.load_model(tmp_path / "alone")
 
 
 def of_zoo(name: str, tiny_folder: Path, **others: Any) -> Any:
