@@ -15,7 +15,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from .. import statistics
 from ..arguments import counting
 from ..execution import as_plan, divergences, face_of, measuring, ready, record_on
-from ..models import Model, as_model, numbers, of_planned
+from ..models import Model, as_model, numbers, of_planned, refuse_headless
 from ..models.fingerprint import model_columns
 from ..notices import say_nan
 from ..plans import Plan, shared_calls
@@ -138,6 +138,7 @@ def document_divergences(
     """
     model = as_model(model)
     ready(model)
+    refuse_headless(model)
     texts = as_texts(texts)
     batches, owners = _batches(model, texts)
     sums, tokens = np.zeros((len(texts), len(plans))), np.zeros(len(texts))

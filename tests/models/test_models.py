@@ -39,6 +39,7 @@ from transformers import (
 
 from painters_interp import applied, check, kl_to_intact, recipe, similarity, storage
 from painters_interp.borrowed import of_transformer_lens
+from painters_interp.damage import divergence
 from painters_interp.errors import ModelError, OutputError, UnsupportedModelError
 from painters_interp.models import (
     bundled,
@@ -328,7 +329,11 @@ def test_checkpoint_that_lacks_more_than_its_head_is_refused(tmp_path: Path) -> 
         load_model(tmp_path / "decoder")
 
 
-def test_what_needs_a_head_says_so(tiny_folder: Path) -> None:
+def test_what_needs_a_head_says_so(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begun(*said: object) -> None:
+        raise AssertionError(said)
+
+    monkeypatch.setattr(divergence, "progress", begun)  # of what is refused no bar is left behind
     encoder = tiny.stock("bert", torch.float64).base_model
     model = load_model(encoder, tokenizer=tiny.tokenizer(tiny_folder))
     assert model.original_model is encoder
