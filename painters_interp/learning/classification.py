@@ -203,8 +203,7 @@ def _recipe(model: TransformerBridge, train: str, tuning: Tuning | None) -> Tuni
         return None
     refuse_untrainable(model)
     recipe = tuning or Tuning()
-    if recipe.folder is not None:
-        writable_folder(recipe.folder)
+    recipe.refuse_unwritable()
     return recipe
 
 

@@ -42,7 +42,6 @@ from ..storage import (
     read_provenance,
     read_table,
     replacing,
-    writable_folder,
     write_table,
 )
 from ..strategies import full
@@ -160,8 +159,7 @@ def heal(
     plan = as_plan(plan, model)
     _refuse(model, plan)
     tuning = tuning or (Tuning(rate=LORA_RATE) if lora else Tuning())
-    if tuning.folder is not None:
-        writable_folder(Path(tuning.folder).expanduser())
+    tuning.refuse_unwritable()
     learnt, judged, places = _split(as_texts(texts), held_out, seed)
     pieces, _ = in_pieces(model, learnt, context)
     scored, _ = in_pieces(model, judged, context)

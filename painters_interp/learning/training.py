@@ -19,7 +19,7 @@ from ..errors import ModelError, UnsupportedModelError
 from ..execution import agree, as_they_are, face_around, undisturbed, user_hooks
 from ..models import stock_copy
 from ..progress import Advance
-from ..storage import room_for, write_whole
+from ..storage import room_for, writable_file, write_whole
 
 FORWARD_AND_BACK = 3  # a pass back costs two
 
@@ -59,6 +59,15 @@ class Tuning:
     def steps(self, rows: int) -> int:
         """How many steps the epochs take over so many rows."""
         return self.epochs * -(-rows // self.batch)
+
+    def file(self, name: str) -> Path | None:
+        """A file of the folder; None where there is no folder."""
+        return None if self.folder is None else Path(self.folder).expanduser() / name
+
+    def refuse_unwritable(self) -> None:
+        """Raise OutputError where the folder could not be written in; makes and leaves nothing."""
+        if (file := self.file("training.pt")) is not None:
+            writable_file(file)
 
 
 def refuse_untrainable(model: TransformerBridge) -> None:
@@ -160,10 +169,8 @@ class Kept:
     @classmethod
     def of(cls, tuning: Tuning, *asked: object) -> "Kept":
         """Under a name that says what is trained on what, how."""
-        if tuning.folder is None:
-            return cls(None)
         said = " ".join(map(str, (*asked, tuning.recipe())))
-        return cls(Path(tuning.folder).expanduser() / f"training-{text_digest(said)}.pt")
+        return cls(tuning.file(f"training-{text_digest(said)}.pt"))
 
     def restore(self, weights: list[nn.Parameter], optimizer: Any) -> int:
         """Put back what was kept; the number of steps that are done."""

@@ -192,6 +192,8 @@ def readers(
     majority = np.bincount(task.train.right.astype(int)).argmax()
     chance = float((task.scored.right == majority).mean())
     source, target = (str(bridge.cfg.model_name) for bridge in (model, second))
+    if second is not model and target == source:
+        target = f"{target} (other)"
     return Readers(hits, idle, chance, strengths, source, target, task.name, seed)
 
 

@@ -230,6 +230,13 @@ def test_what_cannot_be_healed(
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write in"):
         heal(decoder, tuning=Tuning(folder=tmp_path / "file" / "kept"))
+    with pytest.raises(ModelError, match="Target modules"):
+        heal(
+            decoder,
+            tuning=Tuning(folder=tmp_path / "new" / "kept"),
+            lora=Lora(targets=("nothing",)),
+        )
+    assert not (tmp_path / "new").exists()
     with (
         decoder.hooks([("blocks.2.hook_resid_post", lambda value, hook: value)]),
         pytest.raises(UnsupportedModelError, match="would not act on the copy"),
@@ -242,8 +249,6 @@ def test_what_cannot_be_healed(
             Tuning(**setting)
     with pytest.raises(ModelError, match="rate, warmup and decay are numbers"):
         Tuning(rate="fast")  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match="Target modules"):
-        heal(decoder, lora=Lora(targets=("nothing",)))
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ModelError, match="need peft, which is not installed"):
         heal(decoder, lora=Lora())

@@ -184,6 +184,14 @@ def test_what_cannot_be_read(
         readers(encoder, task, **options)
 
 
+def test_two_models_of_one_name_are_told_apart(task: Any, tiny_folder: Any) -> None:
+    one, other = (tiny.build("bert", torch.float32, tiny_folder) for _ in range(2))
+    found = readers(one, task, other).table()
+    assert {*found["source"]} == {"tiny-bert"}
+    assert {*found["target"]} == {"tiny-bert (other)"}
+    assert "source" not in readers(one, task, one).table()
+
+
 def test_models_of_two_widths_need_a_stitch(encoder: Any, task: Any, tiny_folder: Any) -> None:
     wider = tiny.build("gpt2", torch.float32, tiny_folder, n_embd=64)
     with pytest.raises(ModelError, match=r"has 64 dimensions and .* 48; give a stitch"):
