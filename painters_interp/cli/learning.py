@@ -32,6 +32,7 @@ from .options import (
     model_of,
     path_of,
     plans_in,
+    whole_numbers,
     word_option,
 )
 from .outputs import (
@@ -179,6 +180,12 @@ def readers(
             parser=model_of, metavar="<model>", help="Another model, whose states are read."
         ),
     ] = None,
+    stitch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="<i,j>", help="Read --other through a map of its state i to state j of --model."
+        ),
+    ] = None,
     data: Data = None,
     text: TextColumn = None,
     second: SecondColumn = None,
@@ -196,15 +203,17 @@ def readers(
 ) -> None:
     """Train a linear reader at every state, and read every other state with it: heatmaps.
 
-    In the raw stream, and with each state standardised by itself.
+    In the raw stream, and with each state standardised by itself. A map between
+    two models is fitted on the texts that readers learn from.
 
     Example: painters readers --tasks probe_acceptability --limit 300
     """
     from .. import learning
     from ..errors import TaskError
     from ..models import identity
+    from ..stitching import fit_stitch
 
-    look = look_of(venue, formats)
+    look, states = look_of(venue, formats), _two_states(stitch, other)
     folder = folder_of_tables(model, out, ["readers"])
     computable(device, dtype)
     chosen = tasks_of(tasks, data, text, second, label)
@@ -212,15 +221,32 @@ def readers(
         raise TaskError(f"--tasks {tasks!r} are several; readers are trained for one")
     bridge = loaded(model, device, dtype)
     second_bridge = None if other is None else loaded(other, device, dtype)
-    found = learning.readers(bridge, chosen[0], second_bridge, pool=pool, limit=limit, seed=seed)
+    between = None
+    if second_bridge is not None and states is not None:
+        learnt_from = [" ".join(text) for text in chosen[0].limited(limit, seed).train.texts]
+        between = fit_stitch(second_bridge, bridge, learnt_from, *states)
+    read: dict[str, Any] = {"pool": pool, "limit": limit, "seed": seed}
+    found = learning.readers(bridge, chosen[0], second_bridge, between, **read)
     columns = None if second_bridge is None else identity(second_bridge)
-    asked: dict[str, Any] = {"limit": limit, "seed": seed, "data": data, "pool": pool}
-    facts = facts_of(bridge, chosen, other=other, columns=columns, **asked)
+    facts = facts_of(bridge, chosen, other=other, columns=columns, stitch=states, data=data, **read)
     for reading in learning.READINGS:
         say(f"{reading}: {_told(found, reading)}", hang=4)
     for path in write_all({"readers": found.table()}, folder, {"readers": facts}, look):
         if path.suffix in FIGURES:
             print(path)
+
+
+def _two_states(stitch: str | None, other: str | None) -> tuple[int, int] | None:
+    """The states between which --stitch maps. Raises PaintersError."""
+    from ..errors import PaintersError
+
+    if (states := whole_numbers(stitch, "--stitch")) is None:
+        return None
+    if len(states) != 2:
+        raise PaintersError(f"--stitch {stitch!r} is not two states; write them as 12,6")
+    if other is None:
+        raise PaintersError("--stitch leads from another model to this one; give --other, too")
+    return states[0], states[1]
 
 
 def _told(found: "Readers", reading: str) -> str:

@@ -82,6 +82,7 @@ WRONG = [
     ("--num-fewshot", ("evaluate",), ["-1", "x", HUGE]),
     ("--cache", ("evaluate",), ["nonsense", "averaged", ""]),
     ("--pool", ("classify", "readers"), ["max", ""]),
+    ("--stitch", ("readers",), ["", "x", "1", "1,2,3", "1,2"]),  # the last for lack of --other
     ("--text", ("classify", "readers"), ["sentence"]),
     ("--train", ("classify",), ["nonsense", ""]),
     ("--epochs", ("classify",), ["0", "2", "x"]),

@@ -10,7 +10,9 @@ import tiny
 
 from painters_interp import cli, report, storage
 from painters_interp.cli.runs import DEFAULT
+from painters_interp.learning import named, readers
 from painters_interp.models import identity, load_model
+from painters_interp.stitching import fit_stitch
 from painters_interp.tables import labelled, labels_of
 from painters_interp.tables.items import item_table, summarise
 
@@ -249,10 +251,20 @@ def test_readers_of_one_model_read_another(painters, checkpoint, tmp_path) -> No
     facts = json.loads((tmp_path / "maps" / "readers.json").read_text())
     assert facts["columns"]["revision"] == identity(load_model(second))["revision"]
     narrow = tiny.save("llama", tmp_path / "narrow", hidden_size=32, head_dim=8)
-    code, out, err = painters(*words[:3], "--other", narrow, *words[-2:], "--out", tmp_path / "no")
+    words = (*words[:3], "--other", narrow, *words[-2:])
+    code, out, err = painters(*words, "--out", tmp_path / "no")
     assert (code, out) == (2, "")
     assert "has 32 dimensions and" in err
     assert not (tmp_path / "no").exists()
+    stitched = (*words, "--stitch", "2,3", "--out", tmp_path / "stitched", "--formats", "svg")
+    assert painters(*stitched)[0] == 0
+    facts = json.loads((tmp_path / "stitched" / "readers.json").read_text())
+    assert facts["stitch"] == [2, 3]
+    model, other = load_model(checkpoint), load_model(narrow)
+    task = named("probe_acceptability").limited(40, 0)
+    between = fit_stitch(other, model, [text for (text,) in task.train.texts], 2, 3)
+    found = pd.read_csv(tmp_path / "stitched" / "readers.csv")["value"]
+    assert found.tolist() == readers(model, task, other, between).table()["value"].tolist()
 
 
 def test_generate_shows_where_texts_part(painters, checkpoint, tmp_path) -> None:
