@@ -78,6 +78,6 @@ def surveyed(worker: Worker, group: Group, shards: Sequence[Shard]) -> Survey | 
 def answered(worker: Worker, work: Work) -> Answered | Failed:
     """The answers to a work, or why there are none."""
     try:
-        return worker.answer(work.shard, work.plans)
+        return worker.answer(work.shard, work.plans, work.facts)
     except Exception as error:  # a model that is gone, say
         return Failed(why(error))

@@ -218,7 +218,8 @@ class Driver:
                 done.append(shard.id)
                 continue
             share = len(missing) / len(plans)
-            works.append(Work(shard, missing, round(place.calls * share), place.seconds * share))
+            calls, seconds = round(place.calls * share), place.seconds * share
+            works.append(Work(shard, missing, place.facts, calls, seconds))
             self.places[shard.id] = place
         self.journal.note("kept", shards=done)
         return works

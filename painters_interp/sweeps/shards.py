@@ -1,4 +1,4 @@
-"""A sweep in shards: (model, task, range of items) for all plans, fixed by the spec alone."""
+"""A sweep in shards: (model, task, range of items) for all plans, fixed by spec and tasks alone."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -60,13 +60,18 @@ def _pairs(
 
 @dataclass(frozen=True)
 class Question:
-    """A task as it is put: `asked` is the name in the spec, a task's or a group's of `task`."""
+    """A task as it is put: `asked` is the name in the spec, a task's or a group's of `task`.
+
+    `requests` is the digest of what it asks, without the turns of a chat: where its items are
+    changed, or others lie on another machine, it is another question.
+    """
 
     asked: str
     task: str
     limit: float | None
     shots: int | None
     seed: int
+    requests: str = ""
 
 
 @dataclass(frozen=True)

@@ -39,10 +39,14 @@ class Survey:
 
 @dataclass(frozen=True)
 class Work:
-    """A shard, and those plans of which there are no answers to it yet."""
+    """A shard, and those plans of which there are no answers to it yet.
+
+    `facts` are those of its place, which have to hold of whoever answers.
+    """
 
     shard: Shard
     plans: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
     calls: int = 0
     seconds: float = 0.0
 

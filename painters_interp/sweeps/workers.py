@@ -2,15 +2,17 @@
 
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from ..errors import UnsupportedModelError, out_of_memory
+from ..errors import PaintersError, TaskError, UnsupportedModelError, out_of_memory
 from ..evaluation import time_per_call
 from ..evaluation.harness import Task
 from ..evaluation.harness.requests import requests_digest
@@ -40,6 +42,7 @@ class Worker:
         self._device = device
         self._group: Group | None = None
         self._model: TransformerBridge | None = None
+        self._archive: Archive | None = None  # of the model, which takes a second per GB
         self._tasks: dict[Question, Task] = {}
         self._together: dict[Question, int] = {}
         if threads is not None:
@@ -57,7 +60,6 @@ class Worker:
         model = self._loaded(group)
         labels = self._spec.labels(len(model.blocks))
         plans = _plans([*labels["plan"].unique()], model)
-        archive = archive_for(model, Path())
         paces: dict[Question, tuple[float, float]] = {}
         places = {}
         for shard in shards:
@@ -65,17 +67,20 @@ class Worker:
             if of not in paces:
                 paces[of] = self._pace(of, shard.items, plans)
             calls, seconds = (round(len(shard.items) * paces[of][0]), paces[of][1])
-            places[shard.id] = self._place(shard, archive, calls, seconds * calls)
+            places[shard.id] = self._place(shard, calls, seconds * calls)
         return Survey(group, labels, identity(model), places)
 
-    def answer(self, shard: Shard, plans: Sequence[str]) -> Answered:
-        """The items of a shard under some plans.
+    def answer(self, shard: Shard, plans: Sequence[str], facts: Mapping[str, Any]) -> Answered:
+        """The items of a shard under some plans, to be kept where `facts` are noted.
 
         Where memory runs out, fewer items go through the model together, from then on; an item
-        that raises an error is found by halving, and left out.
+        that raises an error is found by halving, and left out. Raises PaintersError where the
+        facts are others here: a model or a task that was changed since, or is another one on this
+        machine.
         """
         start = time.perf_counter()
         model = self._loaded(shard.group)
+        _refuse_others(shard, facts, self._facts(shard))
         parsed = _plans(plans, model)
         found: list[pd.DataFrame] = []
         lost: dict[int, str] = {}
@@ -111,11 +116,17 @@ class Worker:
         with silent():
             return measurement.items(model, plans, questions, self._spec.cache, _unwatched)
 
-    def _place(self, shard: Shard, archive: Archive, calls: int, seconds: float) -> Place:
-        task = self._task(shard.question)
-        own = portion(task, shard.items)
-        [shelf] = shelves([own], shard.question.seed, shard.measured, self._spec.cache, archive)
-        return Place(shelf.facts, requests_digest(task), seconds, calls)
+    def _place(self, shard: Shard, calls: int, seconds: float) -> Place:
+        requests = requests_digest(self._task(shard.question))
+        return Place(self._facts(shard), requests, seconds, calls)
+
+    def _facts(self, shard: Shard) -> Mapping[str, Any]:
+        """All that the answers to a shard depend on but the plan, as they are here."""
+        if self._archive is None:
+            self._archive = archive_for(self._held, Path())
+        own, seed = portion(self._task(shard.question), shard.items), shard.question.seed
+        [shelf] = shelves([own], seed, shard.measured, self._spec.cache, self._archive)
+        return shelf.facts
 
     def _pace(
         self, question: Question, items: Sequence[int], plans: Sequence[Plan]
@@ -146,8 +157,12 @@ class Worker:
             template = None
             if self._spec.chat:
                 template = tokenizer_of(self._held).chat_template_of_model()
-            found = tasks_of(self._spec, question, template)
-            self._tasks |= found
+            self._tasks |= tasks_of(self._spec, question, template)
+        if question not in self._tasks:
+            raise TaskError(
+                f"the items of task {question.task!r} are not those with which the sweep began; "
+                "where they were changed, run it again"
+            )
         return self._tasks[question]
 
     def _loaded(self, group: Group) -> TransformerBridge:
@@ -165,7 +180,7 @@ class Worker:
 
     def let_go(self) -> None:
         """Hold no model any more."""
-        held, self._model, self._group = self._model, None, None
+        held, self._model, self._group, self._archive = self._model, None, None, None
         self._tasks.clear()
         self._together.clear()
         if held is not None:
@@ -180,11 +195,26 @@ def tasks_of(
 
     Raises TaskError.
     """
-    found = load_tasks(
-        [question.asked], spec.data, question.limit, question.shots, question.seed,
-        spec.include or None, spec.trust, template,
+    load = partial(
+        load_tasks, [question.asked], spec.data, question.limit, question.shots, question.seed,
+        spec.include or None, spec.trust,
     )  # fmt: skip
-    return {replace(question, task=task.config.task): task for task in found}
+    found = load()
+    told = [
+        replace(question, task=task.config.task, requests=requests_digest(task)) for task in found
+    ]
+    return dict(zip(told, found if template is None else load(template), strict=True))
+
+
+def _refuse_others(shard: Shard, noted: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Raise PaintersError where what the answers depend on is not what was noted of it."""
+    differ = sorted(name for name in {*noted, *here} if noted.get(name) != here.get(name))
+    if differ:
+        raise PaintersError(
+            f"{shard.group.name} and task {shard.question.task!r} are not what they were when the "
+            f"sweep began ({', '.join(differ)}); where one was changed, run it again, and where "
+            "another machine has another one, give it the same"
+        )
 
 
 def _unwatched(calls: int) -> None:

@@ -59,9 +59,9 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     ran: list[tuple[int, ...]] = []
     answer = workers.Worker.answer
 
-    def watched(self: Any, shard: Any, plans: Any) -> Any:
+    def watched(self: Any, shard: Any, plans: Any, facts: Any) -> Any:
         ran.append(shard.items)
-        return answer(self, shard, plans)
+        return answer(self, shard, plans, facts)
 
     monkeypatch.setattr(workers.Worker, "answer", watched)
     return ran
@@ -81,6 +81,26 @@ def scoring(monkeypatch: pytest.MonkeyPatch, before: Callable[[Any], None]) -> N
 def items_of(questions: Any) -> list[int]:
     [task] = questions.tasks
     return sorted({instance.doc_id for instance in task.instances})
+
+
+def with_epsilon(value: float, folder: Path) -> Path:
+    """A checkpoint whose config says so, which is another model."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": value}))
+    return folder
+
+
+def own_task(folder: Path, answer: str) -> Path:
+    """A task of ten items in files of one's own."""
+    folder.mkdir(exist_ok=True)
+    items = [{"question": f"{n} is", "answer": f" {answer} {n}"} for n in range(10)]
+    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
+    (folder / "colours.yaml").write_text(
+        "task: colours\noutput_type: loglikelihood\ndataset_path: json\n"
+        f"dataset_kwargs: {{data_files: {{test: {folder / 'items.jsonl'}}}}}\n"
+        "test_split: test\ndoc_to_text: '{{question}}'\ndoc_to_target: '{{answer}}'\n"
+    )
+    return folder / "colours.yaml"
 
 
 def same(one: sweeps.Swept, other: sweeps.Swept) -> None:
@@ -267,6 +287,61 @@ def test_another_model_under_the_same_name_is_another_model(
     assert not first.items["value"].equals(second.items["value"])
     alone = painters.sweep({**asked, "models": str(own)}, tmp_path / "alone")
     same(second, alone)
+
+
+def test_a_model_that_is_changed_while_its_sweep_runs_fails_and_again_it_is_the_new_one(
+    asked, checkpoint, tmp_path, monkeypatch
+):
+    own = with_epsilon(0.1, shutil.copytree(checkpoint, tmp_path / "mine"))
+    spec = {**asked, "models": [str(own), str(checkpoint)]}
+    loads: list[str] = []
+
+    def changing(name: str, **options: Any) -> Any:
+        loads.append(name)
+        if loads == [str(own), str(checkpoint), str(own)]:  # it comes back for the answers
+            with_epsilon(0.2, own)
+        return painters.load_model(name, dtype=options["dtype"])
+
+    monkeypatch.setattr(workers, "load_model", changing)
+    found = painters.sweep(spec, tmp_path / "out")
+    assert found.failed["model"].tolist() == [str(own)]
+    assert "are not what they were when the sweep began" in found.failed["why"].item()
+    assert sweeps.status(tmp_path / "out")["failed"].tolist() == [2, 0]
+    again = painters.sweep(spec, tmp_path / "out")
+    assert not len(again.failed)
+    same(again, painters.sweep(spec, tmp_path / "alone"))
+
+
+def test_items_that_are_changed_while_a_sweep_runs_fail_and_again_they_are_the_new_ones(
+    asked, tmp_path, monkeypatch
+):
+    spec = {**asked, "tasks": str(own_task(tmp_path / "tasks", "red"))}
+    load = workers.load_model
+
+    def changing(name: str, **options: Any) -> Any:
+        own_task(tmp_path / "tasks", "blue")
+        return load(name, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "load_model", changing)
+        found = painters.sweep(spec, tmp_path / "out")
+    assert "are not those with which the sweep began" in found.failed["why"].item()
+    assert found.results.empty
+    again = painters.sweep(spec, tmp_path / "out")
+    assert not len(again.failed)
+    same(again, painters.sweep(spec, tmp_path / "alone"))
+
+
+def test_jobs_of_an_array_that_read_other_items_are_to_be_run_again(asked, tmp_path, answered):
+    spec = {**asked, "tasks": str(own_task(tmp_path / "tasks", "red"))}
+    painters.sweep(spec, tmp_path / "out", shard="1/2")
+    own_task(tmp_path / "tasks", "blue")
+    painters.sweep(spec, tmp_path / "out", shard="2/2")
+    found = painters.sweep(spec, tmp_path / "out", collect=True)
+    assert found.failed["why"].tolist() == ["not done; run --shard 1/2 again"]
+    painters.sweep(spec, tmp_path / "out", shard="1/2")
+    joined = painters.sweep(spec, tmp_path / "out", collect=True)
+    same(joined, painters.sweep(spec, tmp_path / "alone"))
 
 
 def test_an_interruption_finishes_the_shard_and_the_same_call_goes_on(
