@@ -49,6 +49,7 @@ def sweep(
     """
     from ..sweeps import read_spec
     from ..sweeps import sweep as carried_out
+    from ..sweeps.inquiries import STUDIES
 
     found = carried_out(
         read_spec(spec), out, executor, shard=shard, collect=collect, address=address,
@@ -57,6 +58,8 @@ def sweep(
     )  # fmt: skip
     if len(found.results):
         print(f"Results are in {out / 'results.csv'}")
+    if any((out / STUDIES).glob("*/*/claims.csv")):
+        print(f"Studies are in {out / STUDIES}")
     if len(found.failed):
         raise typer.Exit(1)
 
@@ -65,7 +68,9 @@ def status(
     folder: Annotated[
         Path, typer.Argument(parser=path_of, metavar="<folder>", help="The --out of a sweep.")
     ],
-    watch: Annotated[bool, typer.Option("--watch", help="Look again until all is done.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again until all is done; what changes is printed.")
+    ] = False,
 ) -> None:
     """How far a sweep has come, whoever works on it: shards per model and task.
 
@@ -73,13 +78,21 @@ def status(
     """
     from ..sweeps import status as standing
     from ..sweeps.running import readable
+    from ..sweeps.watching import at_work
     from ..tables.showing import printed
 
+    before = ""
     while True:
         table = standing(folder)
+        open_ = table[["running", "left"]].to_numpy().any()
         to_go = [readable(s) if s == s else "" for s in table["seconds"]]
         shown = table.drop(columns="seconds").assign(**{"to go": to_go})
-        print(printed(shown, width=room()), flush=True)
-        if not watch or not table[["running", "left"]].to_numpy().any():
+        text = printed(shown, width=room())
+        if open_ and not at_work(folder):
+            text += "\nNobody is at work on it; the command that began it goes on from there."
+        if text != before:
+            print(f"\n{text}" if before else text, flush=True)
+            before = text
+        if not watch or not open_:
             return
         time.sleep(_PAUSE)

@@ -5,13 +5,17 @@ import json
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..digests import digest
+from ..errors import PaintersError
+from ..evaluation.harness.included import is_file_of_task
+from ..evaluation.harness.requests import definition, requests_digest
+from ..evaluation.harness.tasks import load_tasks
 from ..models import load_model
 from ..report import write_page
 from ..storage import replacing, write_whole
@@ -58,32 +62,49 @@ class Inquiry:
             there = json.loads((self.place(folder) / _ASKED).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return bool(there == self._facts)
+        return bool(there == self.facts())
 
-    @property
-    def _facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """What it is, as it is read back.
 
         Findings of another version of this code are none, nor those of other files than lie now
-        where the model and the data are said to be.
+        where the model, the data and tasks of one's own are said to be.
         """
+        tasks = {name: self._requests(name) for name in self.tasks or () if is_file_of_task(name)}
         files = {place: _files(Path(place)) for place in (self.group.model, self.data) if place}
-        facts = asdict(self) | {"files": files, "painters_interp": __version__}
+        facts = asdict(self) | {"files": files, "requests": tasks, "painters_interp": __version__}
         found: dict[str, Any] = json.loads(json.dumps(facts))
         return found
 
-    def carry_out(self, model: Any, folder: Path) -> None:
-        """Ask the model, and write all that was found."""
+    def _requests(self, name: str) -> list[str]:
+        """What a task of one's own asks, and how it judges; nothing where it cannot be read."""
+        try:
+            found = load_tasks([name], self.data, seed=self.seed)
+        except PaintersError:
+            return []
+        return [text for task in found for text in (requests_digest(task), definition(task))]
+
+    def carry_out(self, model: Any, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Ask the model, and write all that was found.
+
+        `facts` are its own from before the model was loaded: raises PaintersError where files have
+        been changed since.
+        """
         tasks = None if self.tasks is None else [*self.tasks]
         found = run(
             self.study, model, tasks, self.data, self.limit, seed=self.seed,
             store=folder / STUDIES / "scores",
         )  # fmt: skip
+        if self.facts() != facts:
+            raise PaintersError(
+                "files of the model, the data or a task were changed while it was carried out; run "
+                "the sweep again"
+            )
         place = self.place(folder)
         with replacing(place) as part:
             found.save(part)
         write_page(place)
-        write_whole(place / _ASKED, json.dumps(self._facts, indent=1).encode())  # what says done
+        write_whole(place / _ASKED, json.dumps(facts, indent=1).encode())  # what says done
 
 
 def _files(place: Path) -> list[tuple[str, int, int]]:
@@ -104,6 +125,11 @@ def inquiries_of(spec: Spec) -> list[Inquiry]:
     ]
 
 
+def counted(studies: int) -> str:
+    """So many studies, in words."""
+    return "1 study" if studies == 1 else f"{studies} studies"
+
+
 def inquire(
     folder: Path,
     inquiries: Sequence[Inquiry],
@@ -119,9 +145,9 @@ def inquire(
     left = [one for one in inquiries if not one.is_done(folder)]
     journal.note("kept", shards=[one.id for one in inquiries if one not in left])
     if inquiries:
-        kind = "study of a model" if len(inquiries) == 1 else "studies of models"
-        journal.say(f"{len(inquiries)} {kind}, {len(left)} of them to do")
+        journal.say(f"{counted(len(inquiries))} of a model, {len(left)} of them to do")
     held: tuple[Group, Any] | None = None
+    facts: dict[Inquiry, dict[str, Any]] = {}
     for one in left:
         if stop.is_set():
             raise KeyboardInterrupt
@@ -131,11 +157,13 @@ def inquire(
             if held is None or held[0] != one.group:
                 held = None
                 gc.collect()  # before loading: two models may not fit
+                facts |= {other: other.facts() for other in left if other.group == one.group}
                 place = None if one.group.device_map is not None else device
                 held = one.group, load_model(one.group.model, device=place, **one.group.options)
-            one.carry_out(held[1], folder)
+            one.carry_out(held[1], folder, facts[one])
         except Exception as error:  # of a model, a task, a device: the others go on
             journal.note("failed", shard=one.id, why=why(error))
             journal.say(losses.add(one.group, why(error), task=f"study {one.study}"))
             continue
         journal.note("done", shard=one.id, seconds=time.perf_counter() - start)
+        journal.say(f"{one.name}: what was found is in {one.place(folder)}")

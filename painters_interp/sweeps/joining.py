@@ -1,7 +1,7 @@
 """The parts of a sweep as one table of items, and the results that follow from it."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,16 +97,23 @@ def repeated(surveys: Mapping[Group, Survey]) -> dict[Group, str]:
 
 
 def join(
-    folder: Path, spec: Spec, shards: Sequence[Shard], surveys: Mapping[Group, Survey]
+    folder: Path,
+    spec: Spec,
+    shards: Sequence[Shard],
+    surveys: Mapping[Group, Survey],
+    missing: Callable[[Shard, str], None],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write results and items of all shards that there are parts of, and return them."""
+    """Write results and items of all shards that there are parts of, and return them.
+
+    `missing` is told of each shard of which not all is there, and why.
+    """
     tables: list[pd.DataFrame] = []
     items: list[pd.DataFrame] = []
     for group, survey in surveys.items():
         asked = [shard for shard in shards if shard.group == group]
         for question in dict.fromkeys(shard.question for shard in asked):
             own = [shard for shard in asked if shard.question == question]
-            found = _items(folder, own, survey)
+            found = _items(folder, own, survey, missing)
             if found is None:
                 continue
             named = {"limit": question.limit, "shots": question.shots}
@@ -121,12 +128,16 @@ def join(
     return results, every
 
 
-def _items(folder: Path, shards: Sequence[Shard], survey: Survey) -> pd.DataFrame | None:
+def _items(
+    folder: Path, shards: Sequence[Shard], survey: Survey, missing: Callable[[Shard, str], None]
+) -> pd.DataFrame | None:
     """The items of a question: of the plans that are asked for, in their order."""
     parts = []
     for shard in shards:
         place = survey.places.get(shard.id)
-        found = None if place is None else kept(folder, shard, place)[0]
+        found, wrong = (None, []) if place is None else kept(folder, shard, place)
+        if {*survey.labels["plan"].astype(str)} - whole_plans(found, shard):
+            missing(shard, "; ".join(wrong) or "not all that was answered is there any more")
         if found is not None and place is not None:
             parts.append(found.assign(requests=place.requests))
     if not parts:

@@ -4,12 +4,15 @@ Nobody waits for anybody: each driver has its own files, and whoever wants to kn
 """
 
 import json
+import math
 import os
 import re
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ class Journal:
         host = re.sub(r"[^A-Za-z0-9.-]+", "_", socket.gethostname())
         # Containers share process ids, and may share their host's name.
         self.name = f"{time.strftime('%Y%m%d-%H%M%S')}-{host}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._last = max((note.time for note in notes(folder)), default=0.0)
         self._notes = writable_folder(folder / "journal") / f"{self.name}.jsonl"
         self.log = writable_folder(folder / "logs") / f"{self.name}.log"
         self._over = threading.Event()
@@ -50,8 +54,9 @@ class Journal:
                 raise  # else the error that ended it says more
 
     def note(self, event: str, **facts: Any) -> None:
-        """Add a line. Raises OutputError."""
-        line = json.dumps({"event": event, "time": time.time(), **facts}, default=str)
+        """Add a line, later than all that stood there, whatever the clock says. OutputError."""
+        self._last = max(time.time(), math.nextafter(self._last, math.inf))
+        line = json.dumps({"event": event, "time": self._last, **facts}, default=str)
         self._append(self._notes, line)
 
     def say(self, text: str) -> None:
@@ -68,7 +73,7 @@ class Journal:
 
     def _beat(self) -> None:
         while not self._over.wait(_BEAT):
-            if self._notes.exists():
+            with suppress(OSError):  # not there any more: the next note says so
                 os.utime(self._notes)
 
 
@@ -85,11 +90,22 @@ class Note:
 
 def notes(folder: Path) -> list[Note]:
     """All lines of all drivers, in order of time."""
-    found = [note for path in (folder / "journal").glob("*.jsonl") for note in _lines(path)]
+    paths = [*(folder / "journal").glob("*.jsonl")]
+    now = _now(folder / "journal") if paths else 0.0
+    found = [note for path in paths for note in _lines(path, now)]
     return sorted(found, key=lambda note: note.time)
 
 
-def _lines(path: Path) -> Iterator[Note]:
+def _now(folder: Path) -> float:
+    """The time of the file system, which may be a server's; this machine's where none is told."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
+
+
+def _lines(path: Path, now: float) -> Iterator[Note]:
     content = path.read_text(encoding="utf-8", errors="surrogatepass")
     # What follows the last line break is a line that is being written, or that a kill cut short.
     lines = []
@@ -99,7 +115,8 @@ def _lines(path: Path) -> Iterator[Note]:
         except ValueError:  # a line that a full disk cut short, and that was written on behind
             continue
     over = any(line["event"] == "ended" for line in lines)
-    alive = not over and time.time() - path.stat().st_mtime < _GONE
+    # A sign of life from the future is older than the day when the clock was set back.
+    alive = not over and abs(now - path.stat().st_mtime) < _GONE
     for line in lines:
         event, moment = line.pop("event"), float(line.pop("time"))
         yield Note(event, moment, path.stem, alive, line)

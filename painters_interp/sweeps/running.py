@@ -22,7 +22,7 @@ from ..progress import progress
 from ..storage import making, writable_folder
 from ..terminal import say_aside
 from .executors import Crew, Here
-from .inquiries import inquire, inquiries_of
+from .inquiries import Inquiry, counted, inquire, inquiries_of
 from .joining import PARTS, Losses, Swept, join, kept, repeated, shelf_of, whole_plans
 from .journal import Journal, notes
 from .manifests import read_manifest, write_manifest
@@ -98,7 +98,8 @@ def sweep(
         with closing(crew):
             driver = Driver(folder, asked, part, shards, crew, journal, stop)
             found = driver.drive()
-        inquire(folder, part.of_shards(inquiries_of(asked)), journal, driver.losses, stop, device)
+        inquire(folder, driver.studies, journal, driver.losses, stop, device)
+        driver.say_how_it_went()
         return replace(found, failed=driver.losses.table)
 
 
@@ -149,21 +150,32 @@ class Driver:
     stop: threading.Event
     losses: Losses = field(default_factory=Losses)
     places: dict[str, Place] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+
+    @property
+    def own(self) -> list[Shard]:
+        """The shards that it is to do."""
+        return self.part.of_shards(self.shards)
+
+    @property
+    def studies(self) -> list[Inquiry]:
+        """The studies that it is to carry out."""
+        return self.part.of_shards(inquiries_of(self.spec))
 
     def drive(self) -> Swept:
         """Do what is left to be done, and join it where it is the whole sweep."""
-        own = self.part.of_shards(self.shards)
+        own = self.own
         self._note_plan()
         surveys = self._surveys(own)
         works = [] if self.stop.is_set() else self._works(own, surveys)
-        self._say_what_is_left(own, works)
+        if own or not self.studies:
+            self._say_what_is_left(own, works)
         self._answer(works)
         if self.stop.is_set():
             raise KeyboardInterrupt
         results, items = pd.DataFrame(), pd.DataFrame()
         if self.part.whole:
-            results, items = join(self.folder, self.spec, self.shards, surveys)
-        self._say_how_it_went(len(own))
+            results, items = join(self.folder, self.spec, self.shards, surveys, self._miss)
         return Swept(results, items, self.losses.table)
 
     def _note_plan(self) -> None:
@@ -172,8 +184,7 @@ class Driver:
         studies = inquiries_of(self.spec)
         rows += [[one.id, one.group.called, one.group.dtype, f"study {one.study}", "claims", 0]
                  for one in studies]  # fmt: skip
-        own = [shard.id for shard in self.part.of_shards(self.shards)]
-        own += [one.id for one in self.part.of_shards(studies)]
+        own = [*(one.id for one in self.own), *(one.id for one in self.studies)]
         given = {"spec": self.spec.digest, "slice": str(self.part), "workers": self.crew.workers}
         self.journal.note("planned", **given, shards=rows, own=own)
 
@@ -234,6 +245,8 @@ class Driver:
         )
 
     def _answer(self, works: Sequence[Work]) -> None:
+        if not works:
+            return
         with progress("sweep", sum(work.calls for work in works)) as advance:
             for work, found in self.crew.answers(works, self.stop.is_set, self._begun):
                 self._keep(work, found)
@@ -244,6 +257,8 @@ class Driver:
 
     def _keep(self, work: Work, found: Answered | Failed) -> None:
         shard = work.shard
+        if isinstance(found, Failed) or found.lost:
+            self.failed.add(shard.id)
         if isinstance(found, Failed):
             self.journal.note("failed", shard=shard.id, why=found.why)
             self.journal.say(self.losses.add(shard.group, found.why, shard))
@@ -267,11 +282,20 @@ class Driver:
         for plan, values in undefined.items():
             self.journal.say(f"{shard.name}: plan {plan!r} has {values} values that are no numbers")
 
-    def _say_how_it_went(self, own: int) -> None:
+    def _miss(self, shard: Shard, why: str) -> None:
+        """What was there, or was written, and is gone when all is joined."""
+        if shard.id not in self.failed:
+            self.journal.note("failed", shard=shard.id, why=why)
+            self.journal.say(self.losses.add(shard.group, why, shard))
+
+    def say_how_it_went(self) -> None:
+        """Tell whoever watches what was done, and what was not."""
         failed = len(self.losses.table)
         told = f"{failed} failed, see above and {self.journal.log}" if failed else "nothing failed"
         part = "" if self.part.whole else f"--shard {self.part}: "
-        self.journal.say(f"{part}{count(own, 'shard')}, {told}")
+        studies = [counted(len(self.studies))] if self.studies else []
+        shards = [count(len(self.own), "shard")] if self.own or not studies else []
+        self.journal.say(f"{part}{', '.join([*shards, *studies, told])}")
 
 
 def _not_finite(items: pd.DataFrame) -> dict[str, int]:
@@ -307,8 +331,12 @@ def _collected(folder: Path, spec: Spec, shards: Sequence[Shard]) -> Swept:
             f"{len(left)} of {count(len(shards) + len(asked), 'shard')} are not done; "
             f"run --shard {every} again"
         )
-    results, items = join(folder, spec, shards, surveys)
+    results, items = join(folder, spec, shards, surveys, _said)
     return Swept(results, items, losses.table, len(left))
+
+
+def _said(shard: Shard, why: str) -> None:
+    """What is missing was said when it was counted."""
 
 
 def _is_done(folder: Path, shard: Shard, surveys: Mapping[Group, Survey]) -> bool:

@@ -1,6 +1,6 @@
 """`status`: how far a sweep has come, read from the journals of all who work on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,17 +72,13 @@ def status(out: str | Path) -> pd.DataFrame:
         >>> status(tmp_path / "sweep")[["task", "shards", "done", "left"]].values.tolist()
         [['probe_facts', 1, 1, 0]]
     """
-    heard = notes(Path(out))
-    plans = [note for note in heard if note.event == "planned"]
-    if not plans:
-        raise PaintersError(f"there is no sweep in {out}; give the folder that was its --out")
-    planned, spec = plans[-1].facts["shards"], plans[-1].facts["spec"]
-    drivers = {note.driver: note for note in plans if note.facts["spec"] == spec}
+    heard, drivers = _heard(out)
+    planned = [*drivers.values()][-1].facts["shards"]
     standing = _Standing()
     for note in heard:
         if note.driver in drivers:
             standing.hear(note, planned)
-    workers = sum(note.facts["workers"] for note in drivers.values() if note.alive)
+    workers = _at_work(drivers)
     table = pd.DataFrame(planned, columns=["id", "model", "dtype", "task", "measured", "items"])
     rows = []
     for named, own in table.groupby(["model", "dtype", "task", "measured"], sort=False):
@@ -92,3 +88,22 @@ def status(out: str | Path) -> pd.DataFrame:
         names = dict(zip(("model", "dtype", "task", "measured"), named, strict=True))
         rows.append({**names, "shards": len(own), **counts, "seconds": to_go})
     return typed(pd.DataFrame(rows))
+
+
+def at_work(out: str | Path) -> int:
+    """How many workers the drivers have that work on the sweep in a folder now. PaintersError."""
+    return _at_work(_heard(out)[1])
+
+
+def _heard(out: str | Path) -> tuple[list[Note], dict[str, Note]]:
+    """All notes, and what each driver planned of the sweep that was begun last, in this order."""
+    heard = notes(Path(out))
+    plans = [note for note in heard if note.event == "planned"]
+    if not plans:
+        raise PaintersError(f"there is no sweep in {out}; give the folder that was its --out")
+    spec = plans[-1].facts["spec"]
+    return heard, {note.driver: note for note in plans if note.facts["spec"] == spec}
+
+
+def _at_work(drivers: Mapping[str, Note]) -> int:
+    return sum(note.facts["workers"] for note in drivers.values() if note.alive)

@@ -1,6 +1,7 @@
 """Sweeps in one process: what is asked is answered once, whatever happens on the way."""
 
 import json
+import os
 import shutil
 import signal
 import warnings
@@ -16,6 +17,7 @@ import torch
 import painters_interp as painters
 from painters_interp import sweeps
 from painters_interp.cli import application
+from painters_interp.cli import sweeps as cli
 from painters_interp.errors import OutputError, PaintersError
 from painters_interp.evaluation import measurements
 from painters_interp.sweeps import inquiries, journal, running, workers
@@ -344,6 +346,19 @@ def test_jobs_of_an_array_that_read_other_items_are_to_be_run_again(asked, tmp_p
     same(joined, painters.sweep(spec, tmp_path / "alone"))
 
 
+def test_what_is_gone_when_all_is_joined_failed(asked, whole, tmp_path, monkeypatch):
+    def removing(questions: Any) -> None:
+        shutil.rmtree(tmp_path / "parts", ignore_errors=True)
+
+    with monkeypatch.context() as patched:
+        scoring(patched, removing)  # before the second shard, the first one's part
+        found = painters.sweep(asked, tmp_path)
+    assert found.failed["why"].tolist() == ["not all that was answered is there any more"]
+    assert {*found.items["item"]} == {*range(8, 12)}
+    assert sweeps.status(tmp_path)["failed"].tolist() == [1]
+    same(painters.sweep(asked, tmp_path), whole)
+
+
 def test_an_interruption_finishes_the_shard_and_the_same_call_goes_on(
     asked, whole, tmp_path, monkeypatch, capsys, answered
 ):
@@ -462,6 +477,47 @@ def test_a_study_that_fails_is_named_and_is_left_to_be_done(
     assert painters.sweep(spec, tmp_path, collect=True).left == 1
 
 
+def test_a_study_says_where_it_is_and_that_all_went_well(asked, tmp_path, capsys):
+    spec = {"models": asked["models"], "studies": {"2601.18302": {"limit": 4}}}
+    (tmp_path / "spec.yaml").write_text(json.dumps(spec))
+    assert application.answer(["sweep", str(tmp_path / "spec.yaml"), "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert f"Studies are in {tmp_path / 'studies'}" in said.out
+    assert "shard" not in said.err  # there is none
+    [place] = tmp_path.glob("studies/2601.18302/*-float32-*")
+    assert f"what was found is in {place}" in said.err
+    assert "1 study, nothing failed" in said.err
+
+
+@pytest.mark.parametrize("what", ["model", "task"])
+def test_a_study_whose_files_are_changed_while_it_is_carried_out_is_to_be_done_again(
+    asked, checkpoint, tmp_path, monkeypatch, what
+):
+    own = shutil.copytree(checkpoint, tmp_path / "mine")
+    task = own_task(tmp_path / "tasks", "red")
+    spec = {"models": str(own), "studies": {"2601.18302": {"limit": 4, "tasks": str(task)}}}
+    carried_out = inquiries.run
+
+    def changing(*given: Any, **named: Any) -> Any:
+        if what == "model":
+            with_epsilon(0.1, own)
+        else:
+            own_task(tmp_path / "tasks", "blue")
+        return carried_out(*given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(inquiries, "run", changing)
+        found = painters.sweep(spec, tmp_path / "out")
+    assert (
+        "were changed while it was carried out; run the sweep again" in found.failed["why"].item()
+    )
+    assert not [*tmp_path.glob("out/studies/*/*/claims.csv")]
+    assert painters.sweep(spec, tmp_path / "out").failed.empty
+    assert painters.sweep(spec, tmp_path / "out", collect=True).left == 0
+    own_task(tmp_path / "tasks", "green")
+    assert painters.sweep(spec, tmp_path / "out", collect=True).left == 1
+
+
 @pytest.mark.parametrize("place", ["models", "data"])
 def test_a_study_of_other_files_under_the_same_path_is_another(tmp_path: Path, place: str) -> None:
     for name in ("model", "data/task"):
@@ -471,7 +527,7 @@ def test_a_study_of_other_files_under_the_same_path_is_another(tmp_path: Path, p
     [inquiry] = inquiries_of(sweeps.read_spec(spec))
     folder = inquiry.place(tmp_path)
     folder.mkdir(parents=True)
-    (folder / "asked.json").write_text(json.dumps(inquiry._facts))
+    (folder / "asked.json").write_text(json.dumps(inquiry.facts()))
     assert inquiry.is_done(tmp_path)
     changed = tmp_path / ("model/file" if place == "models" else "data/task/file")
     changed.write_text("other")
@@ -495,3 +551,63 @@ def test_a_task_asked_in_several_ways_is_read_with_its_items(asked, tmp_path):
     assert len(saved.table) == len(found.results) == 4 * len(PLANS | {"intact": ""}) * 2
     assert saved.items is not None
     assert len(saved.items) == len(found.items)
+
+
+def test_a_killed_sweep_is_said_to_be_left_by_all(asked, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        scoring(patched, lambda questions: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            painters.sweep(asked, tmp_path)
+    [notes] = (tmp_path / "journal").iterdir()
+    lines = notes.read_text().splitlines(keepends=True)
+    killed = [line for line in lines if json.loads(line)["event"] not in ("done", "ended")]
+    notes.write_text("".join(killed))
+    assert sweeps.status(tmp_path)[["running", "left"]].values.tolist() == [[1, 1]]
+    application.answer(["status", str(tmp_path)])
+    assert "Nobody" not in capsys.readouterr().out
+    old = notes.stat().st_mtime - 60  # a minute without a sign of life
+    os.utime(notes, (old, old))
+    assert sweeps.status(tmp_path)[["running", "left"]].values.tolist() == [[0, 2]]
+    application.answer(["status", str(tmp_path)])
+    assert "Nobody is at work on it" in capsys.readouterr().out
+
+
+def test_a_clock_that_is_set_back_changes_nothing(asked, tmp_path, monkeypatch):
+    moments = iter(range(2_000_000_000, 0, -1000))
+    with monkeypatch.context() as patched:
+        patched.setattr(journal.time, "time", lambda: float(next(moments)))
+        painters.sweep(asked, tmp_path, shard="1/2")
+        painters.sweep(asked, tmp_path, shard="2/2")
+    assert sweeps.status(tmp_path)[["done", "left"]].values.tolist() == [[2, 0]]
+    events = [note.event for note in journal.notes(tmp_path)]
+    one = ["opened", "planned", "surveyed", "kept", "begun", "done", "kept", "ended"]
+    assert events == one * 2
+
+
+def test_a_sign_of_life_from_the_future_is_none(asked, tmp_path):
+    painters.sweep(asked, tmp_path)
+    [notes] = (tmp_path / "journal").iterdir()
+    lines = notes.read_text().splitlines(keepends=True)
+    notes.write_text("".join(lines[:-2]))
+    later = notes.stat().st_mtime + 3600
+    os.utime(notes, (later, later))
+    assert sweeps.status(tmp_path)["running"].tolist() == [0]
+
+
+def test_who_watches_is_told_what_changes(asked, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        scoring(patched, lambda questions: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            painters.sweep(asked, tmp_path)
+    capsys.readouterr()
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 4:
+            painters.sweep(asked, tmp_path)
+
+    monkeypatch.setattr(cli.time, "sleep", pause)
+    assert application.answer(["status", str(tmp_path), "--watch"]) == 0
+    assert len(looks) == 4
+    assert capsys.readouterr().out.count("shards") == 2
