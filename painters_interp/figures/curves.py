@@ -379,7 +379,7 @@ def _score_axes(ax: Axes, xlabel: str, windows: "pd.Series[Any] | None" = None) 
             textcoords="offset points",
             ha=side,
             color=appearance.REFERENCE,
-            path_effects=[] if score else [withStroke(linewidth=2, foreground="white")],
+            path_effects=[withStroke(linewidth=2, foreground="white", alpha=0.8)],
         )
     ax.set(xlabel=xlabel, ylabel=_SCORE)
     ax.set_ylim(top=max(1.12, ax.get_ylim()[1]))  # room for the word over its line

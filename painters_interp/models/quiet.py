@@ -7,7 +7,7 @@ from contextlib import contextmanager
 def first_line(error: BaseException) -> str:
     """The error's first non-empty line, or its type's name where it says nothing."""
     lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__).rstrip(".")
+    return next((line for line in lines if line), type(error).__name__).rstrip(" .:")
 
 
 @contextmanager
