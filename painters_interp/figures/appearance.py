@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
+from matplotlib.ticker import SymmetricalLogLocator
 
 from ..errors import TableError
 from .naming import task_label
@@ -134,6 +135,20 @@ def reference(
 ) -> None:
     """A grey line across axes, such as the intact model's; called `name` in the legend."""
     ax.axhline(value, color=REFERENCE, linestyle=dashes, linewidth=width, zorder=1, label=name)
+
+
+def half_logarithmic(ax: Axes, kink: float) -> None:
+    """A scale that is linear around 0 and logarithmic beyond; marks where it changes, and says so.
+
+    For axes that have their curves and their label.
+    """
+    ax.set_yscale("symlog", linthresh=kink)
+    ax.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=kink, subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    for place in (kink, -kink) if ax.get_ylim()[0] < -kink else (kink,):
+        reference(ax, place, CHANCE, width=0.6)
+    told = f"(log above {kink:g}, linear below)"
+    ax.set_ylabel("\n".join(filter(None, (ax.get_ylabel(), told))))
 
 
 def beside(places: "pd.Series[Any]", which: int, of: int) -> float:

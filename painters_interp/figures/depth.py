@@ -50,7 +50,8 @@ def depth_curves(
             values has a line.
         columns: How many panels stand side by side at most.
         title: Over the panels.
-        log: Whether values have a logarithmic scale, where none is below zero; zeros are left out.
+        log: Whether values have a logarithmic scale, from which zeros are left out; where some are
+            below zero, it is linear around that, up to a mark.
         axes: Draw into these axes, one for each measure.
         names: What the values of `label` are called.
         palette: Their colours.
@@ -85,7 +86,8 @@ def depth_curves(
     bars = known and len(labels) > MOST_BANDS
     for measure, ax in zip(measures, drawn, strict=True):
         rows_of = table[table["measure"].eq(measure)]
-        if log and (above := rows_of["value"].gt(0)).any() and rows_of["value"].ge(0).all():
+        kink = _kink(rows_of["value"]) if log else None
+        if log and kink is None and (above := rows_of["value"].gt(0)).any():
             ax.set_yscale("log")
             rows_of = rows_of[above]
         for name in labels:
@@ -93,11 +95,20 @@ def depth_curves(
             _line(ax, line.sort_values("place"), looks[str(name)], bars, named=bool(label))
         ax.set_title(naming.wrapped(naming.measure_label(measure), width / columns, lines=2))
         ax.set(xlabel=naming.axis_label(rows_of["axis"].iloc[0]), ylabel=naming.unit(measure))
+        if kink is not None:
+            appearance.half_logarithmic(ax, kink)
         style.whole_numbers(ax)
         sns.despine(ax=ax)
     legend_below(figure, drawn, columns=3, more=[interval(bars)] if known else [])
     style.head(figure, drawn, title, page)
     return style.finished(figure, drawn)
+
+
+def _kink(values: "pd.Series[float]") -> float | None:
+    """Where a scale for values on both sides of zero becomes logarithmic: at the smaller half."""
+    if not values.lt(0).any():
+        return None
+    return float(10 ** np.floor(np.log10(values[values.ne(0)].abs().median())))
 
 
 def _with_values(table: pd.DataFrame) -> list[str]:

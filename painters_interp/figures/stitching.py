@@ -4,7 +4,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import SymmetricalLogLocator
 
 from ..errors import TableError
 from ..tables import require
@@ -22,7 +21,6 @@ _NAMES = {
 }
 _RISE = "rise in loss, nats per token"
 _KINK = 0.1  # nats: above it the scale of curves is logarithmic, below it linear
-_SCALE = f"(log above {_KINK:g}, linear below)"
 _COLUMNS = ("source_state", "target_state", "map", "increase")
 
 
@@ -126,23 +124,14 @@ def stitching_curves(
         ends = line["increase_low"], line["increase_high"]
         appearance.draw_band(ax, line["target_state"], *ends, look, alpha=0.22, bars=bars)
     appearance.reference(ax, 0)
-    _half_logarithmic(ax, float(rows["increase_low"].min()))
+    ax.set(xlabel=f"state j of the target{naming.STATE.replace('k', 'j')}", ylabel=_RISE)
+    appearance.half_logarithmic(ax, _KINK)
+    ax.set_ylim(bottom=min(-0.02, 1.2 * float(rows["increase_low"].min())))
     style.whole_numbers(ax)
-    ax.set(xlabel=f"state j of the target{naming.STATE.replace('k', 'j')}")
-    ax.set_ylabel(f"{_RISE}\n{_SCALE}")
     sns.despine(ax=ax)
     legend_below(figure, [ax], columns=2, more=[interval(bars)])
     style.head(figure, [ax], title, page=1)
     return style.finished(figure, [ax])
-
-
-def _half_logarithmic(ax: Axes, least: float) -> None:
-    """A scale that is linear around 0 and logarithmic above, with a mark where it changes."""
-    ax.set_yscale("symlog", linthresh=_KINK)
-    ax.set_ylim(bottom=min(-0.02, 1.2 * least))
-    ax.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=_KINK, subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter("{x:g}")
-    appearance.reference(ax, _KINK, appearance.CHANCE, width=0.6)
 
 
 def _cells(rows: pd.DataFrame, value: str) -> pd.DataFrame:

@@ -57,7 +57,7 @@ def _carry_out(on: Setting) -> Found:
     return Found(
         tables={"layers": fresh.rows, "scan": scan.rows},
         judged=claims,
-        drawings={"layers": lambda: depth_curves(_curves(fresh.rows), "variant")},
+        drawings={"layers": lambda: depth_curves(_curves(fresh.rows), "variant", log=True)},
     )
 
 

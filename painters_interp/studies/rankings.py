@@ -5,7 +5,7 @@ from itertools import combinations
 import pandas as pd
 
 from .. import experiments
-from ..figures import heatmap
+from ..figures import heatmap, naming
 from ..tables import from_matrices
 from .claims import Claim, Quantity, Sampled
 from .study import Found, Setting, Study
@@ -28,7 +28,7 @@ def _carry_out(on: Setting) -> Found:
     by_task = {task: on.kl(plans, texts) for task, texts in on.texts_by_task().items()}
     loss = on.loss(plans, on.choosing)
     rankings = {"KL, first half": first, "KL, second half": second, "loss, first half": loss}
-    rankings |= {f"KL, {task}": found for task, found in by_task.items()}
+    rankings |= {f"KL, {naming.TASKS.get(task, task)}": found for task, found in by_task.items()}
     halves = agreement(first, second)
     judged = [
         Claim(

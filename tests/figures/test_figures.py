@@ -308,8 +308,12 @@ def test_curves_along_depth_on_a_logarithmic_scale() -> None:
     [ax] = figures.depth_curves(table, log=True).axes
     assert ax.get_yscale() == "log"
     assert ax.lines[0].get_xdata().tolist() == [0, 1]  # zero has no place there
-    below = table.assign(value=table["value"] - 1)
-    assert [a.get_yscale() for a in figures.depth_curves(below, log=True).axes] == ["linear"]
+    below = table.assign(value=table["value"] - 1)  # 9, -0.9, -1
+    [ax] = figures.depth_curves(below, log=True).axes
+    assert ax.get_yscale() == "symlog"
+    assert ax.get_ylabel().endswith("(log above 1, linear below)")
+    marks = [line.get_ydata()[0] for line in ax.lines if [*line.get_xdata()] == [0, 1]]
+    assert marks == [1, -1]
 
 
 def test_a_measure_without_a_value_has_no_panel_and_others_say_their_unit():
