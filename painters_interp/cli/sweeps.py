@@ -51,14 +51,15 @@ def sweep(
     from ..sweeps import sweep as carried_out
     from ..sweeps.inquiries import STUDIES
 
+    asked = read_spec(spec)
     found = carried_out(
-        read_spec(spec), out, executor, shard=shard, collect=collect, address=address,
+        asked, out, executor, shard=shard, collect=collect, address=address,
         workers=workers, gpus_per_worker=gpus_per_worker, cpus_per_worker=cpus_per_worker,
         device=device,
     )  # fmt: skip
     if len(found.results):
         print(f"Results are in {out / 'results.csv'}")
-    if any((out / STUDIES).glob("*/*/claims.csv")):
+    if shard is None and asked.studies and any((out / STUDIES).glob("*/*/claims.csv")):
         print(f"Studies are in {out / STUDIES}")
     if len(found.failed):
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import __version__
 from ..digests import digest
-from ..errors import PaintersError
+from ..errors import OutputError, PaintersError
 from ..evaluation.harness.included import is_file_of_task
 from ..evaluation.harness.requests import definition, requests_digest
 from ..evaluation.harness.tasks import load_tasks
@@ -140,7 +140,8 @@ def inquire(
 ) -> None:
     """Carry out what is not done yet, here, one after the other; what fails is noted.
 
-    Raises KeyboardInterrupt where a wish to stop leaves some undone.
+    Raises KeyboardInterrupt where a wish to stop leaves some undone, and OutputError where nothing
+    can be written.
     """
     left = [one for one in inquiries if not one.is_done(folder)]
     journal.note("kept", shards=[one.id for one in inquiries if one not in left])
@@ -162,6 +163,8 @@ def inquire(
                 held = one.group, load_model(one.group.model, device=place, **one.group.options)
             one.carry_out(held[1], folder, facts[one])
         except Exception as error:  # of a model, a task, a device: the others go on
+            if isinstance(error, OutputError):
+                raise  # nor could the others be written
             journal.note("failed", shard=one.id, why=why(error))
             journal.say(losses.add(one.group, why(error), task=f"study {one.study}"))
             continue

@@ -109,11 +109,13 @@ def join(
     """
     tables: list[pd.DataFrame] = []
     items: list[pd.DataFrame] = []
+    whole: list[Shard] = []
     for group, survey in surveys.items():
         asked = [shard for shard in shards if shard.group == group]
         for question in dict.fromkeys(shard.question for shard in asked):
             own = [shard for shard in asked if shard.question == question]
-            found = _items(folder, own, survey, missing)
+            found, there = _items(folder, own, survey, missing)
+            whole += there
             if found is None:
                 continue
             named = {"limit": question.limit, "shots": question.shots}
@@ -122,7 +124,8 @@ def join(
     if not tables:
         return pd.DataFrame(), pd.DataFrame()
     results, every = one_table(tables), one_table(items)
-    facts = provenance(spec=spec.model_dump(mode="json"), digest=spec.digest)
+    shards_there = {"shards": len(shards), "missing": len(shards) - len(whole)}
+    facts = provenance(spec=spec.model_dump(mode="json"), digest=spec.digest, **shards_there)
     write_table(every, items_beside(folder / RESULTS), facts)
     write_table(results, folder / RESULTS, facts)
     return results, every
@@ -130,18 +133,20 @@ def join(
 
 def _items(
     folder: Path, shards: Sequence[Shard], survey: Survey, missing: Callable[[Shard, str], None]
-) -> pd.DataFrame | None:
-    """The items of a question: of the plans that are asked for, in their order."""
-    parts = []
+) -> tuple[pd.DataFrame | None, list[Shard]]:
+    """The items of a question, of the plans that are asked for, in their order; whole shards."""
+    parts, there = [], []
     for shard in shards:
         place = survey.places.get(shard.id)
         found, wrong = (None, []) if place is None else kept(folder, shard, place)
         if {*survey.labels["plan"].astype(str)} - whole_plans(found, shard):
             missing(shard, "; ".join(wrong) or "not all that was answered is there any more")
+        else:
+            there.append(shard)
         if found is not None and place is not None:
             parts.append(found.assign(requests=place.requests))
     if not parts:
-        return None
+        return None, there
     whole = joined(parts)
     order = {str(plan): at for at, plan in enumerate(survey.labels["plan"].unique())}
     whole = whole[whole["plan"].isin(list(order))]
@@ -151,10 +156,10 @@ def _items(
         lost = counts.index[counts < own["plan"].nunique()]
         whole = whole.drop(own.index[own["item"].isin(lost)])
     if whole.empty:
-        return None
+        return None, there
     at = whole["plan"].astype(str).map(order)
     whole = whole.assign(at=at.astype(int)).sort_values(["at", "metric", "item"], kind="stable")
-    return item_table(whole)
+    return item_table(whole), there
 
 
 def _results(items: pd.DataFrame, survey: Survey) -> Iterator[pd.DataFrame]:

@@ -85,6 +85,11 @@ def sweep(
     asked, part = read_spec(spec), Slice() if shard is None else Slice.read(shard)
     if executor not in EXECUTORS:
         raise PaintersError(f"no executor {executor!r}; there are {', '.join(EXECUTORS)}")
+    if collect and shard is not None:
+        raise PaintersError(
+            "collect (--collect) runs nothing and joins what all jobs have found; leave out shard "
+            "(--shard), or leave it out to run that part"
+        )
     if collect and not any((Path(out) / name).is_dir() for name in ("journal", PARTS)):
         raise PaintersError(f"there is no sweep in {out}; give the folder that was its --out")
     shards = _shards(asked)
@@ -168,7 +173,7 @@ class Driver:
         self._note_plan()
         surveys = self._surveys(own)
         works = [] if self.stop.is_set() else self._works(own, surveys)
-        if own or not self.studies:
+        if own:
             self._say_what_is_left(own, works)
         self._answer(works)
         if self.stop.is_set():
@@ -369,8 +374,9 @@ def _interruptible(journal: Journal) -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
         say_aside(
-            "\nStopping when the shards are finished that are being answered; once more stops at "
-            "once. Nothing that is written is lost: the same command goes on from here."
+            "\nStopping when the shards are finished that are being answered, or the study that is "
+            "carried out; once more stops at once. Nothing that is written is lost: the same "
+            "command goes on from here."
         )
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -154,6 +154,10 @@ def test_jobs_of_an_array_are_joined_without_a_model(asked, whole, tmp_path, ans
     found = painters.sweep(asked, tmp_path / "parts", collect=True)
     assert found.left == 1
     assert found.failed["why"].tolist() == ["not done; run --shard 1/2 again"]
+    [saved] = painters.read_run(tmp_path / "parts").values()
+    assert (saved.provenance["shards"], saved.provenance["missing"]) == (2, 1)
+    with pytest.raises(PaintersError, match="runs nothing and joins what all jobs have found"):
+        painters.sweep(asked, tmp_path / "parts", shard="1/2", collect=True)
     assert painters.sweep(asked, tmp_path / "parts", shard="1/2").results.empty
     monkeypatch.setattr(workers, "load_model", None)
     same(painters.sweep(asked, tmp_path / "parts", collect=True), whole)
@@ -487,6 +491,23 @@ def test_a_study_says_where_it_is_and_that_all_went_well(asked, tmp_path, capsys
     [place] = tmp_path.glob("studies/2601.18302/*-float32-*")
     assert f"what was found is in {place}" in said.err
     assert "1 study, nothing failed" in said.err
+
+
+def test_where_a_study_cannot_be_written_the_others_are_not_carried_out(
+    asked, tmp_path, monkeypatch
+):
+    spec = {"models": asked["models"], "studies": "2601.18302", "seeds": [0, 1]}
+    ran: list[int] = []
+
+    def full(*given: Any, seed: int, **named: Any) -> Any:
+        ran.append(seed)
+        raise OutputError("No space left on device")
+
+    monkeypatch.setattr(inquiries, "run", full)
+    with pytest.raises(OutputError, match="No space left"):
+        painters.sweep(spec, tmp_path)
+    assert ran == [0]
+    assert sweeps.status(tmp_path)["left"].tolist() == [2]
 
 
 @pytest.mark.parametrize("what", ["model", "task"])
