@@ -11,6 +11,7 @@ from .resampling import FEWEST as FEWEST
 from .resampling import LEVEL as LEVEL
 from .resampling import RESAMPLES as RESAMPLES
 from .resampling import Interval as Interval
+from .resampling import draws as draws
 from .resampling import of_mean as of_mean
 from .resampling import of_ratio as of_ratio
 from .resampling import percentiles as percentiles

@@ -50,6 +50,38 @@ def resamplings(
     return draws / (units if units >= FEWEST else np.nan)
 
 
+def draws(
+    units: int, resamples: int = RESAMPLES, seed: int = 0
+) -> Float[np.ndarray, "resample unit"]:
+    """Weights of a few random draws, such as orders of layers, that stand for all there could be.
+
+    Weighted means lie around the mean as it lies around that of all draws: by Student's t with
+    `units - 1` degrees of freedom, for which a bootstrap of three draws would be far too sure. Each
+    row sums to 1; single weights may be negative. Of one draw, nothing can be told of others.
+
+    Args:
+        units: How many there are.
+        resamples: How many samples are drawn.
+        seed: Of the draw; independent of `resamplings`.
+
+    Returns:
+        Weights, shape (resample, unit).
+
+    Example:
+        >>> weights = draws(3, resamples=100)
+        >>> weights.shape, np.allclose(weights.sum(axis=1), 1)
+        ((100, 3), True)
+    """
+    even = np.full((resamples, units), 1 / units)
+    if units < 2:
+        return even
+    rng = np.random.default_rng([seed, units])
+    normal = rng.normal(size=(resamples, units))
+    spread = np.sqrt((units - 1) / rng.chisquare(units - 1, size=(resamples, 1)))
+    apart = normal - normal.mean(axis=1, keepdims=True)
+    return np.asarray(even + spread * apart / np.sqrt(units * (units - 1)))
+
+
 def percentiles(statistics: Float[np.ndarray, "resample ..."], level: float = LEVEL) -> Interval:
     """The central `level` of resampled statistics; NaN where any of them is.
 

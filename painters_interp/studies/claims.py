@@ -132,8 +132,23 @@ class Sampled:
         return int(np.where(np.isnan(self.values), -inf, self.values).argmax())
 
     def mean(self) -> Quantity:
-        """Their mean."""
-        return self.of(lambda values: values.mean(axis=-1))
+        """Their mean. Rows of random orders stand for all orders, so samples are of those, too."""
+        found = self.of(lambda values: values.mean(axis=-1))
+        return replace(found, samples=found.samples + self._of_other_shuffles())
+
+    def _of_other_shuffles(self) -> Float[np.ndarray, " resample"]:
+        """What random orders other than these would change of the mean, on each sample."""
+        change = np.zeros(len(self.samples))
+        if "shuffle_seed" not in self.rows:
+            return change
+        shuffled = self.rows["shuffle_seed"].notna().to_numpy(dtype=bool)
+        places, seeds = pd.factorize(self.rows["shuffle_seed"][shuffled])
+        known = np.isfinite(own := self.samples[:, shuffled]).all(axis=1)
+        if len(seeds) > 1:
+            more = len(seeds) * statistics.draws(len(seeds), len(own))[:, places] - 1
+            apart = own[known] - own[known].mean(axis=1, keepdims=True)
+            change[known] = (more[known] * apart).sum(axis=1) / len(self.rows)
+        return change
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,9 +243,14 @@ def ranks(values: Float[np.ndarray, "*resample row"]) -> Float[np.ndarray, "*res
 
 
 def correlation(
-    first: Float[np.ndarray, "*resample row"], second: Float[np.ndarray, "*_ row"]
+    first: Float[np.ndarray, "*resample row"],
+    second: Float[np.ndarray, "*_ row"],
+    weights: Float[np.ndarray, "*resample row"] | float = 1.0,
 ) -> Float[np.ndarray, "*resample"]:
     """Pearson's correlation along the last axis; NaN where one of them is constant."""
-    a, b = (x - x.mean(axis=-1, keepdims=True) for x in (first, second))
+    weights = np.broadcast_to(weights, first.shape)
+    total = weights.sum(axis=-1, keepdims=True)
+    a, b = (x - (weights * x).sum(axis=-1, keepdims=True) / total for x in (first, second))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray((a * b).sum(axis=-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1)))
+        spreads = (weights * a**2).sum(axis=-1) * (weights * b**2).sum(axis=-1)
+        return np.asarray((weights * a * b).sum(axis=-1) / np.sqrt(spreads))

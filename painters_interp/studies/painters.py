@@ -19,11 +19,12 @@ from ..figures import (
     variant_curves,
 )
 from ..plans import Plan
+from ..statistics import resamplings
 from ..tables import above_chance, primary
 from ..tables.scores import median_intervals
 from . import matched, memories
 from .best_loops import TIMES, as_curve, best_loops, drawn, grows
-from .claims import Claim, Sampled, correlation
+from .claims import Claim, Quantity, Sampled, correlation
 from .sizes import GRACEFUL, SHARED, compared
 from .study import Found, Setting, Study, between, medians, of_measure
 from .work import Work
@@ -37,6 +38,7 @@ ORDERED = {"probe_arithmetic", "probe_order", "arc_challenge", "arc_easy", "gsm8
 # From harmless to harmful, for Llama2-7B (fig. 11).
 ORDER = ("looped", "random", "reverse", "parallel", "skip", "repeat")
 _FEW = 12  # layers
+_OTHERS = 1  # seed of samples of orders; those of items have another
 _MEASURES = ("cosine", "cosine_flat")
 
 
@@ -277,7 +279,10 @@ def _order(table: pd.DataFrame, items: pd.DataFrame, on: Setting) -> list[Claim]
 
 
 def _distance(found: Sampled) -> list[Claim]:
-    """How far random orders are from the layers' own, among those of one window."""
+    """How far random orders are from the layers' own, among those of one window.
+
+    Samples are of items and of orders.
+    """
     orders = found.where(variant="random")
     sizes = orders.rows["affected"].to_numpy(dtype=int)
     same = sizes[:, None] == sizes
@@ -285,12 +290,15 @@ def _distance(found: Sampled) -> list[Claim]:
     far = orders.rows["distance"].to_numpy(dtype=float) @ rest
     if np.allclose(far, 0):
         return []
+    value = correlation(orders.values @ rest, far)
+    others = resamplings(len(far), len(orders.samples), seed=_OTHERS)
+    samples = correlation(orders.samples @ rest, far, others)
     return [
         Claim(
             "The further a random order is from the layers' own, the more it costs: correlation "
             "of distance (share of pairs exchanged) and score, within windows",
             "not reported: means over ten seeds",
-            orders.of(lambda scores: correlation(scores @ rest, far), "correlation"),
+            Quantity(float(value), samples, "correlation"),
             below=0,
         )
     ]

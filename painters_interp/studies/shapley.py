@@ -1,6 +1,7 @@
 """Shapley values of layers (arXiv 2407.16286), from orders of removal that share beginnings."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -33,29 +34,37 @@ def _calls(on: Setting) -> Work:
     return on.similarity_calls() + on.kl_calls(_plans(on.n))
 
 
-def contributions(plans: pd.DataFrame, n: int) -> Float[np.ndarray, "layer row"]:
-    """What each layer adds to KL when it is removed, on average over the orders, as weights of
-    the plans' KL. The last layer of an order is removed from nothing, and has no part in it."""
+def contributions(kl: Sampled, n: int) -> Sampled:
+    """What each layer adds to KL when it is removed, on average over the orders.
+
+    Samples are of other orders, too. The last layer of an order is removed from nothing, and has no
+    part in it.
+    """
     rows = {
         (int(seed), int(count)): k
         for k, (seed, count) in enumerate(
-            zip(plans["shuffle_seed"], plans["affected"], strict=True)
+            zip(kl.rows["shuffle_seed"], kl.rows["affected"], strict=True)
         )
         if pd.notna(seed)
     }
-    weights, times = np.zeros((n, len(plans))), np.zeros(n)
+    added: list[list[Float[np.ndarray, row]]] = [[] for _ in range(n)]  # by layer and order
     for seed, order in enumerate(_orders(n)):
         for place, layer in enumerate(order[:-1]):
-            weights[layer, rows[seed, place + 1]] += 1
+            weights = np.zeros(len(kl.rows))
+            weights[rows[seed, place + 1]] = 1
             if place:
-                weights[layer, rows[seed, place]] -= 1
-            times[layer] += 1
-    return weights / np.maximum(times, 1)[:, None]
+                weights[rows[seed, place]] = -1
+            added[layer].append(weights)
+    each = [
+        kl.mapped(pd.DataFrame({"shuffle_seed": range(len(own))}), np.stack(own)).mean()
+        for own in added
+    ]
+    return replace(Sampled.together(each), rows=pd.DataFrame({"layer": range(n)}))
 
 
 def _carry_out(on: Setting) -> Found:
     kl = on.kl(_plans(on.n))
-    values = kl.mapped(pd.DataFrame({"layer": range(on.n)}), contributions(kl.rows, on.n))
+    values = contributions(kl, on.n)
     influence = on.similarity(["block_influence"])
     known = of_measure(along(influence, "block_influence"), on.seed)
     return Found(

@@ -12,6 +12,7 @@ from markdown import markdown
 from scipy import stats
 
 from painters_interp import Plan, studies
+from painters_interp.statistics import percentiles
 from painters_interp.studies import Claim, Quantity, Sampled
 from painters_interp.studies.claims import as_markdown, as_table, correlation, ranks
 from painters_interp.studies.repeats import gains
@@ -132,13 +133,37 @@ def test_shapley_values_are_means_of_what_each_removal_adds() -> None:
     n, cost = 6, lambda gone: float(sum(3.0**i for i in gone)) + 5.0 * ({2, 4} <= {*gone})
     plans = _plans(n)
     left = [{*range(n)} - {int(i) for i in _calls(text)} for text in plans["plan"]]
-    found = contributions(plans, n) @ np.array([cost(gone) for gone in left])
+    costs = np.array([cost(gone) for gone in left])
+    found = contributions(Sampled(plans, costs, np.tile(costs, (2000, 1)), "nats"), n)
     expected = np.zeros((n, 0)).tolist()
     for order in _orders(n):
         for place, layer in enumerate(order[:-1]):
             expected[layer].append(cost(order[: place + 1]) - cost(order[:place]))
-    np.testing.assert_allclose(found, [np.mean(added) for added in expected])
+    np.testing.assert_allclose(found.values, [np.mean(added) for added in expected])
     assert len(_orders(n)) == PERMUTATIONS
+    # The texts say the same every time, and yet other orders would have said something else.
+    low, high = percentiles(found.samples)
+    for own, *ends in zip(expected, low, high, strict=True):
+        assert ends == pytest.approx(stats.ttest_1samp(own, 0).confidence_interval(), rel=0.15)
+    assert found.samples.shape == (2000, n)
+
+
+def test_a_mean_over_random_orders_is_as_sure_as_three_draws_can_be() -> None:
+    rows = pd.DataFrame({"shuffle_seed": [0, 1, 2, nan]})
+    values = np.array([0.3, 0.5, 0.7, 0.9])
+    orders = Sampled(rows, values, np.tile(values, (4000, 1)), "nats")
+    found = orders.at([0, 1, 2]).mean()
+    assert found.value == pytest.approx(0.5)
+    expected = stats.ttest_1samp(values[:3], 0).confidence_interval()
+    assert found.interval == pytest.approx(tuple(expected), abs=0.05)
+    # What is not drawn is as sure as ever, and draws count by their share.
+    assert orders.at([3]).mean().interval == pytest.approx((0.9, 0.9))
+    assert np.diff(orders.mean().interval) == pytest.approx(0.75 * np.diff(found.interval))
+    # Of one order nothing is known of others; and what all orders share is as sure as the texts.
+    assert orders.at([0]).mean().interval == pytest.approx((0.3, 0.3))
+    shifted = replace(orders, samples=orders.samples + np.linspace(-1, 1, 4000)[:, None])
+    paired = shifted.at([0, 1, 2]).mean() - orders.at([0, 1, 2]).mean()
+    np.testing.assert_allclose(paired.samples, np.linspace(-1, 1, 4000))
 
 
 def _calls(text: str) -> tuple[int, ...]:
