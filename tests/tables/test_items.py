@@ -174,6 +174,13 @@ def test_intervals_of_real_values_hold_the_truth(draw):
     assert ((low <= truth) & (truth <= high)).mean() >= 0.92
 
 
+@pytest.mark.parametrize("units", [2, 3, 8])
+def test_a_mean_of_few_draws_has_students_interval(units):
+    drawn = np.random.default_rng(0).normal(1.0, 0.5, size=(units, 2000))
+    low, high = statistics.percentiles(statistics.draws(units, 1000) @ drawn)
+    assert ((low <= 1) & (1 <= high)).mean() == pytest.approx(0.95, abs=0.02)
+
+
 def test_where_hardly_an_item_changed_there_is_no_interval_of_real_values():
     """Of the other items a sample that holds one of three tells nothing; a width of 0 would."""
     rng, n = np.random.default_rng(0), 32
