@@ -17,12 +17,17 @@ def seen_as(ray: Any, address: str) -> str:
     return str(ray._private.services.canonicalize_bootstrap_address(address) or address)
 
 
-def read_tokens_again() -> None:
-    """Let a Ray that is imported see what the environment says of tokens."""
+def read_environment_again() -> None:
+    """Let a Ray that is imported see what the environment says of tokens, and of loopback."""
     raylet = sys.modules.get("ray._raylet")
     if raylet is not None:
         raylet.Config.initialize("")
         raylet.AuthenticationTokenLoader.instance().reset_cache()
+    constants: Any = sys.modules.get("ray._private.ray_constants")
+    if constants is not None:
+        constants.ENABLE_RAY_CLUSTER = constants.env_bool(
+            constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not constants.IS_WINDOWS_OR_OSX
+        )
 
 
 def has_token(ray: Any) -> bool:

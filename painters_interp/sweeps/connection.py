@@ -126,13 +126,13 @@ def _told(told: Mapping[str, str]) -> Iterator[None]:
     """The environment with these names too, where it has none of them."""
     added = [name for name in told if name not in os.environ]
     os.environ.update({name: told[name] for name in added})
-    of_ray.read_tokens_again()
+    of_ray.read_environment_again()
     try:
         yield
     finally:
         for name in added:
             os.environ.pop(name, None)
-        of_ray.read_tokens_again()
+        of_ray.read_environment_again()
 
 
 def _parted(address: str) -> tuple[str, int]:

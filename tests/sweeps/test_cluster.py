@@ -1,5 +1,6 @@
 """Actors of a cluster: who gets what, who loads when, and what becomes of work whose actor dies."""
 
+import importlib
 import socket
 import threading
 from collections import deque
@@ -231,6 +232,15 @@ def test_workers_that_would_wait_for_ever_are_refused(
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(PaintersError, match="is not the address of a cluster's head"):
         Cluster.joined(SPEC, address)
+
+
+def test_a_ray_that_is_imported_already_is_told_to_keep_to_loopback() -> None:
+    ray: Any = importlib.import_module("ray")
+    constants = ray._private.ray_constants
+    found = constants.ENABLE_RAY_CLUSTER
+    with connection._told({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}):
+        assert ray._private.services.get_node_ip_address() == "127.0.0.1"
+    assert found == constants.ENABLE_RAY_CLUSTER
 
 
 def test_an_address_at_which_nobody_answers_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Clusters of Ray on loopback: the table is the same, tokens are shown, lost work is done again."""
 
+import importlib
 import json
 import os
 import shutil
@@ -34,8 +35,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name)
         home = tmp_path_factory.mktemp("home")
         patch.setenv("HOME", str(home))
-        # Ray reads it once: other tests may have imported it before.
-        patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
         yield home
 
 
@@ -206,6 +205,7 @@ def test_a_cluster_that_asks_for_a_token_is_shown_it_or_what_is_missing_is_said(
 
 
 def test_a_cluster_of_ones_own_leaves_home_and_environment_as_they_were(home: Path) -> None:
+    importlib.import_module("ray")  # before it is told anything, as a user may
     before = {name: value for name, value in os.environ.items() if "AUTH" in name}
     ray, leave = connected(None, 1)
     try:
