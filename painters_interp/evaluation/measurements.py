@@ -13,6 +13,7 @@ from ..progress import Advance
 from ..tables.items import item_table
 from .harness import Task
 from .harness.item_metrics import Metric, metrics
+from .harness.process import quiet_lm_eval
 from .harness.requests import documents, named
 from .questions import Questions
 from .responses import Answers
@@ -36,14 +37,15 @@ def _answers(
     advance: Advance,
 ) -> pd.DataFrame:
     answers = score(model, plans, questions, advance, cache)
-    parts = [
-        _rows(metric, cut).assign(plan=str(plan), **named(task))
-        for index, plan in enumerate(plans)
-        for (task, found), cut in zip(
-            _metrics(index, questions, answers), questions.cut, strict=True
-        )
-        for metric in found
-    ]
+    with quiet_lm_eval():  # once: every change of a logger forgets what all loggers let through
+        parts = [
+            _rows(metric, cut).assign(plan=str(plan), **named(task))
+            for index, plan in enumerate(plans)
+            for (task, found), cut in zip(
+                _metrics(index, questions, answers), questions.cut, strict=True
+            )
+            for metric in found
+        ]
     return _table(model, questions, parts)
 
 

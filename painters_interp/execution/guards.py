@@ -18,7 +18,7 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedConfig
 
-from ..borrowed.of_torch import HOOKS, children, own_buffers
+from ..borrowed.of_torch import HOOKS, children, own_buffers, own_parameters, parts_of
 from ..borrowed.of_transformer_lens import plain_name
 from ..errors import PlanError, UnsupportedModelError, out_of_memory
 from ..models import device_of
@@ -105,7 +105,12 @@ def _conditions(model: TransformerBridge) -> Hashable:
     root = model.original_model
     return (
         tuple(map(settings, configs_in(root.config))),
-        frozenset(weight.dtype for weight in root.parameters()),
+        frozenset(
+            weight.dtype
+            for part in parts_of(root)
+            for weight in own_parameters(part).values()
+            if weight is not None
+        ),
         device_of(model),
         bool(getattr(model, "compatibility_mode", False)),
         tuple(bool(getattr(model.cfg, switch, False)) for switch in _SWITCHES),
@@ -236,14 +241,7 @@ def _readable(module: nn.Module, name: str) -> str:
 
 def submodules(model: TransformerBridge) -> list[nn.Module]:
     """Every module of the bridge and of the model it wraps, each once."""
-    found: dict[int, nn.Module] = {}
-    waiting: list[nn.Module] = [model.original_model, model]
-    while waiting:  # `modules()` makes names of thousands on the way, in every short pass
-        module = waiting.pop()
-        if id(module) not in found:
-            found[id(module)] = module
-            waiting += [child for child in children(module).values() if child is not None]
-    return [*found.values()]
+    return parts_of(model.original_model, model)
 
 
 def carries(module: nn.Module) -> bool:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..errors import OutputError
 from ..storage import write_whole
-from . import style
+from . import layout, style
 
 FORMATS = ("pdf", "png", "svg")
 
@@ -53,7 +53,8 @@ def save(
     if dpi is not None and not 1 <= dpi <= 5000:
         raise OutputError(f"{dpi!r} dots per inch cannot be drawn; 300 is what journals ask for")
     drawn = figure if venue is None and columns is None else _redrawn(figure, venue, columns)
-    rendered = {kind: _rendered(drawn, kind, dpi) for kind in kinds}
+    with style.publication(), layout.held(drawn):
+        rendered = {kind: _rendered(drawn, kind, dpi) for kind in kinds}
     paths = [write_whole(stem.with_name(f"{stem.name}.{kind}"), rendered[kind]) for kind in kinds]
     plt.close(figure)
     plt.close(drawn)

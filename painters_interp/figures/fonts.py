@@ -31,7 +31,7 @@ def make_legible(figure: Artist) -> None:
     TableError where none here does, and for scripts whose letters matplotlib would put in wrong
     order or form.
     """
-    covered = {code for name in fonts() for code in _glyphs(_file_of(name))}
+    covered = _covered()
     for text in figure.findobj(mpl.text.Text):
         words = text.get_text()
         if "$" in words and not is_formula(words):
@@ -49,6 +49,12 @@ def make_legible(figure: Artist) -> None:
                     "as Noto Sans, or give another label (names=)"
                 )
             text.set_fontfamily([*fonts(), other])
+
+
+@cache
+def _covered() -> frozenset[int]:
+    """What the fonts of the chain have together."""
+    return frozenset().union(*(_glyphs(_file_of(name)) for name in fonts()))
 
 
 def _needs_shaping(sign: str) -> bool:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count, pairwise
 from typing import Any
 
@@ -38,7 +39,7 @@ def fit(figure: Figure) -> None:
 
 
 def settle(figure: Figure) -> None:
-    """Lay out a figure until its axes stay: of square cells, one pass moves what the last one did.
+    """Lay out a figure until its axes stay: bars of square cells move with what the last pass did.
 
     A figure that is too low for its panels and their names is made higher. Does nothing to a figure
     of a user's own layout.
@@ -50,6 +51,8 @@ def settle(figure: Figure) -> None:
         if not _executed(engine, figure):
             figure.set_figheight(figure.get_figheight() * _HIGHER)
             continue
+        if not _has_square(figure) or not any(map(is_bar, figure.axes)):
+            break  # one pass is enough
         places = np.array([ax.get_position().bounds for ax in _seen(figure)])
         if before is not None and np.abs(places - before).max() < _STILL:
             break
@@ -65,6 +68,20 @@ def _executed(engine: LayoutEngine, figure: Figure) -> bool:
         except UserWarning:
             return False
     return True
+
+
+@contextmanager
+def held(figure: Figure) -> Iterator[None]:
+    """Lay out a figure now, and not again while it is written, to however many files."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    try:
+        yield
+    finally:
+        if engine is not None:
+            figure.set_layout_engine(engine)
 
 
 def separate_ticks(ax: Axes) -> bool:
@@ -129,6 +146,10 @@ def _seen(figure: Figure) -> list[Axes]:
     return [ax for ax in figure.axes if ax.get_visible()]
 
 
+def _has_square(figure: Figure) -> bool:
+    return any(ax.get_aspect() != "auto" for ax in panels(figure))
+
+
 def is_bar(ax: Axes) -> bool:
     """Whether axes are those of a colour bar."""
     return ax.get_label() == "<colorbar>"
@@ -187,7 +208,20 @@ def _blank_cut(figure: Figure) -> bool:
     if inches < _LEAST:
         return False
     figure.set_figheight(figure.get_figheight() - inches)
+    if any(is_bar(ax) and _upright(ax) for ax in _seen(figure)):
+        for ax in panels(figure):
+            _without_slack(ax)
     return True
+
+
+def _without_slack(ax: Axes) -> None:
+    """Let axes start from the room that their square cells take.
+
+    From more, a bar beside them, which is as high as their room, shrinks towards them pass by pass.
+    """
+    ax.apply_aspect()
+    ax.set_position(ax.get_position(), which="original")
+    ax.set_in_layout(True)  # which is over for axes that are put somewhere
 
 
 def _upright(ax: Axes) -> bool:

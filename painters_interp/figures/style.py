@@ -165,7 +165,7 @@ class Drawing(Figure):
         kind = options.get("format") or str(fname).rpartition(".")[2].lower()
         if kind in self.unstamped:
             options["metadata"] = self.unstamped[kind] | (options.get("metadata") or {})
-        with publication():
+        with publication(), layout.held(self):
             super().savefig(fname, **options)
 
     def _repr_mimebundle_(self, **kinds: Any) -> dict[str, Any]:
@@ -184,11 +184,11 @@ class Drawing(Figure):
         self.redraw, self._drawn = redraw, self._state()
 
     def _state(self) -> tuple[Any, ...]:
-        texts = [(text.get_text(), text.get_fontsize()) for text in self.findobj(mpl.text.Text)]
+        artists = self.findobj()
+        texts = [(a.get_text(), a.get_fontsize()) for a in artists if isinstance(a, mpl.text.Text)]
         views = [(ax.get_xlim(), ax.get_ylim()) for ax in self.axes]
-        lines = [(line.get_color(), line.get_linewidth()) for line in self.findobj(Line2D)]
-        artists = [type(artist) for artist in self.findobj()]
-        return tuple(self.get_size_inches()), texts, views, lines, artists
+        lines = [(a.get_color(), a.get_linewidth()) for a in artists if isinstance(a, Line2D)]
+        return tuple(self.get_size_inches()), texts, views, lines, [*map(type, artists)]
 
 
 def drawing(draw: Callable[P, Figure]) -> Callable[P, Figure]:

@@ -4,7 +4,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from ..borrowed.of_accelerate import hook_of
-from ..borrowed.of_torch import children, own_buffers, own_parameters
+from ..borrowed.of_torch import children, own_buffers, own_parameters, parts_of
 from ..borrowed.of_transformer_lens import nothing_installed, plain_name, set_tokenizer
 from ..errors import ModelError, UnsupportedModelError
 from .quiet import first_line, without_bars
@@ -179,22 +179,33 @@ def _refuse_headless_decoder(model: Any, name: str) -> None:
 
 def refuse_empty(model: Any, name: str) -> None:
     """Raise ModelError for weights on the meta device, unless accelerate fetches their numbers."""
-    if (empty := _empty(model)) is not None:
-        empty = plain_name(empty)
+    # A hook of accelerate fetches all that is inside.
+    kept_here = parts_of(model, leaving_out=lambda module: hook_of(module) is not None)
+    if any(_without_numbers(module) for module in kept_here):
         raise ModelError(
-            f"{name} has weights on the meta device, which hold no numbers ({empty}); load them"
+            f"{name} has weights on the meta device, which hold no numbers "
+            f"({plain_name(_first_empty(model))}); load them"
         )
 
 
-def _empty(module: Any) -> str | None:
-    """The name of a tensor without numbers; a hook of accelerate fetches all that is inside."""
+def _without_numbers(module: Any) -> list[str]:
+    """The names of a module's own tensors that are on the meta device."""
+    tables = (own_parameters(module), own_buffers(module))
+    return [
+        name
+        for table in tables
+        for name, tensor in table.items()
+        if tensor is not None and tensor.is_meta
+    ]
+
+
+def _first_empty(module: Any) -> str:
+    """The name of a tensor without numbers in a model that has some."""
     if hook_of(module) is not None:
-        return None
-    for tensors in (own_parameters(module), own_buffers(module)):
-        for name, tensor in tensors.items():
-            if tensor is not None and tensor.is_meta:
-                return str(name)
+        return ""
+    for name in _without_numbers(module):
+        return name
     for name, child in children(module).items():
-        if child is not None and (inner := _empty(child)) is not None:
+        if child is not None and (inner := _first_empty(child)):
             return f"{name}.{inner}"
-    return None
+    return ""

@@ -184,10 +184,17 @@ def draw(
     drawn: list[Path] = []
     for name, saved in tables.items():
         figure = figure_of(name, saved, venue)
-        written = [] if figure is None else figures.save(figure, folder / name, formats)
-        live = [] if figure is None else [figures.moving.keep(figure, folder / name)]
+        written, live = ([], []) if figure is None else _saved(figure, folder / name, formats)
         for ending in (*(f".{kind}" for kind in figures.FORMATS), figures.moving.KEPT):
             if (older := folder / f"{name}{ending}") not in written + live:
                 older.unlink(missing_ok=True)
         drawn += written
     return drawn
+
+
+def _saved(
+    figure: Figure, stem: Path, formats: str | Sequence[str] | None
+) -> tuple[list[Path], list[Path]]:
+    """The files of a figure, and what lets it move."""
+    with figures.layout.held(figure):
+        return figures.save(figure, stem, formats), [figures.moving.keep(figure, stem)]

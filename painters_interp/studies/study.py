@@ -360,8 +360,9 @@ class Found:
             written.append(write_table(items, report.items_beside(folder / name), self.provenance))
         with figures.publication(venue):
             for name, figure in drawn.items():
-                written += figures.save(figure, folder / name, formats)
-                figures.moving.keep(figure, folder / name)
+                with figures.layout.held(figure):
+                    written += figures.save(figure, folder / name, formats)
+                    figures.moving.keep(figure, folder / name)
         for name, one in self.of_models.items():
             written += one.save(folder / name, venue, formats)
         return written
