@@ -12,29 +12,24 @@ import painters_interp as painters
 HEAVY = ("torch", "transformers", "transformer_lens", "lm_eval", "datasets")
 
 
-def imported(code: str) -> set[str]:
-    """Which heavy libraries are loaded after running `code` in a fresh interpreter."""
-    ask = f"import sys\n{code}\nprint(*[m for m in {HEAVY} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import painters_interp as painters; painters.Plan.parse('0-3', n_layers=4)",
-        "from painters_interp import strategies, experiments, tables, figures, store, report",
-        "import painters_interp as p; p.plans, p.tables, p.statistics, p.storage, p.figures",
-        "import painters_interp as p; p.items.summarise, p.scores, p.store.read_table",
-        "from painters_interp import cli, models, errors, storage, progress",
-    ],
+LIGHT = (
+    "import painters_interp as painters; painters.Plan.parse('0-3', n_layers=4)",
+    "from painters_interp import strategies, experiments, tables, figures, store, report",
+    "import painters_interp as p; p.plans, p.tables, p.statistics, p.storage, p.figures",
+    "import painters_interp as p; p.items.summarise, p.scores, p.store.read_table",
+    "from painters_interp import cli, models, errors, storage, progress",
 )
-def test_light_rooms_load_no_model_library(code: str) -> None:
-    assert imported(code) == set()
 
 
-def test_loading_a_model_is_what_loads_torch() -> None:
-    assert "torch" in imported("from painters_interp import load_model")
+def test_light_rooms_load_no_model_library_and_loading_a_model_does() -> None:
+    """In a fresh interpreter, one after the other: which heavy libraries are there after each."""
+    there = f"print(*[m for m in {HEAVY} if m in sys.modules])"
+    codes = [*LIGHT, "from painters_interp import load_model"]
+    asked = "\n".join(["import sys", *(f"{code}\n{there}" for code in codes)])
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    *light, loading = (line.split() for line in done.stdout.splitlines())
+    assert dict(zip(LIGHT, light, strict=True)) == {code: [] for code in LIGHT}
+    assert "torch" in loading
 
 
 @pytest.mark.parametrize(

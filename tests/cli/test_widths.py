@@ -38,7 +38,7 @@ LINES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("heal",): (LONG, "--texts", "texts.txt", "--epochs", "1"),
     ("search",): ("--calls", "5", "--texts", "texts.txt", "--formats", "svg"),
     ("latency",): (LONG, "--length", "8", "--new", "2", "--repeats", "2"),
-    ("cost",): ("--n-layers", "80", "--d-model", "8192"),
+    ("cost",): ("--n-layers", "24", "--d-model", "16384"),
     ("per-input",): ("scores.items.parquet",),
     ("export",): ("0-2 5", "--recipe"),
     ("figures",): ("ran",),

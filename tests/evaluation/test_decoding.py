@@ -1,5 +1,6 @@
 """Texts decoded under a plan: exact equals one pass, averaged is the published decoding."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,12 @@ def texts() -> tuple[list[list[int]], list[list[int]]]:
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
+@pytest.fixture(scope="module")
+def forced(model, texts):
+    """What `forced_logprobs` says of the texts under a plan and a cache, asked once for each."""
+    return functools.cache(lambda plan, kind: forced_logprobs(model, plan, *texts, cache=kind))
+
+
 def one_pass(model: TransformerBridge, plan: str, prompt: list[int], gold: list[int]) -> np.ndarray:
     [[found]] = token_logprobs(model, [plan], torch.tensor([prompt + gold]))
     return found[len(prompt) - 1 :].numpy()
@@ -74,15 +81,15 @@ def step_by_step(
 
 
 @pytest.mark.parametrize("plan", [*SEQUENTIAL, *GROUPS, "0 (1-4)@sum 5@0.5*2", "2.mlp 0-5"])
-def test_exact_decoding_equals_one_pass(model, texts, plan):
-    found = forced_logprobs(model, plan, *texts)
+def test_exact_decoding_equals_one_pass(model, texts, forced, plan):
+    found = forced(plan, "exact")
     for row, prompt, gold in zip(found, *texts, strict=True):
         np.testing.assert_allclose(row, one_pass(model, plan, prompt, gold), atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("plan", [SEQUENTIAL[1], *GROUPS])
-def test_averaged_decoding_equals_feeding_the_tokens_by_hand(model, texts, plan):
-    found = forced_logprobs(model, plan, *texts, cache="averaged")
+def test_averaged_decoding_equals_feeding_the_tokens_by_hand(model, texts, forced, plan):
+    found = forced(plan, "averaged")
     for row, prompt, gold in zip(found, *texts, strict=True):
         expected = step_by_step(model, plan, "averaged", prompt, gold)
         np.testing.assert_allclose(row, expected, atol=2e-5, rtol=0)
@@ -103,8 +110,8 @@ def test_plans_decode_together_whatever_fits_and_one_by_one_under_a_hook(llama, 
 
 
 @pytest.mark.parametrize("plan", [*SEQUENTIAL, *GROUPS])
-def test_they_differ_for_groups_and_after_the_first_token_only(model, texts, plan):
-    exact, averaged = (forced_logprobs(model, plan, *texts, cache=c) for c in ("exact", "averaged"))
+def test_they_differ_for_groups_and_after_the_first_token_only(forced, plan):
+    exact, averaged = (forced(plan, kind) for kind in ("exact", "averaged"))
     gaps = [abs(a - b) for a, b in zip(exact, averaged, strict=True)]
     assert all(gap[0] < 1e-5 for gap in gaps)
     later = max(float(gap[1:].max(initial=0)) for gap in gaps)

@@ -15,7 +15,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from painters_interp import Plan, applied, evaluate, progress
 from painters_interp import strategies as s
 from painters_interp.errors import PlanError, TaskError, UnsupportedModelError
-from painters_interp.evaluation import Questions, prepare
+from painters_interp.evaluation import Questions, measurements, prepare
 from painters_interp.evaluation.harness import BridgedLM
 from painters_interp.evaluation.planned import PlannedLM
 from painters_interp.evaluation.scoring import score, time_per_call
@@ -94,15 +94,20 @@ def compared(
 ) -> dict[str, Any]:
     """Tasks and plans through lm-eval's HFLM one by one under `applied`, and through ours."""
     model = tiny.build(request.param, torch.float32, tiny_folder)
+    scored: list[Any] = []
+
+    def kept(*args: Any) -> Any:
+        scored.append(score(*args))
+        return scored[-1]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HFLM, "max_gen_toks", NEW)
+        patch.setattr(measurements, "score", kept)
         questions = prepare(model, TASKS, data, num_fewshot=0)
-        return {
-            "stock": [stock_results(model, stock, plan) for plan in PLANS],
-            "questions": questions,
-            "answers": score(model, PLANS, questions),
-            "table": evaluate(model, PLANS, questions),
-        }
+        table = evaluate(model, PLANS, questions)
+        [answers] = scored  # what the table is made of
+        stock_found = [stock_results(model, stock, plan) for plan in PLANS]
+    return {"stock": stock_found, "questions": questions, "answers": answers, "table": table}
 
 
 def ours(compared: dict[str, Any], plan: int, task: str) -> list[Any]:

@@ -91,7 +91,7 @@ def decoded(model: TransformerBridge, tokens: Tensor, prefill: int = 5) -> Tenso
 def test_token_by_token_decoding_equals_the_uncached_pass(
     model64: TransformerBridge, family: str, plan: Plan
 ) -> None:
-    tokens = tiny.tokens(batch=2, length=13)
+    tokens = tiny.tokens(batch=2, length=11)
     with applied(model64, plan):
         uncached = model64(tokens)
         cached = decoded(model64, tokens)

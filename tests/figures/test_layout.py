@@ -182,3 +182,21 @@ def test_what_lies_below_nothing_is_hatched_and_so_is_its_half_of_the_bar() -> N
     assert (box.vertices[:, 1].min(), box.vertices[:, 1].max()) == (-1, 0)
     plain = figures.heatmap(values, label="value")
     assert not [c for ax in plain.axes for c in ax.collections if c.get_hatch()]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6])
+def test_a_bar_beside_maps_ends_with_them(count):
+    values = np.random.default_rng(0).random((31, 31))
+    figure = figures.similarity_panel({f"map {k}": values for k in range(count)})
+    *maps, bar = [ax.get_position() for ax in figure.axes if ax.get_visible()]
+    top, bottom = max(box.y1 for box in maps), min(box.y0 for box in maps)
+    assert (bar.y0, bar.y1) == pytest.approx((bottom, top), abs=2e-3)
+
+
+def test_what_is_written_is_laid_out_once(tmp_path):
+    figure = figures.similarity_panel({"one": [[1.0, 0.5], [0.5, 1.0]]})
+    engine, laid_out = figure.get_layout_engine(), []
+    engine.execute = laid_out.append
+    figures.save(figure, tmp_path / "map")
+    assert laid_out == [figure]
+    assert figure.get_layout_engine() is engine

@@ -1,7 +1,9 @@
 """Every study, on a tiny model: what it finds, what it says, what it writes."""
 
 import re
+from contextlib import redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from itertools import product
 from pathlib import Path
 
@@ -413,26 +415,31 @@ def unfolded(printed: str) -> list[str]:
     return re.sub(r"\n +", " ", printed).splitlines()
 
 
-def test_the_command_says_which_claims_hold(checkpoint, tmp_path, capsys) -> None:
+@pytest.fixture(scope="module")
+def carried_out_there(checkpoint, tmp_path_factory) -> tuple[Path, str]:
+    """A folder into which the command wrote the findings of a study, and what it printed."""
+    folder, printed = tmp_path_factory.mktemp("studied"), StringIO()
     words = ["study", "2601.18302", "--model", str(checkpoint), "--limit", "6", "--budget", "1h"]
-    look = ["--venue", "icml", "--formats", "svg"]
-    assert answer([*words, *look, "--out", str(tmp_path / "out")]) == 0
-    drawn = [*(tmp_path / "out" / "2601.18302").glob("*.[ps][dnv][fg]")]
+    with redirect_stdout(printed):
+        look = ["--venue", "icml", "--formats", "svg"]
+        assert answer([*words, *look, "--out", str(folder)]) == 0
+    return folder, printed.getvalue()
+
+
+def test_the_command_says_which_claims_hold(carried_out_there) -> None:
+    folder, printed = carried_out_there
+    drawn = [*(folder / "2601.18302").glob("*.[ps][dnv][fg]")]
     assert {path.suffix for path in drawn} == {".svg"}
     points = re.search(r'width="([\d.]+)pt"', drawn[0].read_text())
     assert points
     with figures.publication("icml"):
         columns = [style.width(count) * 72 / 25.4 for count in (1, 2)]
     assert min(abs(float(points[1]) - column) for column in columns) < 1
-    out = unfolded(capsys.readouterr().out)
+    out = unfolded(printed)
     assert out[0].startswith("The last layer's turn: 30 items, 6 texts, about ")
     assert [line.split()[0] in ("holds", "fails", "undecided") for line in out[-2:]] == [True, True]
-    claims = storage.read_table(tmp_path / "out" / "2601.18302" / "claims")
+    claims = storage.read_table(folder / "2601.18302" / "claims")
     assert [line.split(": ", 1)[1] for line in out[-2:]] == claims["claim"].tolist()
-    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.csv")}
-    assert answer([*words[:5], "5", "--out", str(tmp_path / "out")]) == 2
-    assert "another limit (6, not 5)" in capsys.readouterr().err
-    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.csv")} == before
 
 
 def test_the_command_refuses_models_that_it_cannot_tell_apart(checkpoint, tmp_path, capsys) -> None:
@@ -451,10 +458,10 @@ class TestWhatIsSaidBeforeAnythingIsTried:
         def untried(work) -> float:
             raise AssertionError(f"{work} was tried")
 
-        def run(*words: str) -> str:
+        def run(*words: str, out: Path = tmp_path / "out") -> str:
             monkeypatch.setattr("painters_interp.studies.study.trial", untried)
             monkeypatch.setattr("painters_interp.studies.study.seconds_needed", untried)
-            own = ["--model", str(checkpoint), "--out", str(tmp_path / "out")]
+            own = ["--model", str(checkpoint), "--out", str(out)]
             assert answer(["study", *words, *own]) == 2
             return capsys.readouterr().err
 
@@ -467,10 +474,13 @@ class TestWhatIsSaidBeforeAnythingIsTried:
         told = refused("2605.16234", "--limit", "6", "--budget", "0.1s")
         assert "the budget is too small: 6 items of each task take more than" in told
 
-    def test_that_findings_of_another_setting_are_there(self, refused, checkpoint, tmp_path):
-        words = ["2601.18302", "--model", str(checkpoint), "--out", str(tmp_path / "out")]
-        assert answer(["study", *words, "--limit", "6", "--formats", "svg"]) == 0
-        assert "another limit (6, not 5)" in refused("2601.18302", "--limit", "5")
+    def test_that_findings_of_another_setting_are_there(self, refused, carried_out_there) -> None:
+        folder, _ = carried_out_there
+        before = {path: path.read_bytes() for path in folder.rglob("*.csv")}
+        told = refused("2601.18302", "--limit", "5", out=folder)
+        assert "another limit (6, not 5)" in told
+        assert before
+        assert {path: path.read_bytes() for path in folder.rglob("*.csv")} == before
 
 
 def test_a_budget_finds_the_limit_once(checkpoint, tmp_path, capsys) -> None:
