@@ -46,8 +46,8 @@ def resamplings(
         >>> weights.shape, np.allclose(weights.sum(axis=1), 1)
         ((100, 5), True)
     """
-    draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), resamples)
-    return draws / (units if units >= FEWEST else np.nan)
+    counts = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), resamples)
+    return counts / (units if units >= FEWEST else np.nan)
 
 
 def draws(
